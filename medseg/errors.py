@@ -1,0 +1,81 @@
+"""Everything medseg raises on purpose.
+
+MedsegError
+├── InputError                 a file or folder cannot be used as it is
+│   ├── MissingFileError       it is not there                  (FileNotFoundError)
+│   ├── UnreadableFileError    it is there and cannot be read   (OSError)
+│   ├── GeometryError          its affine is unusable           (ValueError)
+│   │   └── GridMismatchError  two grids that must agree do not
+│   ├── LabelError             label values outside the scheme  (ValueError)
+│   └── DatasetError           the data set as a whole is wrong (ValueError)
+├── SettingsError              a configuration is wrong         (ValueError)
+├── StoreError                 a prepared store is unusable     (RuntimeError)
+├── ModelError                 a model folder is unusable       (RuntimeError)
+├── TrainingError              training cannot go on            (RuntimeError)
+│   └── NonFiniteLossError     the loss became NaN or infinite
+├── PredictionError            a scan cannot be segmented       (RuntimeError)
+└── OutputError                a result cannot be written       (OSError)
+
+The message says which file or case, what was expected, what was found and what to
+do. No message carries a patient's name.
+"""
+
+
+class MedsegError(Exception):
+    """Base of all errors that medseg raises on purpose."""
+
+
+class InputError(MedsegError):
+    """A file or folder cannot be used as it is."""
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder is not there."""
+
+
+class UnreadableFileError(InputError, OSError):
+    """A file is there and cannot be read."""
+
+
+class GeometryError(InputError, ValueError):
+    """An affine cannot be used."""
+
+
+class GridMismatchError(GeometryError):
+    """Two grids that must agree do not."""
+
+
+class LabelError(InputError, ValueError):
+    """A label map holds values that the scheme does not know."""
+
+
+class DatasetError(InputError, ValueError):
+    """A data set as a whole cannot be used."""
+
+
+class SettingsError(MedsegError, ValueError):
+    """A configuration is wrong."""
+
+
+class StoreError(MedsegError, RuntimeError):
+    """A prepared store cannot be used."""
+
+
+class ModelError(MedsegError, RuntimeError):
+    """A model folder cannot be used."""
+
+
+class TrainingError(MedsegError, RuntimeError):
+    """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class PredictionError(MedsegError, RuntimeError):
+    """A scan cannot be segmented."""
+
+
+class OutputError(MedsegError, OSError):
+    """A result cannot be written."""

@@ -1,0 +1,96 @@
+"""Writing whole files or none, and telling files apart by content."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medseg.errors import OutputError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` when the block succeeds.
+
+    The temporary name keeps the suffixes, so that writers that look at them work.
+    Whatever goes wrong, no file appears under the final name and the temporary one
+    is removed.
+
+    Raises:
+        OutputError: The file cannot be written (permissions, full disk).
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.part.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, OutputError) or not _is_write_failure(error):
+            raise
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that becomes `path` when the block succeeds.
+
+    A folder that already has the name is replaced.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.part.{path.name}")
+    retired = path.with_name(f".{uuid.uuid4().hex[:8]}.old.{path.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            os.replace(path, retired)
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, OutputError) or not _is_write_failure(error):
+            raise
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole, or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal text."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, as hexadecimal text."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _is_write_failure(error: OSError) -> bool:
+    """Whether the operating system refused; library errors carry no number."""
+    return error.errno is not None

@@ -1,0 +1,116 @@
+"""The label scheme: which value in a file means which structure."""
+
+import numpy as np
+from pydantic import model_validator
+
+from medseg.errors import LabelError
+from medseg.settings import Settings
+from medseg.types import LabelArray
+
+IGNORE_INDEX = 255
+"""Index that stands for "do not score this voxel" inside medseg's own arrays."""
+
+
+class LabelScheme(Settings):
+    """Names and values of the structures to segment.
+
+    Files may hold any values (0/255 masks, gaps such as 1, 7, 8, 9). Inside medseg
+    a label is its index: 0 is background, 1 to n are the structures in the order of
+    `names`, and `IGNORE_INDEX` marks voxels that are not to be scored.
+    """
+
+    names: dict[str, int]
+    """Value in the file of each structure, background first or left out."""
+    background: int = 0
+    """Value in the file that means "none of the structures"."""
+    regions: dict[str, tuple[str, ...]] = {}
+    """Overlapping regions, each a union of structures; empty for plain labels."""
+    ignore: int | None = None
+    """Value in the file of voxels that are neither trained on nor scored."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_background(cls, values: object) -> object:
+        """Takes ``background`` out of the names, as MSD and nnU-Net list it there."""
+        if not isinstance(values, dict) or not isinstance(values.get("names"), dict):
+            return values
+        names = dict(values["names"])
+        if "background" not in names:
+            return values
+        return {"background": names.pop("background"), **values, "names": names}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "LabelScheme":
+        values = [*self.names.values(), self.background]
+        if self.ignore is not None:
+            values.append(self.ignore)
+        if len(set(values)) != len(values):
+            raise ValueError(f"label values occur twice: {values}")
+        if not self.names:
+            raise ValueError("no structure is named")
+        if len(self.names) >= IGNORE_INDEX:
+            raise ValueError(f"{len(self.names)} structures, at most 254 are possible")
+        for region, members in self.regions.items():
+            unknown = sorted(set(members) - set(self.names))
+            if unknown or not members:
+                raise ValueError(f"region {region}: unknown structures {unknown}")
+        return self
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Names of the structures; the structure at position n has index n + 1."""
+        return tuple(self.names)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of indices: the structures and the background."""
+        return len(self.names) + 1
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Value in the file of each index, background first."""
+        return (self.background, *self.names.values())
+
+    def unknown_values(self, label_map: LabelArray) -> list[int]:
+        """Values of a label map that the scheme does not know, sorted."""
+        known = [*self.values, *([] if self.ignore is None else [self.ignore])]
+        return [int(v) for v in np.setdiff1d(np.unique(label_map), known)]
+
+    def to_indices(self, label_map: LabelArray, *, name: str) -> LabelArray:
+        """The label map with each value replaced by its index, as uint8.
+
+        Args:
+            label_map: Values as they are in the file.
+            name: Case or file, for the error message.
+
+        Raises:
+            LabelError: The label map holds values that the scheme does not know.
+        """
+        unknown = self.unknown_values(label_map)
+        if unknown:
+            raise LabelError(
+                f"{name}: label map holds {unknown}, absent from the scheme "
+                f"({self.describe()}); add them to the scheme or correct the file"
+            )
+        indices = np.zeros(label_map.shape, dtype=np.uint8)
+        for index, value in enumerate(self.values):
+            indices[label_map == value] = index
+        if self.ignore is not None:
+            indices[label_map == self.ignore] = IGNORE_INDEX
+        return indices
+
+    def to_values(self, indices: LabelArray) -> LabelArray:
+        """The label map with each index replaced by its value in files."""
+        table = np.asarray(self.values)
+        smallest = np.min_scalar_type(int(table.max()))
+        if table.min() < 0:
+            smallest = np.dtype(np.int16)
+        return np.asarray(table.astype(smallest)[indices])
+
+    def describe(self) -> str:
+        """The scheme in one line, such as ``"0 background, 1 left, 2 right"``."""
+        parts = [f"{self.background} background"]
+        parts += [f"{value} {name}" for name, value in self.names.items()]
+        if self.ignore is not None:
+            parts.append(f"{self.ignore} ignored")
+        return ", ".join(parts)

@@ -1,0 +1,109 @@
+"""What was decided about a data set before training: one readable, editable YAML."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from medseg.files import write_text
+from medseg.labels import LabelScheme
+from medseg.networks.settings import NetworkSettings
+from medseg.settings import Settings, load_settings
+
+
+class ChannelPlan(Settings):
+    """How the intensities of one channel become network input."""
+
+    name: str
+    """What the channel holds, such as ``"T1"`` or ``"CT"``."""
+    normalization: Literal["ct", "zscore", "percentile", "none"] = "zscore"
+    """``ct``: clip and scale with the data set's foreground statistics; ``zscore``:
+    each case by its own mean and deviation; ``percentile``: each case's 1st and 99th
+    percentile to 0 and 1, for microscopy; ``none``: unchanged."""
+    nonzero_only: bool = False
+    """Take a case's statistics over its non-zero voxels and leave zero voxels zero;
+    for scans whose background was set to zero, such as skull-stripped MR."""
+    clip: tuple[float, float] | None = None
+    """Intensities outside are clipped first (``ct``)."""
+    mean: float = 0.0
+    """Subtracted after clipping (``ct``)."""
+    std: float = Field(default=1.0, gt=0)
+    """Divided by after subtracting (``ct``)."""
+
+
+class Plan(Settings):
+    """Everything that preparing, training and predicting must agree on."""
+
+    name: str
+    """Name of the data set."""
+    spatial_dims: Literal[2, 3]
+    """3 for patches (I, J, K), 2 for slices (I, J) of any K."""
+    reorient: bool = True
+    """Bring every scan's voxel axes closest to RAS+ first. False for images that
+    have no anatomical frame."""
+    target_spacing: tuple[float, float, float]
+    """Voxel size in mm that scans are resampled to. A spacing of 0 along k keeps
+    each scan's own, as 2D networks do between slices."""
+    crop_nonzero: bool = False
+    """Cut away the all-zero margin before anything else."""
+    channels: tuple[ChannelPlan, ...]
+    """One entry per input channel, in order."""
+    labels: LabelScheme
+    """Structures to segment."""
+    patch_size: tuple[int, ...]
+    """Voxels of a training patch along (i, j, k), or (i, j) in 2D."""
+    batch_size: int = Field(ge=1)
+    """Patches per training step."""
+    network: NetworkSettings
+    """The network."""
+    reasons: dict[str, str] = {}
+    """Why each number was chosen; for readers only."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Plan":
+        if len(self.patch_size) != self.spatial_dims:
+            raise ValueError(
+                f"patch_size {self.patch_size} has {len(self.patch_size)} numbers, "
+                f"spatial_dims is {self.spatial_dims}"
+            )
+        if not self.channels:
+            raise ValueError("no channel")
+        return self
+
+    @property
+    def num_outputs(self) -> int:
+        """Channels of the logits: classes with background, or overlapping regions."""
+        return len(self.labels.regions) or self.labels.num_classes
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan held by a YAML file.
+
+    Raises:
+        MissingFileError: There is no such file.
+        SettingsError: It is not a plan; each wrong key is named.
+    """
+    return load_settings(Plan, path)
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Writes a plan as YAML, each number followed by the reason for it.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    values = plan.model_dump(mode="json", exclude={"reasons"})
+    lines = ["# Edit any value and prepare again; delete the file to plan anew.\n"]
+    for key, value in values.items():
+        if reason := plan.reasons.get(key):
+            lines.append(f"# {reason}\n")
+        lines.append(_dump({key: value}))
+    lines.append(_dump({"reasons": plan.reasons}))
+    write_text(path, "".join(lines))
+
+
+def _dump(values: dict[str, Any]) -> str:
+    """YAML with short lists on one line and keys in the given order."""
+    text: str = yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
+    return text
