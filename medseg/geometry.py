@@ -1,9 +1,10 @@
 """Affine arithmetic: the one owner of spacing, origin, direction and orientation.
 
 An affine is 4 x 4 and takes a voxel index (i, j, k) to a world position in mm in the
-RAS+ frame (x grows towards the patient's Right, y Anterior, z Superior); integer indices are voxel centres. Its columns may be any three
-independent directions: an oblique grid, a left-handed one and the sheared grid of a
-tilted CT gantry are all affines.
+RAS+ frame (x grows towards the patient's Right, y Anterior, z Superior); integer
+indices are voxel centres. Its columns may be any three independent directions: an
+oblique grid, a left-handed one and the sheared grid of a tilted CT gantry are all
+affines.
 """
 
 import itertools
@@ -128,9 +129,7 @@ class Reorientation:
     def apply(self, array: np.ndarray) -> np.ndarray:
         """A view with the last three axes reoriented."""
         lead = array.ndim - 3
-        moved = array.transpose(
-            *range(lead), *(lead + axis for axis in self.order)
-        )
+        moved = array.transpose(*range(lead), *(lead + axis for axis in self.order))
         steps = tuple(slice(None, None, -1 if flip else None) for flip in self.flips)
         return moved[(..., *steps)]
 

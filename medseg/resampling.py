@@ -75,5 +75,3 @@ def _resample(
         mode="nearest",
     )
     return resampled
-
-
