@@ -1,0 +1,19 @@
+"""Networks: tensors in, logits out. Importing this loads no torch."""
+
+from medseg.networks.settings import (
+    DeepLabSettings,
+    FCNSettings,
+    NetworkSettings,
+    SegResNetSettings,
+    SwinUNETRSettings,
+    UNetSettings,
+)
+
+__all__ = [
+    "DeepLabSettings",
+    "FCNSettings",
+    "NetworkSettings",
+    "SegResNetSettings",
+    "SwinUNETRSettings",
+    "UNetSettings",
+]

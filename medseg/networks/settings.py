@@ -1,0 +1,260 @@
+"""Settings of every network; no torch, so that plans are read in milliseconds."""
+
+from math import prod
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from medseg.settings import Settings
+
+AxisSize: TypeAlias = int | tuple[int, ...]
+"""One number for every axis, or one number per axis."""
+
+Normalization: TypeAlias = Literal["instance", "batch", "group", "none"]
+Activation: TypeAlias = Literal["leakyrelu", "relu", "gelu", "silu", "prelu", "elu"]
+Downsampling: TypeAlias = Literal["strided", "maxpool", "avgpool"]
+Upsampling: TypeAlias = Literal["transposed", "interpolate", "subpixel"]
+
+
+def per_axis(size: AxisSize, spatial_dims: int) -> tuple[int, ...]:
+    """One number per axis.
+
+    Raises:
+        ValueError: A tuple has another length than there are axes.
+    """
+    if isinstance(size, int):
+        return (size,) * spatial_dims
+    if len(size) != spatial_dims:
+        raise ValueError(f"{size} has {len(size)} numbers, {spatial_dims} axes need it")
+    return tuple(size)
+
+
+def total_stride(strides: tuple[AxisSize, ...], spatial_dims: int) -> tuple[int, ...]:
+    """Product of all strides along each axis."""
+    axes = zip(*(per_axis(stride, spatial_dims) for stride in strides), strict=True)
+    return tuple(prod(axis) for axis in axes)
+
+
+class _NetworkSettings(Settings):
+    """What every network of ours can have."""
+
+    normalization: Normalization = "instance"
+    """Layer after each convolution. ``group`` uses groups of up to 8 channels."""
+    activation: Activation = "leakyrelu"
+    """Non-linearity; ``leakyrelu`` has slope 0.01."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of channels dropped after each convolution while training."""
+    presence_head: bool = False
+    """Add a head that says for the whole patch which structures it holds, by global
+    average pooling of the deepest features."""
+
+
+class UNetSettings(_NetworkSettings):
+    """U-Net: plain or residual encoder, padded or not, isotropic or not."""
+
+    name: Literal["unet"] = "unet"
+    channels: tuple[int, ...] = (32, 64, 128, 256, 320)
+    """Feature channels of each stage, from fine to coarse."""
+    strides: tuple[AxisSize, ...] = (1, 2, 2, 2, 2)
+    """Down-sampling on entering each stage. A first stride of 2 computes everything
+    at half resolution and up-samples at the end: about six times cheaper in 3D."""
+    kernel_sizes: int | tuple[AxisSize, ...] = 3
+    """Kernel of each stage's convolutions; one number serves all stages."""
+    convs_per_stage: int | tuple[int, ...] = 2
+    """Convolutions (``plain``) or residual blocks (``residual``) of each encoder
+    stage."""
+    decoder_convs: int | tuple[int, ...] = 2
+    """Convolutions of each decoder stage, from fine to coarse."""
+    block: Literal["plain", "residual"] = "plain"
+    """Encoder block; the decoder is plain, as in nnU-Net."""
+    downsampling: Downsampling = "strided"
+    """``strided``: the stage's first convolution; else pooling before the stage."""
+    upsampling: Upsampling = "transposed"
+    """``transposed`` convolution, linear ``interpolate`` and 1×1 convolution, or
+    ``subpixel`` convolution."""
+    upsampling_kernel: int | None = Field(default=None, ge=1)
+    """Kernel of transposed convolutions; by default the stride, which leaves no
+    checkerboard."""
+    padding: Literal["same", "valid"] = "same"
+    """``valid``: unpadded convolutions and centre-cropped skips, as in the original;
+    the borders that this needs are mirrored."""
+    deep_supervision: int | bool = False
+    """Extra outputs at coarser resolutions while training; true: at every decoder
+    stage."""
+    attention: bool = False
+    """Gate each skip by the coarser features (Oktay et al., arXiv:1804.03999)."""
+    conv_bias: bool = False
+    """Keep the bias of convolutions that a normalization follows, as nnU-Net does."""
+    refinement: Literal["none", "image", "branch"] = "none"
+    """With a first stride above 1, how details return at full resolution: ``image``
+    sets the image beside the up-sampled features before one more convolution,
+    ``branch`` sets a thin convolution of the image there."""
+    refinement_channels: int = Field(default=8, ge=1)
+    """Channels at full resolution when there is a refinement."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "UNetSettings":
+        stages = len(self.channels)
+        if stages < 2:
+            raise ValueError(f"channels {self.channels}: at least two stages needed")
+        _check_length("strides", self.strides, stages)
+        _check_length("kernel_sizes", self.kernel_sizes, stages)
+        _check_length("convs_per_stage", self.convs_per_stage, stages)
+        _check_length("decoder_convs", self.decoder_convs, stages - 1)
+        self._check_kernels()
+        self._check_padding()
+        if not 0 <= int(self.deep_supervision) < stages:
+            raise ValueError(
+                f"deep_supervision {self.deep_supervision}: {stages} stages allow at "
+                f"most {stages - 1} extra outputs"
+            )
+        if self.refinement != "none" and not self.strided_stem:
+            raise ValueError("refinement needs a first stride above 1")
+        return self
+
+    def _check_kernels(self) -> None:
+        kernels = self.kernel_sizes
+        for kernel in (kernels,) if isinstance(kernels, int) else kernels:
+            sizes = (kernel,) if isinstance(kernel, int) else kernel
+            if any(size < 1 or size % 2 == 0 for size in sizes):
+                raise ValueError(f"kernel_sizes {kernels}: odd sizes needed")
+
+    def _check_padding(self) -> None:
+        if self.padding == "same":
+            return
+        for key, wrong in (
+            ("block residual", self.block == "residual"),
+            ("deep_supervision", bool(self.deep_supervision)),
+            ("a first stride above 1", self.strided_stem),
+            ("attention", self.attention),
+            ("downsampling strided", self.downsampling == "strided"),
+        ):
+            if wrong:
+                raise ValueError(f"padding valid does not go with {key}")
+
+    @property
+    def strided_stem(self) -> bool:
+        """Whether the first stage already works below full resolution."""
+        first = self.strides[0]
+        return first != 1 if isinstance(first, int) else any(s != 1 for s in first)
+
+    @property
+    def extra_outputs(self) -> int:
+        """Number of coarser outputs while training."""
+        if self.deep_supervision is True:
+            return len(self.channels) - (1 if self.strided_stem else 2)
+        return int(self.deep_supervision)
+
+    def divisor(self, spatial_dims: int) -> tuple[int, ...]:
+        """Patch sizes divisible by this need no padding."""
+        return total_stride(self.strides, spatial_dims)
+
+
+def _check_length(key: str, values: int | tuple[AxisSize, ...], stages: int) -> None:
+    if not isinstance(values, int) and len(values) != stages:
+        raise ValueError(f"{key} has {len(values)} entries, {stages} stages need it")
+
+
+class FCNSettings(_NetworkSettings):
+    """FCN-32s, FCN-16s or FCN-8s on a VGG16-style encoder."""
+
+    name: Literal["fcn"] = "fcn"
+    variant: Literal[32, 16, 8] = 8
+    """Stride of the finest features that are scored."""
+    channels: tuple[int, int, int, int, int] = (32, 64, 128, 256, 256)
+    """Channels of the five blocks; VGG16 has (64, 128, 256, 512, 512)."""
+    convs_per_block: tuple[int, int, int, int, int] = (2, 2, 3, 3, 3)
+    """Convolutions of each block, as in VGG16."""
+    head_channels: int = Field(default=512, ge=1)
+    """Channels of the two former fully connected layers; VGG16 has 4096."""
+    head_kernel: int = Field(default=3, ge=1)
+    """Kernel of the first of them; VGG16 has 7."""
+    normalization: Normalization = "batch"
+    """Layer after each convolution; VGG16 has ``none``."""
+    activation: Activation = "relu"
+    """Non-linearity."""
+    encoder_weights: Path | None = None
+    """Local file with VGG16 weights in torchvision's layout (``.pth`` or
+    ``.safetensors``); filters are adapted to the number of channels."""
+
+    def divisor(self, spatial_dims: int) -> tuple[int, ...]:
+        """Patch sizes divisible by this need no padding."""
+        return (32,) * spatial_dims
+
+
+class DeepLabSettings(_NetworkSettings):
+    """DeepLabV3+: residual encoder with dilation, ASPP, light decoder."""
+
+    name: Literal["deeplab"] = "deeplab"
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    """Channels of the stem and of each following residual stage."""
+    blocks_per_stage: int = Field(default=2, ge=1)
+    """Residual blocks of each stage."""
+    output_stride: Literal[4, 8, 16] = 8
+    """Stride of the features that ASPP sees; deeper stages dilate instead."""
+    rates: tuple[int, ...] = (2, 4, 6)
+    """Dilation of ASPP's 3×3 branches; the paper has (6, 12, 18) at stride 16 of
+    513 pixels."""
+    aspp_channels: int = Field(default=128, ge=1)
+    """Channels of each ASPP branch and of the decoder; the paper has 256."""
+    image_pooling: bool = True
+    """Give ASPP a branch of global average pooling. The network then no longer
+    shifts with its input."""
+    skip_channels: int = Field(default=48, ge=1)
+    """Channels of the fine features in the decoder."""
+    normalization: Normalization = "batch"
+    """Layer after each convolution."""
+    activation: Activation = "relu"
+    """Non-linearity."""
+
+    def divisor(self, spatial_dims: int) -> tuple[int, ...]:
+        """Patch sizes divisible by this need no padding."""
+        return (self.output_stride,) * spatial_dims
+
+
+class SegResNetSettings(Settings):
+    """MONAI's SegResNet as it is (Myronenko, arXiv:1810.11654)."""
+
+    name: Literal["segresnet"] = "segresnet"
+    init_filters: int = Field(default=16, ge=8, multiple_of=8)
+    """Channels at full resolution."""
+    blocks_down: tuple[int, ...] = (1, 2, 2, 4)
+    """Residual blocks of each encoder stage."""
+    blocks_up: tuple[int, ...] = (1, 1, 1)
+    """Residual blocks of each decoder stage."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout after the first convolution."""
+
+    def divisor(self, spatial_dims: int) -> tuple[int, ...]:
+        """Patch sizes divisible by this need no padding."""
+        return (2 ** (len(self.blocks_down) - 1),) * spatial_dims
+
+
+class SwinUNETRSettings(Settings):
+    """MONAI's SwinUNETR as it is (Hatamizadeh et al., arXiv:2201.01266)."""
+
+    name: Literal["swinunetr"] = "swinunetr"
+    feature_size: int = Field(default=24, ge=12, multiple_of=12)
+    """Channels of the first stage."""
+    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    """Transformer blocks of each stage."""
+    num_heads: tuple[int, int, int, int] = (3, 6, 12, 24)
+    """Attention heads of each stage."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout inside the transformer blocks."""
+
+    def divisor(self, spatial_dims: int) -> tuple[int, ...]:
+        """Patch sizes divisible by this need no padding."""
+        return (32,) * spatial_dims
+
+
+NetworkSettings: TypeAlias = Annotated[
+    UNetSettings
+    | FCNSettings
+    | DeepLabSettings
+    | SegResNetSettings
+    | SwinUNETRSettings,
+    Field(discriminator="name"),
+]
+"""Settings of one network, told apart by ``name``."""
