@@ -1,0 +1,126 @@
+"""What a data set is: cases with patients, images, label maps and a label scheme."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import DatasetError
+from medseg.files import hash_text
+from medseg.labels import LabelScheme
+
+OWN_PATIENT = "each case is its own patient"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One examination to segment."""
+
+    case_id: str
+    """Unique in the data set; predictions are named after it."""
+    patient_id: str
+    """Whom the case shows; folds never divide a patient."""
+    images: tuple[Path, ...]
+    """One file per channel, or one file that holds all channels."""
+    label: Path | None = None
+    """The reference label map; None where there is none."""
+    fold: int | None = None
+    """The fold in which the case validates, where the data set came with folds."""
+
+    def __post_init__(self) -> None:
+        """Refuses ids that cannot name a file, and cases without an image."""
+        if not self.case_id or set(self.case_id) & set('/\\:*?"<>|\n'):
+            raise DatasetError(
+                f"case id {self.case_id!r} cannot be part of a file name; use "
+                "letters, digits, '-', '_' and '.'"
+            )
+        if not self.images:
+            raise DatasetError(f"{self.case_id}: no image is given")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases that share channels and a label scheme, whatever their layout on disk."""
+
+    name: str
+    root: Path
+    """Folder the data set was read from."""
+    channels: tuple[str, ...]
+    """What each input channel holds, such as ``("FLAIR", "T1c")``."""
+    scheme: LabelScheme
+    cases: tuple[Case, ...]
+    """Cases with a label map: what is trained on and validated."""
+    layout: str = "given"
+    """How the folder was understood, in words."""
+    patient_source: str = OWN_PATIENT
+    """Where the patient ids come from, in words."""
+    test_cases: tuple[Case, ...] = ()
+    """Cases held out by the data set's author, or without a label map."""
+    orphans: tuple[Path, ...] = ()
+    """Images without a label map and label maps without an image."""
+
+    def __post_init__(self) -> None:
+        """Refuses a case id that occurs twice."""
+        counts = Counter(case.case_id for case in (*self.cases, *self.test_cases))
+        twice = sorted(case_id for case_id, count in counts.items() if count > 1)
+        if twice:
+            raise DatasetError(
+                f"{self.root}: {len(twice)} case ids occur twice ({_some(twice)}); "
+                "give each case its own"
+            )
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Patients of the labelled cases, sorted."""
+        return tuple(sorted({case.patient_id for case in self.cases}))
+
+    @property
+    def manifest_hash(self) -> str:
+        """SHA-256 of which case uses which files for which patient and fold.
+
+        Paths count relative to the root, so that a copied data set keeps its hash;
+        file contents do not count.
+        """
+        lines = [
+            f"{case.case_id}\t{case.patient_id}\t{case.fold}\t{self._names(case)}"
+            for case in sorted(self.cases, key=lambda case: case.case_id)
+        ]
+        return hash_text("\n".join([self.scheme.model_dump_json(), *lines]))
+
+    def case(self, case_id: str) -> Case:
+        """The case with the given id, labelled or held out.
+
+        Raises:
+            DatasetError: There is none.
+        """
+        for case in (*self.cases, *self.test_cases):
+            if case.case_id == case_id:
+                return case
+        raise DatasetError(f"{self.root}: no case is called {case_id}")
+
+    def describe(self) -> str:
+        """The data set in one line, for logs."""
+        parts = [
+            f"{self.name}: {len(self.cases)} cases of {len(self.patients)} patients",
+            f"layout {self.layout}",
+            self.patient_source,
+            f"channels {', '.join(self.channels)}",
+            f"labels {self.scheme.describe()}",
+        ]
+        if self.test_cases:
+            parts.append(f"{len(self.test_cases)} held out")
+        if self.orphans:
+            parts.append(f"{len(self.orphans)} files without a partner")
+        return "; ".join(parts)
+
+    def _names(self, case: Case) -> list[str]:
+        files = [*case.images, *([case.label] if case.label else [])]
+        return [_relative(path, self.root) for path in files]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _some(names: list[str], *, most: int = 5) -> str:
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])

@@ -1,0 +1,74 @@
+"""Which case shows which patient, from a table beside the data."""
+
+import csv
+import re
+from pathlib import Path
+
+from medseg.datasets.case import OWN_PATIENT
+from medseg.errors import UnreadableFileError
+
+CASE_COLUMNS = ("case_id", "case", "id", "scan_id", "image_id", "name")
+PATIENT_COLUMNS = (
+    "patient_id", "patient", "subject_id", "subject", "participant_id", "participant",
+    "group",
+)  # fmt: skip
+TABLES = ("cases", "patients", "subjects", "participants")
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV or TSV file; column names lower case with underscores.
+
+    The separator is whichever of comma, semicolon and tab is most frequent in the
+    first line.
+
+    Raises:
+        UnreadableFileError: It is not a text table.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            first = stream.readline()
+            separator = max(",;\t", key=first.count)
+            stream.seek(0)
+            rows = list(csv.DictReader(stream, delimiter=separator, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableFileError(f"{path}: not a readable table: {error}") from error
+    return [
+        {_plain(key): (value or "").strip() for key, value in row.items() if key}
+        for row in rows
+    ]
+
+
+def first_column(row: dict[str, str], candidates: tuple[str, ...]) -> str | None:
+    """The first of several column names that a table has."""
+    return next((name for name in candidates if name in row), None)
+
+
+def find_patients(folder: Path, case_ids: list[str]) -> tuple[dict[str, str], str]:
+    """Patient by case id, and in words where that comes from.
+
+    A table beside the data (``cases``, ``patients``, ``subjects`` or
+    ``participants``, .csv or .tsv) with a column of case ids and one of patients is
+    used when it names every case; otherwise each case is its own patient.
+    """
+    for path in _tables(folder):
+        rows = read_table(path)
+        if not rows:
+            continue
+        case_column = first_column(rows[0], CASE_COLUMNS)
+        patient_column = first_column(rows[0], PATIENT_COLUMNS)
+        if case_column is None or patient_column is None:
+            continue
+        patients = {row[case_column]: row[patient_column] for row in rows}
+        if all(patients.get(case_id) for case_id in case_ids):
+            chosen = {case_id: patients[case_id] for case_id in case_ids}
+            return chosen, f"patients from column '{patient_column}' of {path.name}"
+    return {case_id: case_id for case_id in case_ids}, OWN_PATIENT
+
+
+def _tables(folder: Path) -> list[Path]:
+    names = [f"{stem}{ending}" for stem in TABLES for ending in (".csv", ".tsv")]
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s\-]+", "_", name.strip().lower())
