@@ -1,0 +1,105 @@
+"""A very small synthetic study whose truth is known, made in a moment, for tests."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from medseg.files import write_text
+from medseg.types import LabelArray, Shape, Spacing
+
+LABELS = {"ball": 1, "kernel": 2}
+
+
+def make_tiny_study(
+    folder: Path,
+    *,
+    num_cases: int = 6,
+    shape: Shape = (24, 28, 20),
+    spacing: Spacing = (1.0, 1.0, 1.5),
+    num_channels: int = 1,
+    seed: int = 0,
+) -> Path:
+    """Writes a study in the Decathlon layout and returns its folder.
+
+    Each image shows one bright ellipsoid (1 ball) with a brighter small ellipsoid
+    inside (2 kernel) on a noisy dark ground, so that a network learns it in seconds.
+    The first two cases show the same patient, which ``cases.csv`` says.
+
+    Args:
+        folder: Made if it is not there.
+        num_cases: Number of cases.
+        shape: Voxels of each case along (i, j, k).
+        spacing: Voxel size in mm along (i, j, k).
+        num_channels: Channels, in one 4D file where there are several.
+        seed: Another seed gives another study.
+    """
+    import nibabel as nib
+
+    affine = np.diag([*spacing, 1.0])
+    names = [f"tiny_{number:03d}" for number in range(num_cases)]
+    for sub in ("imagesTr", "labelsTr"):
+        (folder / sub).mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        generator = np.random.default_rng([seed, number])
+        labels = ellipsoids(shape, spacing=spacing, generator=generator)
+        image = shade(labels, num_channels=num_channels, generator=generator)
+        for sub, array in (("imagesTr", image), ("labelsTr", labels)):
+            file = nib.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
+            nib.save(file, folder / sub / f"{name}.nii.gz")
+    write_text(folder / "dataset.json", _specification(names, num_channels))
+    write_text(folder / "cases.csv", _patients(names))
+    return folder
+
+
+def ellipsoids(
+    shape: Shape, *, spacing: Spacing, generator: np.random.Generator
+) -> LabelArray:
+    """Labels of an ellipsoid with a smaller one inside, at random places and sizes."""
+    extent = np.asarray(shape) * spacing
+    radii = extent * generator.uniform(0.2, 0.3, size=3)
+    center = extent / 2 + generator.uniform(-0.12, 0.12, size=3) * extent
+    position = np.indices(shape).reshape(3, -1).T * spacing
+    distance = np.linalg.norm((position - center) / radii, axis=1).reshape(shape)
+    labels = (distance < 1).astype(np.uint8)
+    labels[distance < 0.5] = 2
+    return labels
+
+
+def shade(
+    labels: LabelArray, *, num_channels: int, generator: np.random.Generator
+) -> np.ndarray:
+    """An image of the labels with noise, float32, shape (I, J, K) or (I, J, K, C)."""
+    levels = np.array([100.0, 300.0, 500.0])[labels]
+    channels = [
+        levels * (1 + 0.1 * channel) + generator.normal(scale=30, size=labels.shape)
+        for channel in range(num_channels)
+    ]
+    image = np.stack(channels, axis=-1).astype(np.float32)
+    return image if num_channels > 1 else image[..., 0]
+
+
+def _specification(names: list[str], num_channels: int) -> str:
+    values = {
+        "name": "Tiny",
+        "description": "Synthetic ellipsoids",
+        "modality": {
+            str(number): f"synthetic{number}" for number in range(num_channels)
+        },
+        "labels": {"0": "background", **{str(v): name for name, v in LABELS.items()}},
+        "numTraining": len(names),
+        "training": [
+            {
+                "image": f"./imagesTr/{name}.nii.gz",
+                "label": f"./labelsTr/{name}.nii.gz",
+            }
+            for name in names
+        ],
+        "test": [],
+    }
+    return json.dumps(values, indent=1)
+
+
+def _patients(names: list[str]) -> str:
+    rows = [f"{name},patient_{max(number, 1):03d}" for number, name in enumerate(names)]
+    return "\n".join(["case_id,patient_id", *rows]) + "\n"
