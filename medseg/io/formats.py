@@ -1,0 +1,147 @@
+"""Which files are scans, told by their names and, where these say nothing, content."""
+
+import os
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+
+from medseg.errors import InputError, MissingFileError, UnreadableFileError
+
+
+class Format(Enum):
+    """The families of files that are understood."""
+
+    NIFTI = "NIfTI"
+    ITK = "NRRD/MetaImage"
+    PICTURE = "picture"
+    DICOM = "DICOM"
+
+
+_SUFFIXES = {
+    ".nii.gz": Format.NIFTI,
+    ".nii": Format.NIFTI,
+    ".hdr": Format.NIFTI,
+    ".img": Format.NIFTI,
+    ".img.gz": Format.NIFTI,
+    ".hdr.gz": Format.NIFTI,
+    ".nrrd": Format.ITK,
+    ".nhdr": Format.ITK,
+    ".mha": Format.ITK,
+    ".mhd": Format.ITK,
+    ".png": Format.PICTURE,
+    ".tif": Format.PICTURE,
+    ".tiff": Format.PICTURE,
+    ".bmp": Format.PICTURE,
+    ".jpg": Format.PICTURE,
+    ".jpeg": Format.PICTURE,
+    ".dcm": Format.DICOM,
+    ".dicom": Format.DICOM,
+    ".ima": Format.DICOM,
+}
+_BY_LENGTH = sorted(_SUFFIXES, key=len, reverse=True)
+_DICOM_PREAMBLE = 128
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file or, for a folder, DICOM.
+
+    Raises:
+        MissingFileError: There is no such file or folder.
+        UnreadableFileError: It is none of the understood formats.
+    """
+    suffix = _suffix_of(path)
+    if suffix and not path.is_dir():
+        return _SUFFIXES[suffix]
+    if not path.exists():
+        raise MissingFileError(f"{path}: no such file or folder")
+    if path.is_dir() or has_dicom_magic(path):
+        return Format.DICOM
+    raise UnreadableFileError(
+        f"{path}: not an image that medseg knows; expected NIfTI (.nii, .nii.gz), "
+        "NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), PNG, TIFF, or DICOM"
+    )
+
+
+def is_scan(path: Path) -> bool:
+    """Whether a file or folder looks like a scan, by name or DICOM signature.
+
+    A folder is a scan when a DICOM file lies directly inside. Hidden files and the
+    second half of a pair (.img beside .hdr) are none.
+    """
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return any(
+            format_or_none(f) is Format.DICOM
+            for f in sorted(path.iterdir())
+            if f.is_file()
+        )
+    if path.name.lower().endswith((".img", ".img.gz")) and _has_header_beside(path):
+        return False
+    return format_or_none(path) is not None
+
+
+def scan_stem(path: Path) -> str:
+    """The name of a file without the suffixes of its format; of a folder, its name.
+
+    ``case_001.nii.gz`` gives ``case_001``; dots elsewhere in a name are kept.
+    """
+    suffix = _suffix_of(path)
+    return path.name[: -len(suffix)] if suffix else path.name
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """All scans below a folder, sorted: files, and folders that hold DICOM files.
+
+    Raises:
+        MissingFileError: There is no such folder.
+    """
+    if not folder.exists():
+        raise MissingFileError(f"{folder}: no such file or folder")
+    if folder.is_file():
+        return [folder]
+    return sorted(_scans_below(folder))
+
+
+def format_or_none(path: Path) -> Format | None:
+    """The format of a file; None where it is none or cannot be opened."""
+    try:
+        return format_of(path)
+    except InputError:
+        return None
+
+
+def has_dicom_magic(path: Path) -> bool:
+    """Whether a file carries DICOM's four letters after the preamble."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_DICOM_PREAMBLE + 4)[_DICOM_PREAMBLE:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _scans_below(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(place)
+        holds_dicom = False
+        for name in names:
+            path = here / name
+            if not is_scan(path):
+                continue
+            if format_or_none(path) is Format.DICOM:
+                holds_dicom = True
+            else:
+                yield path
+        if holds_dicom:
+            yield here
+
+
+def _suffix_of(path: Path) -> str:
+    name = path.name.lower()
+    return next((suffix for suffix in _BY_LENGTH if name.endswith(suffix)), "")
+
+
+def _has_header_beside(path: Path) -> bool:
+    stem = scan_stem(path)
+    return any(path.with_name(stem + end).exists() for end in (".hdr", ".hdr.gz"))

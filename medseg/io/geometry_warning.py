@@ -1,0 +1,64 @@
+"""What a reader says when it had to choose or repair a geometry."""
+
+import warnings
+from pathlib import Path
+
+from medseg.errors import GeometryError
+from medseg.geometry import (
+    ORTHONORMAL_TOLERANCE,
+    check_affine,
+    orthonormality_error,
+    repair_affine,
+)
+from medseg.types import Affine
+
+ROUNDING_TOLERANCE = 1e-5
+"""Departure from orthonormality that header rounding explains; left as it is."""
+
+
+class GeometryWarning(UserWarning):
+    """A scan's geometry was repaired, or its header contradicts itself.
+
+    A caller that keeps a record per scan collects these with
+    ``warnings.catch_warnings(record=True)``.
+    """
+
+
+def warn_geometry(source: Path, message: str) -> None:
+    """Issues a `GeometryWarning` that names the file."""
+    warnings.warn(f"{source}: {message}", GeometryWarning, stacklevel=3)
+
+
+def settle_affine(affine: Affine, *, source: Path, allow_shear: bool = False) -> Affine:
+    """The affine as it may be used: unchanged, repaired with a warning, or refused.
+
+    Args:
+        affine: As the header gives it.
+        source: File, for the messages.
+        allow_shear: Whether leaning axes are returned as they are.
+
+    Raises:
+        GeometryError: The affine is unusable, or sheared beyond what rounding
+            explains.
+    """
+    try:
+        check_affine(affine)
+    except GeometryError as error:
+        raise GeometryError(f"{source}: {error}; the header must be repaired") from None
+    departure = orthonormality_error(affine)
+    if departure <= ROUNDING_TOLERANCE:
+        return affine
+    if departure <= ORTHONORMAL_TOLERANCE:
+        warn_geometry(
+            source,
+            f"voxel axes depart from right angles by {departure:.2g}; the nearest "
+            "orthonormal directions are used",
+        )
+        return repair_affine(affine)
+    if allow_shear:
+        return affine
+    raise GeometryError(
+        f"{source}: voxel axes are not at right angles (sheared by {departure:.3g}, "
+        f"at most {ORTHONORMAL_TOLERANCE:g} is rounding), as a tilted CT gantry "
+        "leaves them; `medseg convert` resamples it onto a straight grid"
+    )

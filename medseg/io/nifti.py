@@ -1,0 +1,232 @@
+"""NIfTI-1 and NIfTI-2 files, plain or gzipped, as volumes.
+
+The affine is the sform where its code is above 0, else the qform, else the voxel
+size with the middle of the grid at the origin (nibabel's and ITK's order). nibabel
+owns the header; the bytes are read here, once, which is faster and bounds what a
+damaged or malicious file can ask for.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medseg.errors import GeometryError, UnreadableFileError
+from medseg.geometry import Grid
+from medseg.io.bytestream import ByteSource, open_file
+from medseg.io.geometry_warning import settle_affine, warn_geometry
+from medseg.types import Affine, Shape
+from medseg.volume import Volume
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+_HEADER_SIZES = (348, 540)
+_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+
+
+@dataclass(frozen=True)
+class NiftiLayout:
+    """What a NIfTI header says about the array: shape, channels, affine."""
+
+    shape: Shape
+    num_channels: int
+    affine: Affine
+
+
+def read_nifti(path: Path, *, allow_shear: bool = False) -> Volume:
+    """The volume of a NIfTI file; the fourth (or fifth) axis becomes channels.
+
+    Integers stay integers unless the header scales them; scaled values are float32,
+    or float64 where the stored integers need it.
+
+    Raises:
+        InputError: The file is missing, damaged, not NIfTI, or its geometry is
+            unusable; the message says which.
+    """
+    with open_file(path) as stream:
+        header, source, size = _read_header(stream, path)
+        layout = _layout(header, path, allow_shear=allow_shear)
+        dtype = _stored_dtype(header, path)
+        count = int(np.prod(layout.shape)) * layout.num_channels * dtype.itemsize
+        pair = _image_of_pair(header, path)
+        if pair is not None:
+            raw = _read_pair(pair, header, count)
+        else:
+            source.read(max(int(header["vox_offset"]) - size, 0))
+            raw = source.read(count)
+            source.finish()
+    voxels = _arrange(raw, dtype, layout)
+    return Volume(_scaled(voxels, header), layout.affine)
+
+
+def read_nifti_grid(path: Path, *, allow_shear: bool = False) -> Grid:
+    """Shape and affine of a NIfTI file, from its header alone.
+
+    Raises:
+        InputError: As for `read_nifti`.
+    """
+    with open_file(path) as stream:
+        header, _, _ = _read_header(stream, path)
+    layout = _layout(header, path, allow_shear=allow_shear)
+    return Grid(layout.shape, layout.affine)
+
+
+def read_nifti_header(path: Path) -> "Nifti1Header":
+    """The header of a NIfTI file, as nibabel sees it.
+
+    Raises:
+        InputError: The file is missing, damaged or not NIfTI.
+    """
+    with open_file(path) as stream:
+        return _read_header(stream, path)[0]
+
+
+def _read_header(stream: Any, path: Path) -> tuple["Nifti1Header", ByteSource, int]:
+    """The header, the rest of the bytes, and how many bytes were read."""
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    source = ByteSource(stream, path)
+    block = source.read(_HEADER_SIZES[0]).tobytes()
+    size = next((s for s in _HEADER_SIZES if _starts_with(block, s)), 0)
+    if not size:
+        raise UnreadableFileError(
+            f"{path}: not a NIfTI file: its header does not begin with 348 or 540"
+        )
+    if size == _HEADER_SIZES[0]:
+        return Nifti1Header(block, check=False), source, size
+    block += source.read(size - len(block)).tobytes()
+    return Nifti2Header(block, check=False), source, size
+
+
+def _starts_with(block: bytes, number: int) -> bool:
+    return block[:4] in (number.to_bytes(4, "little"), number.to_bytes(4, "big"))
+
+
+def _layout(header: "Nifti1Header", path: Path, *, allow_shear: bool) -> NiftiLayout:
+    shape, num_channels = _shape_of(header, path)
+    affine = _affine_of(header, shape, path)
+    affine = settle_affine(affine, source=path, allow_shear=allow_shear)
+    return NiftiLayout(shape, num_channels, affine)
+
+
+def _shape_of(header: "Nifti1Header", path: Path) -> tuple[Shape, int]:
+    """Spatial shape, and the number of channels held by axis four or five."""
+    rank = int(header["dim"][0])
+    dims = [int(n) for n in header["dim"][1 : max(rank, 0) + 1]]
+    if not 2 <= rank <= 7 or min(dims) < 1:
+        raise UnreadableFileError(
+            f"{path}: dimensions {dims} in the header, expected 2 to 5 axes of at "
+            "least 1 voxel"
+        )
+    dims += [1] * (7 - len(dims))
+    i, j, k, *rest = dims
+    if sum(n > 1 for n in rest) > 1:
+        raise GeometryError(
+            f"{path}: {rank} axes {tuple(dims[:rank])}, expected three of space and "
+            "at most one of channels; split it into one file per time point"
+        )
+    return (i, j, k), max(rest)
+
+
+def _affine_of(header: "Nifti1Header", shape: Shape, path: Path) -> Affine:
+    """World affine in mm, by the rule sform, qform, voxel size."""
+    sform = _matrix_of(header, "sform")
+    qform = _matrix_of(header, "qform")
+    if sform is not None and qform is not None:
+        _compare_forms(sform, qform, shape, path)
+    chosen = sform if sform is not None else qform
+    if chosen is None:
+        chosen = np.asarray(header.get_base_affine(), dtype=np.float64)
+    unit = header.get_xyzt_units()[0]
+    scale = np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0])
+    # In float32, as an sform holds it: writing what was read changes nothing.
+    return np.asarray((scale @ chosen).astype(np.float32), dtype=np.float64)
+
+
+def _matrix_of(header: "Nifti1Header", form: str) -> Affine | None:
+    """The sform or the qform; None where its code is 0."""
+    if int(header[f"{form}_code"]) <= 0:
+        return None
+    if form == "sform":
+        return np.asarray(header.get_sform(), dtype=np.float64)
+    try:
+        return np.asarray(header.get_qform(), dtype=np.float64)
+    except ValueError:  # a quaternion longer than 1
+        return np.full((4, 4), np.nan)
+
+
+def _compare_forms(sform: Affine, qform: Affine, shape: Shape, path: Path) -> None:
+    """Warns where sform and qform place the voxels differently."""
+    try:
+        difference = Grid(shape, sform).mismatch(Grid(shape, qform))
+    except GeometryError as error:
+        difference = str(error)
+    if difference:
+        warn_geometry(
+            path, f"sform and qform disagree, the sform is used (qform: {difference})"
+        )
+
+
+def _stored_dtype(header: "Nifti1Header", path: Path) -> np.dtype:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        dtype = np.dtype(header.get_data_dtype())
+    except HeaderDataError as error:
+        raise UnreadableFileError(
+            f"{path}: unknown voxel type in the header"
+        ) from error
+    if dtype.kind == "c" or dtype.itemsize == 0 or dtype.name in {"float128", "void"}:
+        raise UnreadableFileError(
+            f"{path}: voxels of type {dtype.name}, expected real numbers"
+        )
+    return dtype
+
+
+def _image_of_pair(header: "Nifti1Header", path: Path) -> Path | None:
+    """The .img beside a .hdr; None for a file that holds its own voxels."""
+    if bytes(header["magic"]).rstrip(b"\0")[:2] == b"n+":
+        return None
+    for suffix in (".hdr", ".img"):
+        head, found, tail = path.name.lower().rpartition(suffix)
+        if found:
+            return path.with_name(path.name[: len(head)] + ".img" + tail)
+    raise UnreadableFileError(
+        f"{path}: the header says that the voxels lie in a separate .img file, "
+        "expected a single .nii file"
+    )
+
+
+def _read_pair(image: Path, header: "Nifti1Header", count: int) -> np.ndarray:
+    with open_file(image) as stream:
+        source = ByteSource(stream, image)
+        source.read(max(int(header["vox_offset"]), 0))
+        return source.read(count)
+
+
+def _arrange(raw: np.ndarray, dtype: np.dtype, layout: NiftiLayout) -> np.ndarray:
+    """Bytes as (C, I, J, K) in the machine's byte order, without copying."""
+    if dtype.names is not None:  # RGB or RGBA, one structure of bytes per voxel
+        packed = raw.reshape(len(dtype.names), *layout.shape, order="F")
+        return packed[:3]
+    voxels = raw.view(dtype).reshape(*layout.shape, layout.num_channels, order="F")
+    native = dtype.newbyteorder("=")
+    return np.moveaxis(voxels.astype(native, copy=False), 3, 0)
+
+
+def _scaled(voxels: np.ndarray, header: "Nifti1Header") -> np.ndarray:
+    """Voxels times scl_slope plus scl_inter, where the header sets them."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0 or header.get_data_dtype().names:
+        return voxels
+    inter = inter if np.isfinite(inter) else 0.0
+    if (slope, inter) == (1.0, 0.0):
+        return voxels
+    small = voxels.dtype.itemsize <= 2 or voxels.dtype == np.float32
+    result = np.empty_like(voxels, dtype=np.float32 if small else np.float64)
+    np.multiply(voxels, slope, out=result, casting="unsafe", dtype=np.float64)
+    np.add(result, inter, out=result, casting="unsafe", dtype=np.float64)
+    return result

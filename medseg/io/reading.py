@@ -1,0 +1,97 @@
+"""One door for reading: whatever the format, a volume, a label map or a grid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.errors import InputError, LabelError
+from medseg.geometry import Grid
+from medseg.io.formats import Format, format_of
+from medseg.volume import LabelMap, Volume
+
+
+def read_volume(source: Path | Sequence[Path], *, allow_shear: bool = False) -> Volume:
+    """The volume held by a file, a DICOM folder, or several files as channels.
+
+    Args:
+        source: One file (further axes, vectors and colours become channels), a
+            folder with one DICOM series, or several files on one grid whose channels
+            are stacked in the order given.
+        allow_shear: Whether a grid with leaning axes is returned as it is instead of
+            refused.
+
+    Raises:
+        InputError: Something cannot be read or used; the message names the file.
+    """
+    if isinstance(source, Path):
+        return _read_one(source, allow_shear=allow_shear)
+    if not source:
+        raise InputError("no file given, expected one for each channel")
+    volumes = [_read_one(path, allow_shear=allow_shear) for path in source]
+    if len(volumes) == 1:
+        return volumes[0]
+    for path, volume in zip(source[1:], volumes[1:], strict=True):
+        volumes[0].grid.require_match(
+            volume.grid, what=f"{path} does not lie on the grid of {source[0]}"
+        )
+    voxels = np.concatenate([volume.voxels for volume in volumes])
+    return Volume(voxels, volumes[0].affine)
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """The label map held by a file; whole numbers stored as floats are accepted.
+
+    Raises:
+        InputError: The file cannot be read, has several channels, or holds values
+            that are no whole numbers.
+    """
+    volume = _read_one(path, allow_shear=False)
+    if volume.num_channels != 1:
+        raise LabelError(
+            f"{path}: label map has {volume.num_channels} channels, expected 1"
+        )
+    return LabelMap(_integral(volume.voxels[0], path), volume.affine)
+
+
+def read_grid(path: Path, *, allow_shear: bool = False) -> Grid:
+    """Shape and affine of a scan, from its header alone where the format allows.
+
+    Raises:
+        InputError: As for `read_volume`.
+    """
+    kind = format_of(path)
+    if kind is Format.NIFTI:
+        from medseg.io.nifti import read_nifti_grid
+
+        return read_nifti_grid(path, allow_shear=allow_shear)
+    return _read_one(path, allow_shear=allow_shear).grid
+
+
+def _read_one(path: Path, *, allow_shear: bool) -> Volume:
+    kind = format_of(path)
+    if kind is Format.NIFTI:
+        from medseg.io.nifti import read_nifti
+
+        return read_nifti(path, allow_shear=allow_shear)
+    raise InputError(f"{path}: {kind.value} is not understood")
+
+
+def _integral(voxels: np.ndarray, path: Path) -> np.ndarray:
+    """Whole numbers as integers, in the smallest type where they came as floats."""
+    if voxels.dtype == np.bool_:
+        return voxels.astype(np.uint8)
+    if np.issubdtype(voxels.dtype, np.integer):
+        return voxels
+    low, high = float(voxels.min()), float(voxels.max())
+    if not np.isfinite([low, high]).all() or not np.array_equal(
+        voxels, np.rint(voxels)
+    ):
+        odd = voxels[~np.isfinite(voxels) | (voxels != np.rint(voxels))][:3]
+        raise LabelError(
+            f"{path}: label map holds {odd.tolist()}, expected whole numbers; is it "
+            "an image or a probability map?"
+        )
+    return voxels.astype(
+        np.promote_types(*map(np.min_scalar_type, (int(low), int(high))))
+    )
