@@ -27,6 +27,9 @@ class LabelScheme(Settings):
     """Overlapping regions, each a union of structures; empty for plain labels."""
     ignore: int | None = None
     """Value in the file of voxels that are neither trained on nor scored."""
+    instances: bool = False
+    """Every value but background and ignored is one object of the only structure, as
+    in maps of counted cells; the structure's own value is then one of many."""
 
     @model_validator(mode="before")
     @classmethod
@@ -48,6 +51,8 @@ class LabelScheme(Settings):
             raise ValueError(f"label values occur twice: {values}")
         if not self.names:
             raise ValueError("no structure is named")
+        if self.instances and len(self.names) > 1:
+            raise ValueError("instances are of one structure, several are named")
         if len(self.names) >= IGNORE_INDEX:
             raise ValueError(f"{len(self.names)} structures, at most 254 are possible")
         for region, members in self.regions.items():
@@ -73,6 +78,8 @@ class LabelScheme(Settings):
 
     def unknown_values(self, label_map: LabelArray) -> list[int]:
         """Values of a label map that the scheme does not know, sorted."""
+        if self.instances:
+            return []
         known = [*self.values, *([] if self.ignore is None else [self.ignore])]
         return [int(v) for v in np.setdiff1d(np.unique(label_map), known)]
 
@@ -92,11 +99,18 @@ class LabelScheme(Settings):
                 f"{name}: label map holds {unknown}, absent from the scheme "
                 f"({self.describe()}); add them to the scheme or correct the file"
             )
+        if self.instances:
+            indices = (label_map != self.background).astype(np.uint8)
+        else:
+            indices = self._indices_by_value(label_map)
+        if self.ignore is not None:
+            indices[label_map == self.ignore] = IGNORE_INDEX
+        return indices
+
+    def _indices_by_value(self, label_map: LabelArray) -> LabelArray:
         indices = np.zeros(label_map.shape, dtype=np.uint8)
         for index, value in enumerate(self.values):
             indices[label_map == value] = index
-        if self.ignore is not None:
-            indices[label_map == self.ignore] = IGNORE_INDEX
         return indices
 
     def to_values(self, indices: LabelArray) -> LabelArray:
@@ -110,7 +124,10 @@ class LabelScheme(Settings):
     def describe(self) -> str:
         """The scheme in one line, such as ``"0 background, 1 left, 2 right"``."""
         parts = [f"{self.background} background"]
-        parts += [f"{value} {name}" for name, value in self.names.items()]
+        if self.instances:
+            parts.append(f"any other value one {self.structures[0]}")
+        else:
+            parts += [f"{value} {name}" for name, value in self.names.items()]
         if self.ignore is not None:
             parts.append(f"{self.ignore} ignored")
         return ", ".join(parts)
