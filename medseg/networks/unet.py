@@ -1,0 +1,303 @@
+"""U-Net: contracting path, expanding path, skips between them.
+
+References:
+    Ronneberger et al., arXiv:1505.04597 (unpadded, 2D); Çiçek et al.,
+    arXiv:1606.06650 (3D); Isensee et al., doi:10.1038/s41592-020-01008-z and
+    arXiv:2404.09556 (strides and kernels from the data, residual encoder).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medseg.networks.attention import AttentionGate
+from medseg.networks.blocks import (
+    AVERAGE_POOL,
+    MAX_POOL,
+    ConvBlock,
+    ResidualBlock,
+    make_convolution,
+)
+from medseg.networks.core import Core
+from medseg.networks.settings import AxisSize, UNetSettings, per_axis
+from medseg.networks.upsampling import make_upsampling
+
+
+class UNetCore(Core):
+    """U-Net for sizes that its strides divide."""
+
+    def __init__(
+        self,
+        settings: UNetSettings,
+        *,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+    ) -> None:
+        """Builds encoder, decoder and heads."""
+        super().__init__()
+        self.divisor = settings.divisor(spatial_dims)
+        self.deep_channels = settings.channels[-1]
+        self.encoder = Encoder(
+            settings, spatial_dims=spatial_dims, in_channels=in_channels
+        )
+        self.decoder = Decoder(settings, spatial_dims=spatial_dims)
+        ones = (1,) * spatial_dims
+        first = int(settings.strided_stem)
+        coarse = settings.channels[: settings.extra_outputs + 1 - first]
+        self.heads = nn.ModuleList(
+            make_convolution(channels, out_channels, kernel_size=ones)
+            for channels in coarse
+        )
+        self.finish: nn.Module | None = None
+        if settings.strided_stem:
+            self.finish = Finish(
+                settings,
+                spatial_dims=spatial_dims,
+                in_channels=in_channels,
+                out_channels=out_channels,
+            )
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Logits, full resolution first, and the deepest features."""
+        skips = self.encoder(x)
+        features = self.decoder(skips)
+        outputs: list[Tensor] = []
+        if self.finish is not None:
+            outputs.append(self.finish(features[0], x))
+        wanted = len(self.heads) if self.training else 1 - len(outputs)
+        for head, level in zip(list(self.heads)[:wanted], features, strict=False):
+            outputs.append(head(level))
+        return outputs, skips[-1]
+
+
+class Encoder(nn.Module):
+    """Stages from fine to coarse; their outputs are the skips."""
+
+    def __init__(
+        self, settings: UNetSettings, *, spatial_dims: int, in_channels: int
+    ) -> None:
+        """Builds the stages."""
+        super().__init__()
+        self.stem: nn.Module = nn.Identity()
+        channels = in_channels
+        if settings.block == "residual":
+            self.stem = ConvBlock(
+                channels,
+                settings.channels[0],
+                kernel_size=_kernel(settings, 0, spatial_dims),
+                **_common(settings),
+            )
+            channels = settings.channels[0]
+        stages = []
+        for level, width in enumerate(settings.channels):
+            stages.append(_encoder_stage(settings, level, channels, spatial_dims))
+            channels = width
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features of every stage, fine to coarse."""
+        x = self.stem(x)
+        skips = []
+        for stage in self.stages:
+            x = stage(x)
+            skips.append(x)
+        return skips
+
+
+class Decoder(nn.Module):
+    """Up-samples the coarsest features, joins each skip, convolves."""
+
+    def __init__(self, settings: UNetSettings, *, spatial_dims: int) -> None:
+        """Builds the stages, fine to coarse."""
+        super().__init__()
+        levels = range(len(settings.channels) - 1)
+        self.stages = nn.ModuleList(
+            DecoderStage(settings, level, spatial_dims=spatial_dims) for level in levels
+        )
+
+    def forward(self, skips: list[Tensor]) -> list[Tensor]:
+        """Features of every decoder stage, fine to coarse."""
+        x = skips[-1]
+        features = []
+        for level in range(len(skips) - 2, -1, -1):
+            x = self.stages[level](x, skips[level])
+            features.append(x)
+        return features[::-1]
+
+
+class DecoderStage(nn.Module):
+    """One step of the expanding path."""
+
+    def __init__(
+        self, settings: UNetSettings, level: int, *, spatial_dims: int
+    ) -> None:
+        """Builds the stage that returns to resolution `level`."""
+        super().__init__()
+        fine, coarse = settings.channels[level : level + 2]
+        self.up = make_upsampling(
+            settings.upsampling,
+            coarse,
+            fine,
+            stride=per_axis(settings.strides[level + 1], spatial_dims),
+            kernel_size=settings.upsampling_kernel,
+        )
+        self.crop = CentreCrop() if settings.padding == "valid" else None
+        self.gate: nn.Module | None = None
+        if settings.attention:
+            self.gate = AttentionGate(
+                fine, spatial_dims=spatial_dims, normalization=settings.normalization
+            )
+        self.convs = _convolutions(
+            settings,
+            level,
+            2 * fine,
+            _at(settings.decoder_convs, level),
+            spatial_dims=spatial_dims,
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Features at the resolution of the skip."""
+        x = self.up(x)
+        if self.crop is not None:
+            skip = self.crop(skip, x)
+        if self.gate is not None:
+            skip = self.gate(skip, x)
+        result: Tensor = self.convs(torch.cat((x, skip), dim=1))
+        return result
+
+
+class CentreCrop(nn.Module):
+    """Cuts the margin that unpadded convolutions lost elsewhere."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        """The centre of `x`, with the spatial size of `like`."""
+        for axis in range(2, x.dim()):
+            excess = x.shape[axis] - like.shape[axis]
+            x = x.narrow(axis, excess // 2, like.shape[axis])
+        return x
+
+
+class Finish(nn.Module):
+    """From a strided stem's features to logits at full resolution."""
+
+    def __init__(
+        self,
+        settings: UNetSettings,
+        *,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+    ) -> None:
+        """Builds the up-sampling and, if wanted, the refinement."""
+        super().__init__()
+        ones = (1,) * spatial_dims
+        width = settings.refinement_channels
+        plain = settings.refinement == "none"
+        self.up = make_upsampling(
+            settings.upsampling,
+            settings.channels[0],
+            out_channels if plain else width,
+            stride=per_axis(settings.strides[0], spatial_dims),
+            kernel_size=settings.upsampling_kernel,
+        )
+        self.branch: nn.Module | None = None
+        self.join: nn.Module | None = None
+        if plain:
+            return
+        block: Callable[[int], ConvBlock] = lambda channels: ConvBlock(  # noqa: E731
+            channels,
+            width,
+            kernel_size=_kernel(settings, 0, spatial_dims),
+            **_common(settings),
+        )
+        if settings.refinement == "branch":
+            self.branch = block(in_channels)
+            in_channels = width
+        self.join = nn.Sequential(
+            block(width + in_channels),
+            make_convolution(width, out_channels, kernel_size=ones),
+        )
+
+    def forward(self, features: Tensor, image: Tensor) -> Tensor:
+        """Logits of shape (N, L, *spatial of the image)."""
+        x: Tensor = self.up(features)
+        if self.join is not None:
+            detail = image if self.branch is None else self.branch(image)
+            x = self.join(torch.cat((x, detail), dim=1))
+        return x
+
+
+def _encoder_stage(
+    settings: UNetSettings, level: int, channels: int, spatial_dims: int
+) -> nn.Sequential:
+    """Down-sampling and the convolutions or residual blocks of one stage."""
+    stride = per_axis(settings.strides[level], spatial_dims)
+    layers: list[nn.Module] = []
+    if settings.downsampling != "strided" and any(step > 1 for step in stride):
+        pool = MAX_POOL if settings.downsampling == "maxpool" else AVERAGE_POOL
+        layers.append(pool[spatial_dims](stride, stride))
+        stride = (1,) * spatial_dims
+    count = _at(settings.convs_per_stage, level)
+    if settings.block == "plain":
+        layers += _convolutions(
+            settings, level, channels, count, stride=stride, spatial_dims=spatial_dims
+        )
+        return nn.Sequential(*layers)
+    for index in range(count):
+        layers.append(
+            ResidualBlock(
+                settings.channels[level] if index else channels,
+                settings.channels[level],
+                kernel_size=_kernel(settings, level, spatial_dims),
+                stride=() if index else stride,
+                **_common(settings),
+            )
+        )
+    return nn.Sequential(*layers)
+
+
+def _convolutions(
+    settings: UNetSettings,
+    level: int,
+    in_channels: int,
+    count: int,
+    *,
+    spatial_dims: int,
+    stride: Sequence[int] | int = 1,
+) -> nn.Sequential:
+    """A stage's convolutions; the first may stride."""
+    width = settings.channels[level]
+    return nn.Sequential(
+        *(
+            ConvBlock(
+                width if index else in_channels,
+                width,
+                kernel_size=_kernel(settings, level, spatial_dims),
+                stride=1 if index else stride,
+                padding=settings.padding,
+                **_common(settings),
+            )
+            for index in range(count)
+        )
+    )
+
+
+def _common(settings: UNetSettings) -> dict[str, Any]:
+    return {
+        "normalization": settings.normalization,
+        "activation": settings.activation,
+        "dropout": settings.dropout,
+        "bias": settings.conv_bias,
+    }
+
+
+def _kernel(settings: UNetSettings, level: int, spatial_dims: int) -> tuple[int, ...]:
+    sizes: int | tuple[AxisSize, ...] = settings.kernel_sizes
+    return per_axis(sizes if isinstance(sizes, int) else sizes[level], spatial_dims)
+
+
+def _at(values: int | tuple[int, ...], level: int) -> int:
+    return values if isinstance(values, int) else values[level]
