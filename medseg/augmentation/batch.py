@@ -1,0 +1,237 @@
+"""One door: a batch in, a changed batch of the patch size out."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from medseg.augmentation.draw import (
+    IntensityDraw,
+    SpatialDraw,
+    draw_intensity,
+    draw_spatial,
+    send,
+)
+from medseg.augmentation.intensity import (
+    change_brightness,
+    change_contrast,
+    change_gamma,
+    change_inverted_gamma,
+)
+from medseg.augmentation.separable import (
+    apply_along_axes,
+    blur_matrices,
+    low_resolution_matrices,
+)
+from medseg.augmentation.settings import AugmentationSettings
+from medseg.augmentation.spatial import (
+    bend,
+    center_on,
+    normalized_theta,
+    resample,
+    source_matrices,
+    spline_weights,
+)
+
+Change = Callable[[Tensor, Tensor], Tensor]
+
+CHANGES: dict[str, Change] = {
+    "brightness": change_brightness,
+    "contrast": change_contrast,
+    "inverted_gamma": change_inverted_gamma,
+    "gamma": change_gamma,
+}
+
+
+@torch.no_grad()
+def augment_batch(
+    images: Tensor,
+    labels: Tensor,
+    settings: AugmentationSettings,
+    *,
+    generator: torch.Generator,
+    patch_size: Sequence[int],
+    spacing: Sequence[float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Randomly changed copies of a batch of patches, in 2D or 3D.
+
+    Everything random follows from the generator. All of it but the noise itself is
+    drawn on the CPU and sent in one copy, so nothing waits for the device. On a GPU
+    the noise comes from the device's own generator, seeded from the given one.
+
+    What lies beyond the given patches reads as zero with label 0, background, as it
+    does where a scan ends. Give patches larger than `patch_size` to avoid it.
+
+    Args:
+        images: Normalised intensities, shape (N, C, *spatial), float32; unchanged.
+        labels: Label indices, shape (N, *spatial), uint8; values are moved, never
+            mixed, `IGNORE_INDEX` too; unchanged.
+        settings: What may happen, and how often.
+        generator: A generator on the CPU.
+        patch_size: Spatial shape of the result; input that differs is cut or padded
+            around its centre.
+        spacing: Voxel size in mm along the axes, which must be given where voxels are
+            not cubes for rotations to keep shapes.
+
+    Returns:
+        Images (N, C, *patch_size) and labels (N, *patch_size) on the same device.
+
+    Raises:
+        ValueError: Shapes do not fit together.
+    """
+    _check_shapes(images, labels, patch_size)
+    _check_axes(settings, len(patch_size))
+    if not settings.enabled:
+        return center_on(images, patch_size), center_on(labels, patch_size)
+    spatial = draw_spatial(len(images), patch_size, settings, generator)
+    moved, moved_labels = _change_space(
+        images,
+        labels,
+        spatial,
+        settings,
+        patch_size=patch_size,
+        spacing=spacing or [1.0] * len(patch_size),
+    )
+    num_rows = images.shape[0] * images.shape[1]
+    intensity = draw_intensity(num_rows, settings, generator)
+    flat = moved.view(num_rows, *patch_size)
+    _change_intensity(flat, intensity, settings, generator)
+    return moved, moved_labels
+
+
+def _check_shapes(images: Tensor, labels: Tensor, patch_size: Sequence[int]) -> None:
+    dims = len(patch_size)
+    if images.ndim != dims + 2 or dims not in (2, 3):
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}, expected (N, C, *spatial) for "
+            f"patch size {tuple(patch_size)}"
+        )
+    if labels.shape != (images.shape[0], *images.shape[2:]):
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}, expected "
+            f"{(images.shape[0], *images.shape[2:])} to match the images"
+        )
+
+
+def _check_axes(settings: AugmentationSettings, dims: int) -> None:
+    for axis in settings.flip_axes or ():
+        if not 0 <= axis < dims:
+            raise ValueError(f"flip_axes holds {axis}, patches have {dims} axes")
+
+
+def _change_space(
+    images: Tensor,
+    labels: Tensor,
+    draw: SpatialDraw,
+    settings: AugmentationSettings,
+    *,
+    patch_size: Sequence[int],
+    spacing: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """Fresh tensors: mirrored where only mirroring was drawn, else resampled."""
+    moved, moved_labels = center_on(images, patch_size), center_on(labels, patch_size)
+    resampled = set(draw.rows)
+    for row, axes in enumerate(draw.flips):
+        if axes and row not in resampled:
+            moved[row] = moved[row].flip([axis + 1 for axis in axes])
+            moved_labels[row] = moved_labels[row].flip(axes)
+    if not draw.rows:
+        return moved, moved_labels
+    source_size = images.shape[2:]
+    matrices = source_matrices(
+        draw.angles,
+        draw.zooms,
+        [draw.flips[row] for row in draw.rows],
+        spacing=spacing,
+        thick_axis=settings.thick_axis,
+    )
+    theta = normalized_theta(matrices, source_size=source_size, patch_size=patch_size)
+    control = [] if draw.displacements is None else [draw.displacements]
+    if control:
+        control += [spline_weights(n, settings.elastic_spacing) for n in patch_size]
+    at = torch.tensor(draw.rows, dtype=torch.float32)
+    at, theta, *control = send([at, theta, *control], images.device)
+    rows = at.long()
+    field = None
+    if control:
+        field = bend(control[0], control[1:], source_size=source_size)
+    image_rows, label_rows = resample(
+        images[rows], labels[rows], theta, patch_size=patch_size, displacements=field
+    )
+    moved.index_copy_(0, rows, image_rows)
+    moved_labels.index_copy_(0, rows, label_rows)
+    return moved, moved_labels
+
+
+def _change_intensity(
+    rows: Tensor,
+    draw: IntensityDraw,
+    settings: AugmentationSettings,
+    generator: torch.Generator,
+) -> None:
+    """Changes channels (N * C, *patch_size) in place."""
+    zeros = rows == 0 if settings.keep_zeros else None
+    flat = rows.view(len(rows), -1)
+    names = [name for name in ("noise", *CHANGES) if draw.rows[name]]
+    packed = [torch.tensor(draw.rows[name], dtype=torch.float32) for name in names]
+    softened = sorted({*draw.rows["blur"], *draw.rows["low_resolution"]})
+    matrices = _soft_matrices(softened, draw, rows.shape[1:], settings)
+    sent = send(
+        [
+            *packed,
+            *[draw.values[name] for name in names],
+            torch.tensor(softened, dtype=torch.float32),
+            *[matrix for matrix in matrices if matrix is not None],
+        ],
+        rows.device,
+    )
+    where = {name: sent[n].long() for n, name in enumerate(names)}
+    amount = {name: sent[len(names) + n] for n, name in enumerate(names)}
+    if "noise" in where:
+        noise = _noise(len(where["noise"]), flat, generator)
+        flat.index_add_(0, where["noise"], noise.mul_(amount["noise"][:, None]))
+    if softened:
+        at = sent[2 * len(names)].long()
+        on_device = iter(sent[2 * len(names) + 1 :])
+        along = [None if m is None else next(on_device) for m in matrices]
+        rows.index_copy_(0, at, apply_along_axes(rows[at], along))
+    for name, change in CHANGES.items():
+        if name in where:
+            changed = change(flat[where[name]], amount[name])
+            flat.index_copy_(0, where[name], changed)
+    if zeros is not None:
+        rows.masked_fill_(zeros, 0)
+
+
+def _noise(num_rows: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of shape (num_rows, voxels) on the device of `like`."""
+    if like.device.type != "cpu":
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(like.device).manual_seed(seed)
+    noise = torch.empty((num_rows, like.shape[1]), device=like.device)
+    return noise.normal_(generator=generator)
+
+
+def _soft_matrices(
+    rows: list[int],
+    draw: IntensityDraw,
+    patch_size: Sequence[int],
+    settings: AugmentationSettings,
+) -> list[Tensor | None]:
+    """For each axis, blur then low resolution of the given rows as one matrix."""
+    matrices: list[Tensor | None] = []
+    kinds = (
+        ("blur", blur_matrices),
+        ("low_resolution", low_resolution_matrices),
+    )
+    for axis, n in enumerate(patch_size):
+        if not rows or (len(patch_size) == 3 and axis == settings.thick_axis):
+            matrices.append(None)
+            continue
+        matrix = torch.eye(n).repeat(len(rows), 1, 1)
+        for kind, build in kinds:
+            if draw.rows[kind]:
+                at = [rows.index(row) for row in draw.rows[kind]]
+                matrix[at] = build(n, draw.values[kind]) @ matrix[at]
+        matrices.append(matrix)
+    return matrices

@@ -1,0 +1,56 @@
+"""What training tells whoever keeps track of runs; training never imports MLflow."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+"""How a run ended."""
+
+
+class RunLogger(Protocol):
+    """Keeps the parameters, curves and files of one run."""
+
+    run_id: str | None
+    """How the tracking store names the run; none where nothing is kept."""
+
+    def log_params(self, params: Mapping[str, str | float | int | bool]) -> None:
+        """Keeps settings that hold for the whole run."""
+        ...
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Keeps one point of each curve."""
+        ...
+
+    def log_artifact(self, path: Path, *, folder: str = "") -> None:
+        """Keeps a copy of a file, or of a folder with all it holds."""
+        ...
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Keeps short texts to search runs by."""
+        ...
+
+    def finish(self, status: RunStatus) -> None:
+        """Says how the run ended; nothing follows."""
+        ...
+
+
+class NullLogger:
+    """A run that nobody keeps track of."""
+
+    run_id: str | None = None
+
+    def log_params(self, params: Mapping[str, str | float | int | bool]) -> None:
+        """Nothing."""
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Nothing."""
+
+    def log_artifact(self, path: Path, *, folder: str = "") -> None:
+        """Nothing."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Nothing."""
+
+    def finish(self, status: RunStatus) -> None:
+        """Nothing."""
