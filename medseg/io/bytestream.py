@@ -118,7 +118,7 @@ class ByteSource:
             return self._gzip.decompress(block, limit)
         except zlib.error as error:
             raise UnreadableFileError(
-                f"{self._path}: the compressed data are damaged ({error}); copy it again"
+                f"{self._path}: the compressed data are damaged ({error})"
             ) from error
 
 

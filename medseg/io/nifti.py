@@ -8,7 +8,7 @@ damaged or malicious file can ask for.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from medseg.io.geometry_warning import settle_affine, warn_geometry
 from medseg.types import Affine, Shape
 from medseg.volume import Volume
 
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
+NiftiHeader: TypeAlias = Any
+"""nibabel's Nifti1Header or Nifti2Header, whose methods carry no types."""
 
 _HEADER_SIZES = (348, 540)
 _MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
@@ -73,7 +73,7 @@ def read_nifti_grid(path: Path, *, allow_shear: bool = False) -> Grid:
     return Grid(layout.shape, layout.affine)
 
 
-def read_nifti_header(path: Path) -> "Nifti1Header":
+def read_nifti_header(path: Path) -> NiftiHeader:
     """The header of a NIfTI file, as nibabel sees it.
 
     Raises:
@@ -83,7 +83,7 @@ def read_nifti_header(path: Path) -> "Nifti1Header":
         return _read_header(stream, path)[0]
 
 
-def _read_header(stream: Any, path: Path) -> tuple["Nifti1Header", ByteSource, int]:
+def _read_header(stream: Any, path: Path) -> tuple[NiftiHeader, ByteSource, int]:
     """The header, the rest of the bytes, and how many bytes were read."""
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
@@ -105,14 +105,14 @@ def _starts_with(block: bytes, number: int) -> bool:
     return block[:4] in (number.to_bytes(4, "little"), number.to_bytes(4, "big"))
 
 
-def _layout(header: "Nifti1Header", path: Path, *, allow_shear: bool) -> NiftiLayout:
+def _layout(header: NiftiHeader, path: Path, *, allow_shear: bool) -> NiftiLayout:
     shape, num_channels = _shape_of(header, path)
     affine = _affine_of(header, shape, path)
     affine = settle_affine(affine, source=path, allow_shear=allow_shear)
-    return NiftiLayout(shape, num_channels, affine)
+    return NiftiLayout(shape, num_channels, _as_sform(affine))
 
 
-def _shape_of(header: "Nifti1Header", path: Path) -> tuple[Shape, int]:
+def _shape_of(header: NiftiHeader, path: Path) -> tuple[Shape, int]:
     """Spatial shape, and the number of channels held by axis four or five."""
     rank = int(header["dim"][0])
     dims = [int(n) for n in header["dim"][1 : max(rank, 0) + 1]]
@@ -131,7 +131,7 @@ def _shape_of(header: "Nifti1Header", path: Path) -> tuple[Shape, int]:
     return (i, j, k), max(rest)
 
 
-def _affine_of(header: "Nifti1Header", shape: Shape, path: Path) -> Affine:
+def _affine_of(header: NiftiHeader, shape: Shape, path: Path) -> Affine:
     """World affine in mm, by the rule sform, qform, voxel size."""
     sform = _matrix_of(header, "sform")
     qform = _matrix_of(header, "qform")
@@ -142,11 +142,15 @@ def _affine_of(header: "Nifti1Header", shape: Shape, path: Path) -> Affine:
         chosen = np.asarray(header.get_base_affine(), dtype=np.float64)
     unit = header.get_xyzt_units()[0]
     scale = np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0])
-    # In float32, as an sform holds it: writing what was read changes nothing.
-    return np.asarray((scale @ chosen).astype(np.float32), dtype=np.float64)
+    return _as_sform(scale @ chosen)
 
 
-def _matrix_of(header: "Nifti1Header", form: str) -> Affine | None:
+def _as_sform(affine: Affine) -> Affine:
+    """The affine in float32, as a file holds it: writing what was read is exact."""
+    return np.asarray(affine.astype(np.float32), dtype=np.float64)
+
+
+def _matrix_of(header: NiftiHeader, form: str) -> Affine | None:
     """The sform or the qform; None where its code is 0."""
     if int(header[f"{form}_code"]) <= 0:
         return None
@@ -170,7 +174,7 @@ def _compare_forms(sform: Affine, qform: Affine, shape: Shape, path: Path) -> No
         )
 
 
-def _stored_dtype(header: "Nifti1Header", path: Path) -> np.dtype:
+def _stored_dtype(header: NiftiHeader, path: Path) -> np.dtype:
     from nibabel.spatialimages import HeaderDataError
 
     try:
@@ -186,7 +190,7 @@ def _stored_dtype(header: "Nifti1Header", path: Path) -> np.dtype:
     return dtype
 
 
-def _image_of_pair(header: "Nifti1Header", path: Path) -> Path | None:
+def _image_of_pair(header: NiftiHeader, path: Path) -> Path | None:
     """The .img beside a .hdr; None for a file that holds its own voxels."""
     if bytes(header["magic"]).rstrip(b"\0")[:2] == b"n+":
         return None
@@ -200,7 +204,7 @@ def _image_of_pair(header: "Nifti1Header", path: Path) -> Path | None:
     )
 
 
-def _read_pair(image: Path, header: "Nifti1Header", count: int) -> np.ndarray:
+def _read_pair(image: Path, header: NiftiHeader, count: int) -> np.ndarray:
     with open_file(image) as stream:
         source = ByteSource(stream, image)
         source.read(max(int(header["vox_offset"]), 0))
@@ -217,7 +221,7 @@ def _arrange(raw: np.ndarray, dtype: np.dtype, layout: NiftiLayout) -> np.ndarra
     return np.moveaxis(voxels.astype(native, copy=False), 3, 0)
 
 
-def _scaled(voxels: np.ndarray, header: "Nifti1Header") -> np.ndarray:
+def _scaled(voxels: np.ndarray, header: NiftiHeader) -> np.ndarray:
     """Voxels times scl_slope plus scl_inter, where the header sets them."""
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0 or header.get_data_dtype().names:

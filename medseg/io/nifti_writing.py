@@ -1,20 +1,18 @@
 """Volumes and label maps as NIfTI files, written whole or not at all."""
 
 import gzip
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from medseg.errors import OutputError
 from medseg.files import atomic_write
 from medseg.geometry import orthonormality_error
-from medseg.io.geometry_warning import ROUNDING_TOLERANCE
-from medseg.io.nifti import read_nifti_grid, read_nifti_header
+from medseg.io.geometry_warning import ROUNDING_TOLERANCE, GeometryWarning
+from medseg.io.nifti import NiftiHeader, read_nifti_grid, read_nifti_header
 from medseg.types import Affine
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
 
 _SCANNER_CODE = 1
 _COMPRESSION = 1
@@ -78,11 +76,12 @@ def _storable(voxels: np.ndarray, path: Path) -> np.ndarray:
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
 
 
-def _header(stored: np.ndarray, affine: Affine, like: Path | None) -> "Nifti1Header":
+def _header(stored: np.ndarray, affine: Affine, like: Path | None) -> NiftiHeader:
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
-    header = Nifti1Header() if max(stored.shape) < 1 << 15 else Nifti2Header()
+    kind: Any = Nifti1Header if max(stored.shape) < 1 << 15 else Nifti2Header
+    header: NiftiHeader = kind()
     header.set_data_dtype(stored.dtype)
     header.set_data_shape(stored.shape)
     header["magic"] = header.single_magic
@@ -94,18 +93,20 @@ def _header(stored: np.ndarray, affine: Affine, like: Path | None) -> "Nifti1Hea
     return header
 
 
-def _set_geometry(header: "Nifti1Header", affine: Affine) -> None:
+def _set_geometry(header: NiftiHeader, affine: Affine) -> None:
     """The affine as sform, and as qform where a qform can hold it."""
     straight = orthonormality_error(affine) <= ROUNDING_TOLERANCE
     header.set_qform(affine, _SCANNER_CODE if straight else 0, strip_shears=True)
     header.set_sform(affine, _SCANNER_CODE)
 
 
-def _keep_geometry(header: "Nifti1Header", affine: Affine, like: Path) -> bool:
+def _keep_geometry(header: NiftiHeader, affine: Affine, like: Path) -> bool:
     """Copies the geometry of another file; False where the grids differ."""
-    grid = read_nifti_grid(like, allow_shear=True)
+    with warnings.catch_warnings():  # said when the scan itself was read
+        warnings.simplefilter("ignore", GeometryWarning)
+        grid = read_nifti_grid(like, allow_shear=True)
     if tuple(header["dim"][1:4]) != grid.shape or not np.allclose(
-        grid.affine, affine, rtol=0, atol=1e-6
+        grid.affine, affine, rtol=0, atol=1e-4
     ):
         return False
     model = read_nifti_header(like)

@@ -46,10 +46,12 @@ def read_label_map(path: Path) -> LabelMap:
         InputError: The file cannot be read, has several channels, or holds values
             that are no whole numbers.
     """
-    volume = _read_one(path, allow_shear=False)
-    if volume.num_channels != 1:
+    volume = _read_one(path, allow_shear=False, as_labels=True)
+    first = volume.voxels[:1]
+    if volume.num_channels > 1 and not (volume.voxels == first).all():
         raise LabelError(
-            f"{path}: label map has {volume.num_channels} channels, expected 1"
+            f"{path}: label map has {volume.num_channels} different channels, "
+            "expected 1; is it an image?"
         )
     return LabelMap(_integral(volume.voxels[0], path), volume.affine)
 
@@ -65,15 +67,31 @@ def read_grid(path: Path, *, allow_shear: bool = False) -> Grid:
         from medseg.io.nifti import read_nifti_grid
 
         return read_nifti_grid(path, allow_shear=allow_shear)
+    if kind is Format.ITK:
+        from medseg.io.itk import read_itk_grid
+
+        return read_itk_grid(path, allow_shear=allow_shear)
+    if kind is Format.PICTURE:
+        from medseg.io.picture import read_picture_grid
+
+        return read_picture_grid(path)
     return _read_one(path, allow_shear=allow_shear).grid
 
 
-def _read_one(path: Path, *, allow_shear: bool) -> Volume:
+def _read_one(path: Path, *, allow_shear: bool, as_labels: bool = False) -> Volume:
     kind = format_of(path)
     if kind is Format.NIFTI:
         from medseg.io.nifti import read_nifti
 
         return read_nifti(path, allow_shear=allow_shear)
+    if kind is Format.ITK:
+        from medseg.io.itk import read_itk
+
+        return read_itk(path, allow_shear=allow_shear)
+    if kind is Format.PICTURE:
+        from medseg.io.picture import read_picture
+
+        return read_picture(path, as_labels=as_labels)
     raise InputError(f"{path}: {kind.value} is not understood")
 
 

@@ -49,6 +49,16 @@ def _write(path: Path, voxels: np.ndarray, affine: Affine, like: Path | None) ->
 
         write_nifti(path, voxels, affine, like=model)
         return
+    if kind is Format.ITK:
+        from medseg.io.itk import write_itk
+
+        write_itk(path, voxels, affine)
+        return
+    if kind is Format.PICTURE:
+        from medseg.io.picture import write_picture
+
+        write_picture(path, voxels)
+        return
     raise OutputError(
         f"{path}: no format has this suffix; expected .nii.gz, .nii, .nrrd, .mha, "
         ".mhd, .png or .tif"

@@ -1,0 +1,159 @@
+"""NRRD and MetaImage files through SimpleITK, which owns both formats.
+
+ITK keeps arrays as (k, j, i) and the world in LPS; both end here. Left-handed
+direction matrices are kept as they are.
+"""
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from medseg.errors import GeometryError, OutputError, UnreadableFileError
+from medseg.files import atomic_write
+from medseg.geometry import Grid, direction_of, lps_from_ras, spacing_of
+from medseg.io.bytestream import open_file, require_memory
+from medseg.io.geometry_warning import settle_affine
+from medseg.types import Affine, Shape
+from medseg.volume import Volume
+
+_DETACHED = (".mhd", ".nhdr")
+
+SitkReader: TypeAlias = Any
+"""SimpleITK ships no types."""
+
+
+def read_itk(path: Path, *, allow_shear: bool = False) -> Volume:
+    """The volume of an NRRD or MetaImage file; vectors or a fourth axis are channels.
+
+    Raises:
+        InputError: The file is missing, damaged, of another kind, or its geometry is
+            unusable.
+    """
+    reader = _open(path)
+    shape, num_channels = _shape_of(reader, path)
+    affine = settle_affine(_affine_of(reader), source=path, allow_shear=allow_shear)
+    try:
+        array = _simpleitk().GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise UnreadableFileError(f"{path}: {_reason(error)}") from error
+    if np.iscomplexobj(array):
+        raise UnreadableFileError(f"{path}: complex voxels, expected real numbers")
+    if reader.GetNumberOfComponents() > 1:
+        voxels = array.reshape(*shape[::-1], num_channels).transpose(3, 2, 1, 0)
+    else:
+        voxels = array.reshape(num_channels, *shape[::-1]).transpose(0, 3, 2, 1)
+    return Volume(voxels, affine)
+
+
+def read_itk_grid(path: Path, *, allow_shear: bool = False) -> Grid:
+    """Shape and affine of an NRRD or MetaImage file, from its header alone.
+
+    Raises:
+        InputError: As for `read_itk`.
+    """
+    reader = _open(path)
+    shape, _ = _shape_of(reader, path)
+    affine = settle_affine(_affine_of(reader), source=path, allow_shear=allow_shear)
+    return Grid(shape, affine)
+
+
+def write_itk(path: Path, voxels: np.ndarray, affine: Affine) -> None:
+    """Writes voxels as a compressed .nrrd or .mha file, whole or not at all.
+
+    Args:
+        path: Where to.
+        voxels: Shape (I, J, K), or (C, I, J, K) with channels as a vector.
+        affine: Voxel index to world in mm, RAS+.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    if path.name.lower().endswith(_DETACHED):
+        raise OutputError(
+            f"{path}: a header with its voxels in a second file cannot be written "
+            "whole; name it .mha or .nrrd"
+        )
+    stored = voxels.astype(np.uint8) if voxels.dtype == np.bool_ else voxels
+    stored = stored.astype(np.float32) if stored.dtype == np.float16 else stored
+    is_vector = stored.ndim == 4 and stored.shape[0] > 1
+    array = stored.reshape(stored.shape[-4 if is_vector else -3 :]).T
+    sitk = _simpleitk()
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array), isVector=is_vector)
+    affine_lps = lps_from_ras(affine)
+    image.SetSpacing(spacing_of(affine_lps))
+    image.SetDirection(direction_of(affine_lps).ravel().tolist())
+    image.SetOrigin(affine_lps[:3, 3].tolist())
+    with atomic_write(path) as temporary:
+        temporary.touch()  # the system's own refusal, which ITK would not pass on
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def _simpleitk() -> Any:
+    """The module, imported when first needed, its chatter on stderr switched off."""
+    import SimpleITK
+
+    module: Any = SimpleITK
+    module.ProcessObject.GlobalWarningDisplayOff()
+    return module
+
+
+def _open(path: Path) -> SitkReader:
+    """A reader that has read the header."""
+    with open_file(path):
+        pass
+    reader = _simpleitk().ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("NrrdImageIO" if _is_nrrd(path) else "MetaImageIO")
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UnreadableFileError(f"{path}: {_reason(error)}") from error
+    return reader
+
+
+def _is_nrrd(path: Path) -> bool:
+    return path.name.lower().endswith((".nrrd", ".nhdr"))
+
+
+def _shape_of(reader: SitkReader, path: Path) -> tuple[Shape, int]:
+    """Spatial shape and number of channels, refusing what memory cannot hold."""
+    size = [int(n) for n in reader.GetSize()]
+    components = int(reader.GetNumberOfComponents())
+    i, j, k, *rest = [*size, 1, 1, 1][: max(len(size), 3)]
+    extra = int(np.prod(rest)) if rest else 1
+    if len(size) not in (2, 3, 4) or (extra > 1 and components > 1):
+        raise GeometryError(
+            f"{path}: size {size} with {components} values per voxel, expected three "
+            "axes of space and at most one of channels"
+        )
+    name = _simpleitk().GetPixelIDValueAsString(reader.GetPixelID())
+    bits = next((b for b in (64, 32, 16, 8) if str(b) in name), 64)
+    require_memory(i * j * k * extra * components * bits // 8, path)
+    return (i, j, k), extra * components
+
+
+def _affine_of(reader: SitkReader) -> Affine:
+    """World affine in RAS+; a 2D image lies in the plane z = 0."""
+    rank = reader.GetDimension()
+    direction = np.asarray(reader.GetDirection()).reshape(rank, rank)
+    used = min(rank, 3)
+    affine = np.eye(4)
+    spacing = np.asarray(reader.GetSpacing())[:used]
+    affine[:used, :used] = direction[:used, :used] * spacing
+    affine[:used, 3] = np.asarray(reader.GetOrigin())[:used]
+    return lps_from_ras(affine)
+
+
+def _reason(error: RuntimeError) -> str:
+    """What SimpleITK's many lines come down to."""
+    text = str(error)
+    if "truncated" in text.lower() or "hit eof" in text.lower():
+        return "the file is truncated; copy or export it again"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else "unknown reason"
+    _, _, tail = last.rpartition("): ")
+    return f"cannot be read as an image ({(tail or last)[:160]})"
