@@ -55,8 +55,10 @@ class Dataset:
     """Where the patient ids come from, in words."""
     test_cases: tuple[Case, ...] = ()
     """Cases held out by the data set's author, or without a label map."""
-    orphans: tuple[Path, ...] = ()
-    """Images without a label map and label maps without an image."""
+    lone_images: tuple[Path, ...] = ()
+    """Images among the training data that have no label map."""
+    lone_labels: tuple[Path, ...] = ()
+    """Label maps that have no image."""
 
     def __post_init__(self) -> None:
         """Refuses a case id that occurs twice."""
@@ -72,6 +74,11 @@ class Dataset:
     def patients(self) -> tuple[str, ...]:
         """Patients of the labelled cases, sorted."""
         return tuple(sorted({case.patient_id for case in self.cases}))
+
+    @property
+    def orphans(self) -> tuple[Path, ...]:
+        """Images without a label map and label maps without an image."""
+        return self.lone_images + self.lone_labels
 
     @property
     def manifest_hash(self) -> str:

@@ -26,9 +26,15 @@ def make_folds(
         Fold by case id, in the order of the data set's cases.
 
     Raises:
-        DatasetError: There are fewer patients than folds, or folds that came with
+        DatasetError: There is no case, there are fewer patients than folds, or folds that came with
             the data set divide a patient.
     """
+    if not dataset.cases:
+        raise DatasetError(
+            f"{dataset.root}: no case has both an image and a label map "
+            f"({len(dataset.lone_images)} images and {len(dataset.lone_labels)} label "
+            "maps have no partner); files are paired by name"
+        )
     given = given_folds(dataset.cases)
     groups = defaultdict(list)
     for case in dataset.cases:
@@ -84,5 +90,6 @@ def _require_patients(dataset: Dataset, num_patients: int, num_folds: int) -> No
     if not 2 <= num_folds <= num_patients:
         raise DatasetError(
             f"{dataset.name}: {num_patients} patients ({dataset.patient_source}) "
-            f"cannot be split into {num_folds} folds; choose 2 to {num_patients}"
+            f"cannot be split into {num_folds} folds; at least one patient per fold "
+            "and two folds are needed"
         )

@@ -1,23 +1,174 @@
 """Any understood layout becomes a `Dataset`."""
 
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.datasets.bids import is_bids, load_bids
 from medseg.datasets.case import Dataset
+from medseg.datasets.description import Description, read_description
+from medseg.datasets.known import Known
+from medseg.datasets.manifest import load_manifest
 from medseg.datasets.msd import SPECIFICATION, load_msd
+from medseg.datasets.nnunet import is_nnunet, load_nnunet
+from medseg.datasets.paired import (
+    has_paired_files,
+    has_paired_folders,
+    load_paired_files,
+    load_paired_folders,
+)
 from medseg.errors import DatasetError, MissingFileError
+from medseg.io import find_scans
 from medseg.labels import LabelScheme
+from medseg.progress import Progress, Silent
+
+TABLES = (".csv", ".tsv")
+DESCRIPTIONS = (".yaml", ".yml")
 
 
-def load_dataset(path: Path, *, scheme: LabelScheme | None = None) -> Dataset:
-    """The data set in a folder, or the one that a manifest lists.
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a folder may hold a data set."""
+
+    signs: str
+    """What it is recognised by, for the message when nothing is."""
+    matches: Callable[[Path], bool]
+    load: Callable[[Path, Known], Dataset]
+
+
+def load_dataset(
+    path: Path,
+    *,
+    scheme: LabelScheme | None = None,
+    root: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """The data set in a folder, or the one that a table or a description names.
+
+    Nothing needs to be renamed. Understood are the Medical Segmentation Decathlon,
+    nnU-Net's raw folders, a manifest, BIDS derivatives, and images paired with label
+    maps by name. A description (YAML) says what files cannot; beside a table it has
+    the table's name, in a folder it is called ``dataset.yaml``.
+
+    Whether files exist and can be read is the doctor's business, except that label
+    values nobody named are read from the label maps.
+
+    Args:
+        path: Folder, CSV or TSV table, or YAML description.
+        scheme: Labels; wins over what the data set says.
+        root: Folder of the files of a table or description; their own by default.
+        progress: Follows the reading of label maps.
 
     Raises:
         MissingFileError: There is no such path.
-        DatasetError: The layout is not understood.
+        DatasetError: The layout is not understood, or the data set contradicts
+            itself.
     """
     path = Path(path)
     if not path.exists():
         raise MissingFileError(f"{path}: no such file or folder")
-    if (path / SPECIFICATION).is_file():
-        return load_msd(path, scheme=scheme)
-    raise DatasetError(f"{path}: no {SPECIFICATION} found")
+    description = read_description(_description_path(path))
+    known = Known(
+        name=description.name,
+        scheme=scheme or description.scheme(source=str(_description_path(path))),
+        channels=description.channels,
+        progress=progress or Silent(),
+    )
+    folder = _root(path, description, root)
+    table = path.with_suffix(".csv") if path.suffix in DESCRIPTIONS else path
+    if table.suffix in TABLES and table.is_file():
+        return load_manifest(table, known, root=folder)
+    return _load_folder(folder, known)
+
+
+def _load_folder(folder: Path, known: Known) -> Dataset:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: expected a folder, a .csv or .tsv, or a .yaml")
+    for layout in LAYOUTS:
+        if layout.matches(folder):
+            return layout.load(folder, known)
+    looked = "; ".join(layout.signs for layout in LAYOUTS)
+    raise DatasetError(
+        f"{folder}: no data set is recognised. Found: {_contents(folder)}. Looked for: "
+        f"{looked}. Any files can be listed in a manifest.csv"
+    )
+
+
+def _description_path(path: Path) -> Path:
+    if path.is_dir():
+        return path / "dataset.yaml"
+    return path if path.suffix in DESCRIPTIONS else path.with_suffix(".yaml")
+
+
+def _root(path: Path, description: Description, root: Path | None) -> Path:
+    """The folder that holds the files: as called for, as described, or the own one."""
+    if path.is_dir():
+        return path
+    if root is not None:
+        return Path(root)
+    return path.parent / (description.root or ".")
+
+
+def _contents(folder: Path) -> str:
+    """What a folder holds, in words."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    endings = Counter("".join(path.suffixes[-2:]) for path in find_scans(folder))
+    folders = f"folders {', '.join(names[:8])}" if names else "no folder"
+    scans = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
+    return f"{folders}; {f'scans {scans}' if scans else 'no scan'}"
+
+
+def _load_manifest_in(folder: Path, known: Known) -> Dataset:
+    path = _manifest(folder)
+    assert path is not None, "recognised by its manifest"
+    beside = read_description(path.with_suffix(".yaml"))
+    if known.scheme is None:
+        known = replace(known, scheme=beside.scheme(source=str(path)))
+    return load_manifest(
+        path,
+        replace(
+            known,
+            name=known.name or beside.name,
+            channels=known.channels or beside.channels,
+        ),
+    )
+
+
+def _manifest(folder: Path) -> Path | None:
+    names = [f"{stem}{end}" for stem in ("manifest", "dataset") for end in TABLES]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+LAYOUTS = (
+    Layout(
+        "manifest.csv with case_id, patient_id, image, label",
+        lambda folder: _manifest(folder) is not None,
+        _load_manifest_in,
+    ),
+    Layout(
+        "dataset.json of nnU-Net",
+        is_nnunet,
+        load_nnunet,
+    ),
+    Layout(
+        "dataset.json of the Decathlon",
+        lambda folder: (folder / SPECIFICATION).is_file(),
+        load_msd,
+    ),
+    Layout(
+        "BIDS subjects and derivatives",
+        is_bids,
+        load_bids,
+    ),
+    Layout(
+        "folders images/ and labels/ (imagesTr, scans, masks, seg, ...)",
+        has_paired_folders,
+        load_paired_folders,
+    ),
+    Layout(
+        "files X_image and X_label, or X and X_seg",
+        has_paired_files,
+        load_paired_files,
+    ),
+)

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from medseg.datasets.case import Case, Dataset
+from medseg.datasets.known import Known
 from medseg.datasets.patients import find_patients
 from medseg.errors import DatasetError, UnreadableFileError
+from medseg.io import find_scans, scan_stem
 from medseg.labels import LabelScheme
 from medseg.settings import parse_settings
 
 SPECIFICATION = "dataset.json"
 
 
-def load_msd(folder: Path, *, scheme: LabelScheme | None = None) -> Dataset:
+def load_msd(folder: Path, known: Known) -> Dataset:
     """The data set that a folder's ``dataset.json`` describes.
 
     Files are taken as listed; whether they exist is the doctor's business.
@@ -28,20 +30,23 @@ def load_msd(folder: Path, *, scheme: LabelScheme | None = None) -> Dataset:
     if not isinstance(entries, list) or not entries:
         raise DatasetError(f"{path}: lists no case under 'training'")
     pairs = [_pair(entry, path) for entry in entries]
-    names = [_stem(image) for image, _ in pairs]
+    names = [scan_stem(Path(image)) for image, _ in pairs]
     patients, source = find_patients(folder, names)
+    cases = tuple(
+        Case(name, patients[name], (folder / image,), folder / label)
+        for name, (image, label) in zip(names, pairs, strict=True)
+    )
     return Dataset(
-        name=str(values.get("name") or folder.name),
+        name=known.name or str(values.get("name") or folder.resolve().name),
         root=folder,
-        channels=channel_names(values, path),
-        scheme=scheme or scheme_of(values, path),
-        cases=tuple(
-            Case(name, patients[name], (folder / image,), folder / label)
-            for name, (image, label) in zip(names, pairs, strict=True)
-        ),
+        channels=known.channels or channel_names(values, path),
+        scheme=known.scheme or scheme_of(values, path),
+        cases=cases,
         layout="Medical Segmentation Decathlon",
         patient_source=source,
         test_cases=_test_cases(values, folder, set(names)),
+        lone_images=unlisted(folder / "imagesTr", cases),
+        lone_labels=unlisted(folder / "labelsTr", cases),
     )
 
 
@@ -89,6 +94,13 @@ def scheme_of(values: dict[str, Any], path: Path) -> LabelScheme:
     return parse_settings(LabelScheme, {"names": labels}, source=f"{path}: labels")
 
 
+def unlisted(folder: Path, cases: tuple[Case, ...]) -> tuple[Path, ...]:
+    """Scans in a folder that belong to none of the cases."""
+    used = {path for case in cases for path in (*case.images, case.label)}
+    found = find_scans(folder) if folder.is_dir() else []
+    return tuple(path for path in found if path not in used)
+
+
 def _pair(entry: Any, path: Path) -> tuple[str, str]:
     if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
         raise DatasetError(
@@ -106,10 +118,5 @@ def _test_cases(
     return tuple(
         Case(name, name, (folder / image,))
         for image in images
-        if (name := _stem(image)) not in taken
+        if (name := scan_stem(Path(image))) not in taken
     )
-
-
-def _stem(name: str) -> str:
-    base = Path(name).name
-    return base[: -len(".nii.gz")] if base.endswith(".nii.gz") else Path(base).stem

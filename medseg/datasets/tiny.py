@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from medseg.files import write_text
-from medseg.types import LabelArray, Shape, Spacing
+from medseg.geometry import affine_from_spacing
+from medseg.io import write_label_map, write_volume
+from medseg.types import ImageArray, LabelArray, Shape, Spacing
+from medseg.volume import LabelMap, Volume
 
 LABELS = {"ball": 1, "kernel": 2}
 
@@ -34,19 +37,15 @@ def make_tiny_study(
         num_channels: Channels, in one 4D file where there are several.
         seed: Another seed gives another study.
     """
-    import nibabel as nib
-
-    affine = np.diag([*spacing, 1.0])
+    affine = affine_from_spacing(spacing)
     names = [f"tiny_{number:03d}" for number in range(num_cases)]
-    for sub in ("imagesTr", "labelsTr"):
-        (folder / sub).mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         generator = np.random.default_rng([seed, number])
         labels = ellipsoids(shape, spacing=spacing, generator=generator)
         image = shade(labels, num_channels=num_channels, generator=generator)
-        for sub, array in (("imagesTr", image), ("labelsTr", labels)):
-            file = nib.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
-            nib.save(file, folder / sub / f"{name}.nii.gz")
+        file = f"{name}.nii.gz"
+        write_volume(folder / "imagesTr" / file, Volume(image, affine))
+        write_label_map(folder / "labelsTr" / file, LabelMap(labels, affine))
     write_text(folder / "dataset.json", _specification(names, num_channels))
     write_text(folder / "cases.csv", _patients(names))
     return folder
@@ -61,22 +60,17 @@ def ellipsoids(
     center = extent / 2 + generator.uniform(-0.12, 0.12, size=3) * extent
     position = np.indices(shape).reshape(3, -1).T * spacing
     distance = np.linalg.norm((position - center) / radii, axis=1).reshape(shape)
-    labels = (distance < 1).astype(np.uint8)
-    labels[distance < 0.5] = 2
-    return labels
+    return np.where(distance < 0.5, 2, distance < 1).astype(np.uint8)
 
 
 def shade(
     labels: LabelArray, *, num_channels: int, generator: np.random.Generator
-) -> np.ndarray:
-    """An image of the labels with noise, float32, shape (I, J, K) or (I, J, K, C)."""
+) -> ImageArray:
+    """An image of the labels with noise, float32, shape (C, I, J, K)."""
     levels = np.array([100.0, 300.0, 500.0])[labels]
-    channels = [
-        levels * (1 + 0.1 * channel) + generator.normal(scale=30, size=labels.shape)
-        for channel in range(num_channels)
-    ]
-    image = np.stack(channels, axis=-1).astype(np.float32)
-    return image if num_channels > 1 else image[..., 0]
+    gains = 1 + 0.1 * np.arange(num_channels).reshape(-1, 1, 1, 1)
+    noise = generator.normal(scale=30, size=(num_channels, *labels.shape))
+    return np.asarray(gains * levels + noise, dtype=np.float32)
 
 
 def _specification(names: list[str], num_channels: int) -> str:

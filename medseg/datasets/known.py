@@ -1,0 +1,16 @@
+"""What the user says about a data set, which a layout's own words give way to."""
+
+from dataclasses import dataclass, field
+
+from medseg.labels import LabelScheme
+from medseg.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known before a folder is read; None where the folder must tell."""
+
+    name: str | None = None
+    scheme: LabelScheme | None = None
+    channels: tuple[str, ...] | None = None
+    progress: Progress = field(default_factory=Silent)

@@ -1,0 +1,221 @@
+"""Data sets listed in a table, one case a row; and writing such a table.
+
+Columns: ``case_id``, ``patient_id``, ``image`` or one ``image_<channel>`` per
+channel, ``label``, ``split`` and ``fold``; only image columns are required, other
+columns are passed over. Common synonyms are understood (``subject``, ``seg``,
+``fold5``, ...), and where no column is called image, the columns that hold file
+names of scans are the channels. Paths are relative to the table's folder.
+"""
+
+import csv
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.datasets.case import OWN_PATIENT, Case, Dataset
+from medseg.datasets.description import write_description
+from medseg.datasets.discovery import discover_channels, discover_scheme
+from medseg.datasets.known import Known
+from medseg.datasets.patients import (
+    CASE_COLUMNS,
+    PATIENT_COLUMNS,
+    first_column,
+    read_table,
+)
+from medseg.errors import DatasetError
+from medseg.files import write_text
+from medseg.io import is_scan, scan_stem
+
+IMAGE_COLUMNS = ("image", "img", "images", "image_path", "image_file", "scan_path")
+LABEL_COLUMNS = (
+    "label", "seg", "segmentation", "mask", "label_map", "labels", "annotation",
+    "label_path", "mask_path", "seg_path", "ground_truth", "gt", "reference",
+)  # fmt: skip
+SPLIT_COLUMNS = ("split", "subset", "partition", "set")
+_FOLD = re.compile(r"^(cv_?)?folds?_?\d*$")
+_SPLITS = {"test": "test", "testing": "test", "held_out": "test", "holdout": "test"}
+_SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+_SPLITS |= dict.fromkeys(("train", "training", "tr", ""), "train")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table holds what."""
+
+    images: dict[str, str]
+    """Column by channel name; the name is empty for a single column."""
+    label: str | None
+    case: str | None
+    patient: str | None
+    split: str | None
+    fold: str | None
+    fold_by_split: dict[str, int]
+    """Fold by word of the split column, where there is no fold column."""
+
+
+def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
+    """The data set that a table lists.
+
+    A split of ``test``, or no label, holds a case out. Where there is no fold but a
+    split into ``train`` and ``val``, the latter is fold 0 and the former fold 1, so
+    that ``--fold 0`` validates on the split's own validation cases.
+
+    Args:
+        path: CSV or TSV file.
+        known: What the user said, or the YAML beside the table.
+        root: Folder that paths are relative to; the table's own by default.
+
+    Raises:
+        UnreadableFileError: It is not a text table.
+        DatasetError: A column or a value is missing or wrong; the row is named.
+    """
+    root = path.parent if root is None else root
+    rows = read_table(path)
+    if not rows:
+        raise DatasetError(f"{path}: lists no case")
+    columns = find_columns(rows, path)
+    cases: list[Case] = []
+    held_out: list[Case] = []
+    for number, row in enumerate(rows, start=2):
+        where = f"{path}, line {number}"
+        case = _case(row, columns, root, where)
+        test = _split(row, columns, where) == "test"
+        (held_out if test or case.label is None else cases).append(case)
+    labels = [case.label for case in cases if case.label is not None]
+    source = f"patients from column '{columns.patient}' of {path.name}"
+    return Dataset(
+        name=known.name or _name(path),
+        root=root,
+        channels=discover_channels(
+            [case.images for case in (cases or held_out)],
+            list(filter(None, columns.images)),
+            known=known,
+        ),
+        scheme=discover_scheme(labels, root=root, known=known),
+        cases=tuple(cases),
+        layout=f"manifest {path.name}",
+        patient_source=source if columns.patient else OWN_PATIENT,
+        test_cases=tuple(held_out),
+    )
+
+
+def find_columns(rows: list[dict[str, str]], path: Path) -> Columns:
+    """Which column of a table holds what.
+
+    Raises:
+        DatasetError: No column holds images.
+    """
+    first = rows[0]
+    label = first_column(first, LABEL_COLUMNS)
+    images = _image_columns(rows, label)
+    if not images:
+        raise DatasetError(
+            f"{path}: no column is called image or image_<channel>, and none holds "
+            f"names of scans; found {', '.join(first)}"
+        )
+    split = first_column(first, SPLIT_COLUMNS)
+    return Columns(
+        images=images,
+        label=label,
+        case=first_column(first, CASE_COLUMNS),
+        patient=first_column(first, PATIENT_COLUMNS),
+        split=split,
+        fold=next((name for name in first if _FOLD.match(name)), None),
+        fold_by_split=_fold_by_split(rows, split),
+    )
+
+
+def write_manifest(path: Path, dataset: Dataset) -> None:
+    """Writes a data set as a table, and names, channels and labels as YAML beside it.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    single = all(len(case.images) == 1 for case in dataset.cases)
+    names = ["image"] if single else [f"image_{name}" for name in dataset.channels]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["case_id", "patient_id", *names, "label", "split", "fold"])
+    for split, cases in (("train", dataset.cases), ("test", dataset.test_cases)):
+        for case in cases:
+            images = [_relative(image, path.parent) for image in case.images]
+            label = _relative(case.label, path.parent) if case.label else ""
+            fold = "" if case.fold is None else case.fold
+            writer.writerow(
+                [case.case_id, case.patient_id, *images, label, split, fold]
+            )
+    write_text(path, stream.getvalue())
+    write_description(path.with_suffix(".yaml"), dataset)
+
+
+def _image_columns(rows: list[dict[str, str]], label: str | None) -> dict[str, str]:
+    if single := first_column(rows[0], IMAGE_COLUMNS):
+        return {"": single}
+    prefixed = [name for name in rows[0] if re.match(r"^(image|img|channel)_.", name)]
+    named = {
+        name.split("_", 1)[1]: name for name in prefixed if _holds_scans(rows, name)
+    }
+    if named:
+        return named
+    others = [name for name in rows[0] if name != label and _holds_scans(rows, name)]
+    return {name if len(others) > 1 else "": name for name in others}
+
+
+def _holds_scans(rows: list[dict[str, str]], column: str) -> bool:
+    """Whether every filled cell of a column looks like the name of a scan."""
+    cells = [row[column] for row in rows if row[column]]
+    return bool(cells) and all("." in cell and is_scan(Path(cell)) for cell in cells)
+
+
+def _case(row: dict[str, str], columns: Columns, root: Path, where: str) -> Case:
+    images = tuple(root / row[name] for name in columns.images.values() if row[name])
+    if len(images) < len(columns.images):
+        empty = [name for name in columns.images.values() if not row[name]]
+        raise DatasetError(f"{where}: column {', '.join(empty)} is empty")
+    label = root / row[columns.label] if columns.label and row[columns.label] else None
+    stem = scan_stem(label if label and len(images) > 1 else images[0])
+    case_id = (row[columns.case] if columns.case else "") or stem
+    patient = (row[columns.patient] if columns.patient else "") or case_id
+    return Case(case_id, patient, images, label, _fold(row, columns, where))
+
+
+def _fold(row: dict[str, str], columns: Columns, where: str) -> int | None:
+    """The fold in the fold column, else what the split column says of it."""
+    if columns.fold is None:
+        split = _split(row, columns, where)
+        return columns.fold_by_split.get(split, int(split) if split.isdigit() else None)
+    text = row[columns.fold]
+    match = re.match(r"^(?:fold[_ ]?)?(\d+)(?:\.0)?$", text)
+    if text and not match:
+        raise DatasetError(f"{where}: fold {text!r}, expected a whole number")
+    return int(match[1]) if match else None
+
+
+def _fold_by_split(rows: list[dict[str, str]], split: str | None) -> dict[str, int]:
+    """Validation cases are fold 0 and the others 1, where a table divides them so."""
+    words = {_SPLITS.get(row[split].lower()) for row in rows} if split else set()
+    return {"val": 0, "train": 1} if {"val", "train"} <= words else {}
+
+
+def _split(row: dict[str, str], columns: Columns, where: str) -> str:
+    """``train``, ``val``, ``test`` or a number."""
+    text = row[columns.split].lower() if columns.split else ""
+    if text.isdigit():
+        return text
+    if text not in _SPLITS:
+        raise DatasetError(
+            f"{where}: split {text!r}, expected train, val, test or a number"
+        )
+    return _SPLITS[text]
+
+
+def _name(path: Path) -> str:
+    """The folder's name for a table that is merely called manifest."""
+    generic = path.stem.lower() in {"manifest", "dataset", "cases", "data"}
+    return path.resolve().parent.name if generic else path.stem
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
