@@ -1,0 +1,174 @@
+"""What is measured on one case before anything is decided."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.datasets import Case
+from medseg.errors import InputError
+from medseg.files import hash_text
+from medseg.geometry import canonical_reorientation
+from medseg.io import read_label_map, read_volume
+from medseg.labels import IGNORE_INDEX, LabelScheme
+from medseg.preparation.placement import slices_of
+from medseg.preparation.preprocessing import nonzero_box, require_finite
+from medseg.settings import Settings
+from medseg.types import ImageArray, LabelArray
+from medseg.volume import LabelMap, Volume
+
+SAMPLES_PER_CASE = 10_000
+"""Foreground intensities taken of each channel of a case."""
+
+
+class ChannelFacts(Settings):
+    """Intensities of one channel of one case."""
+
+    smallest: float
+    """Lowest intensity of the whole scan."""
+    largest: float
+    """Highest intensity of the whole scan."""
+    integer: bool
+    """Whether all intensities are whole numbers."""
+    zero_fraction: float
+    """Share of voxels that are exactly zero."""
+
+
+class CaseFacts(Settings):
+    """Sizes, labels and intensities of one case."""
+
+    case_id: str
+    """Name of the case."""
+    shape: tuple[int, int, int]
+    """Voxels along (i, j, k) after bringing the axes closest to RAS+."""
+    cropped_shape: tuple[int, int, int]
+    """The same without the all-zero margin."""
+    spacing: tuple[float, float, float]
+    """Voxel size in mm along the reoriented axes."""
+    orientation: str
+    """Where the axes of the file point."""
+    channels: tuple[ChannelFacts, ...]
+    """One entry per channel."""
+    num_voxels: tuple[int, ...]
+    """Voxels of each class, background first; ignored voxels are not counted."""
+    num_components: tuple[int, ...]
+    """26-connected components of each structure."""
+    foreground_cropped: int
+    """Structure voxels that the all-zero margin would take away."""
+
+
+@dataclass(frozen=True)
+class MeasuredCase:
+    """Facts of a case, and foreground intensities to pool over the data set."""
+
+    facts: CaseFacts
+    samples: np.ndarray
+    """Foreground intensities, float32, shape (C, n)."""
+    component_voxels: tuple[np.ndarray, ...]
+    """Size of each component of each structure, in voxels."""
+
+
+def measure_case(
+    case: Case, scheme: LabelScheme, num_channels: int, *, reorient: bool
+) -> MeasuredCase:
+    """Facts of one case, read from its files.
+
+    Raises:
+        InputError: A file is missing, unreadable or unusable; it is named.
+    """
+    volume, label_map = read_case(case)
+    if volume.num_channels != num_channels:
+        raise InputError(
+            f"{case.case_id}: {volume.num_channels} channels in "
+            f"{', '.join(path.name for path in case.images)}, expected {num_channels}"
+        )
+    indices = scheme.to_indices(label_map.voxels, name=f"{case.case_id}: {case.label}")
+    return measure(volume, indices, scheme.num_classes, case.case_id, reorient=reorient)
+
+
+def read_case(case: Case) -> tuple[Volume, LabelMap]:
+    """The scan and its reference label map, checked against each other.
+
+    Raises:
+        InputError: A file is missing, unreadable or unusable, or the two do not lie
+            on the same grid; the files are named.
+    """
+    if case.label is None:
+        raise InputError(f"{case.case_id}: no label map is given")
+    volume = read_volume(case.images if len(case.images) > 1 else case.images[0])
+    require_finite(volume.voxels, f"{case.case_id}: {case.images[0]}")
+    label_map = read_label_map(case.label)
+    volume.grid.require_match(
+        label_map.grid, what=f"{case.case_id}: {case.label} against {case.images[0]}"
+    )
+    return volume, label_map
+
+
+def measure(
+    volume: Volume,
+    indices: LabelArray,
+    num_classes: int,
+    case_id: str,
+    *,
+    reorient: bool,
+) -> MeasuredCase:
+    """Facts of a scan and its label indices, both on the scan's own grid."""
+    voxels, spacing = volume.voxels, volume.grid.spacing
+    if reorient:
+        turn = canonical_reorientation(volume.affine)
+        voxels, indices = turn.apply(voxels), turn.apply(indices)
+        a, b, c = (spacing[axis] for axis in turn.order)
+        spacing = (a, b, c)
+    crop = nonzero_box(voxels)
+    foreground = (indices > 0) & (indices != IGNORE_INDEX)
+    counts = np.bincount(indices.ravel(), minlength=IGNORE_INDEX + 1)[:num_classes]
+    sizes = _component_sizes(np.where(foreground, indices, 0), num_classes)
+    i, j, k = (int(size) for size in voxels.shape[1:])
+    facts = CaseFacts(
+        case_id=case_id,
+        shape=(i, j, k),
+        cropped_shape=(
+            crop[0][1] - crop[0][0],
+            crop[1][1] - crop[1][0],
+            crop[2][1] - crop[2][0],
+        ),
+        spacing=spacing,
+        orientation=volume.grid.orientation,
+        channels=tuple(_channel_facts(channel) for channel in voxels),
+        num_voxels=tuple(int(count) for count in counts),
+        num_components=tuple(len(size) for size in sizes),
+        foreground_cropped=int(foreground.sum() - foreground[slices_of(crop)].sum()),
+    )
+    return MeasuredCase(facts, _sample(voxels, foreground, case_id), sizes)
+
+
+def _channel_facts(channel: np.ndarray) -> ChannelFacts:
+    integer = np.issubdtype(channel.dtype, np.integer)
+    return ChannelFacts(
+        smallest=float(channel.min()),
+        largest=float(channel.max()),
+        integer=bool(integer or np.array_equal(channel, np.rint(channel))),
+        zero_fraction=float(np.mean(channel == 0)),
+    )
+
+
+def _component_sizes(indices: LabelArray, num_classes: int) -> tuple[np.ndarray, ...]:
+    import cc3d
+
+    components = cc3d.connected_components(
+        np.ascontiguousarray(indices), connectivity=26
+    )
+    present = components > 0
+    sizes = np.bincount(components[present])[1:]
+    label = np.zeros(len(sizes), dtype=np.uint8)
+    label[components[present].astype(np.int64) - 1] = indices[present]
+    return tuple(sizes[label == index] for index in range(1, num_classes))
+
+
+def _sample(voxels: ImageArray, foreground: np.ndarray, case_id: str) -> np.ndarray:
+    """Intensities at random structure voxels; the same for the same case."""
+    positions = np.flatnonzero(foreground)
+    if len(positions) > SAMPLES_PER_CASE:
+        rng = np.random.default_rng(int(hash_text(case_id)[:8], 16))
+        positions = rng.choice(positions, SAMPLES_PER_CASE, shuffle=False)
+    flat = voxels.reshape(len(voxels), -1)
+    return np.asarray(flat[:, positions], dtype=np.float32)

@@ -1,0 +1,119 @@
+"""Every case of a data set measured, and every broken one named."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from medseg.datasets import Case, Dataset
+from medseg.errors import DatasetError, InputError
+from medseg.io.formats import Format, format_of
+from medseg.preparation.case_facts import measure_case
+from medseg.preparation.fingerprint import Fingerprint, summarize_cases
+from medseg.preparation.parallel import map_cases
+from medseg.progress import Progress, Silent
+
+R = TypeVar("R")
+
+MOST_NAMED = 20
+"""Broken cases named in one message."""
+
+
+@dataclass(frozen=True)
+class Attempt(Generic[R]):
+    """What became of a case: a result, or the reason why there is none."""
+
+    result: R | None
+    problem: str = ""
+
+
+def make_fingerprint(
+    dataset: Dataset,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    skip_broken: bool = False,
+    key: str = "",
+) -> Fingerprint:
+    """What a data set is like, measured on all its labelled cases.
+
+    Args:
+        dataset: Its labelled cases are read.
+        workers: Processes; None chooses.
+        progress: Follows the cases.
+        skip_broken: Leave out cases that cannot be used, with a warning each.
+        key: Hash of the files, to recognise the fingerprint by.
+
+    Raises:
+        DatasetError: Cases cannot be used; all of them are named.
+    """
+    pictures = are_pictures(dataset)
+    measure = partial(
+        measure_case,
+        scheme=dataset.scheme,
+        num_channels=len(dataset.channels),
+        reorient=not pictures,
+    )
+    attempts = try_cases(
+        measure, dataset.cases, workers=workers, progress=progress, label="measuring"
+    )
+    report_broken(dataset, attempts, skip=skip_broken, progress=progress)
+    measured = [attempt.result for attempt in attempts if attempt.result is not None]
+    return summarize_cases(dataset, measured, pictures=pictures, key=key)
+
+
+def are_pictures(dataset: Dataset) -> bool:
+    """Whether the images are pictures, which have no anatomical axes."""
+    first = dataset.cases[0].images[0]
+    return first.is_file() and format_of(first) is Format.PICTURE
+
+
+def try_cases(
+    function: Callable[[Case], R],
+    cases: Sequence[Case],
+    *,
+    workers: int | None,
+    progress: Progress | None,
+    label: str,
+) -> list[Attempt[R]]:
+    """What became of each case, in the order of the cases."""
+    results = map_cases(partial(_attempt, function), cases, workers=workers)
+    tracked = (progress or Silent()).track(results, label=label, total=len(cases))
+    return [attempt for _, attempt in sorted(tracked, key=lambda pair: pair[0])]
+
+
+def report_broken(
+    dataset: Dataset,
+    attempts: Sequence[Attempt[R]],
+    *,
+    skip: bool,
+    progress: Progress | None,
+) -> None:
+    """Warns about broken cases, or refuses the data set because of them.
+
+    Raises:
+        DatasetError: There are broken cases and they are not skipped, or no case is
+            left.
+    """
+    problems = [attempt.problem for attempt in attempts if attempt.problem]
+    if (problems and not skip) or len(problems) == len(attempts):
+        named = "\n  ".join(problems[:MOST_NAMED])
+        more = len(problems) - MOST_NAMED
+        raise DatasetError(
+            f"{dataset.name}: {len(problems)} of {len(attempts)} cases cannot be used; "
+            f"`medseg doctor {dataset.root}` proposes repairs, --skip-broken goes on "
+            f"without them\n  {named}" + (f"\n  and {more} more" if more > 0 else "")
+        )
+    for problem in problems:
+        (progress or Silent()).warn(f"left out: {problem}")
+
+
+def _attempt(function: Callable[[Case], R], case: Case) -> Attempt[R]:
+    try:
+        return Attempt(function(case))
+    except InputError as error:
+        text = str(error)
+        named = text if case.case_id in text else f"{case.case_id}: {text}"
+        return Attempt(None, named)
+    except MemoryError:
+        return Attempt(None, f"{case.case_id}: memory ran out while reading it")

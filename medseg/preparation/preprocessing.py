@@ -1,0 +1,152 @@
+"""From a scan to network input: reorient, crop, normalise, resample."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.errors import GeometryError, InputError
+from medseg.geometry import Grid, Reorientation, canonical_reorientation
+from medseg.plan import Plan
+from medseg.preparation.normalization import normalize
+from medseg.preparation.placement import CropBox, Placement, crop_grid, slices_of
+from medseg.resampling import resample_label_map, resample_volume
+from medseg.types import ImageArray, LabelArray, Spacing
+from medseg.volume import LabelMap, Volume
+
+AS_STORED = Reorientation((0, 1, 2), (False, False, False))
+"""Leaves the voxel axes alone."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Network input and the way back.
+
+    Attributes:
+        image: Normalised intensities, float32, shape (C, I, J, K).
+        placement: How the image lies in the scan it was made from.
+    """
+
+    image: ImageArray
+    placement: Placement
+
+
+def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
+    """Network input for one scan.
+
+    The scan is brought closest to RAS+ (an exact permutation and flips of its axes),
+    its all-zero margin is cut away if the plan says so, its intensities are
+    normalised on its own voxels, and only then interpolated onto the target spacing.
+
+    Args:
+        volume: The scan, any orientation and spacing.
+        plan: What was decided for the data set.
+        name: Case or file, for error messages.
+
+    Raises:
+        InputError: The number of channels is not the plan's, or voxels are NaN or
+            infinite.
+    """
+    _check(volume, plan, name)
+    turn = canonical_reorientation(volume.affine) if plan.reorient else AS_STORED
+    turned = turn.apply(volume.voxels)
+    grid = Grid(
+        _last_three(turned), turn.apply_to_affine(volume.affine, volume.grid.shape)
+    )
+    crop = nonzero_box(turned) if plan.crop_nonzero else _whole(turned)
+    cropped = crop_grid(grid, crop)
+    prepared = resampled_grid(cropped, plan.target_spacing)
+    image = normalize(turned[(slice(None), *slices_of(crop))], plan.channels)
+    if prepared is not cropped:
+        image = resample_volume(Volume(image, cropped.affine), prepared).voxels
+    return Prepared(image, Placement(volume.grid, turn, crop, prepared))
+
+
+def preprocess_label(
+    label_map: LabelMap, placement: Placement, plan: Plan, *, name: str = "label map"
+) -> LabelArray:
+    """Label indices on the prepared grid, as uint8; ignored voxels are 255.
+
+    Args:
+        label_map: Values as they are in the file, on the scan's own grid.
+        placement: What `preprocess` returned for the scan.
+        plan: What was decided for the data set.
+        name: Case or file, for error messages.
+
+    Raises:
+        GridMismatchError: The label map is not on the scan's grid.
+        LabelError: It holds values that the plan's scheme does not know.
+    """
+    placement.source.require_match(label_map.grid, what=f"{name}: against its image")
+    indices = plan.labels.to_indices(label_map.voxels, name=name)
+    turned = placement.reorientation.apply(indices)[slices_of(placement.crop)]
+    cropped = LabelMap(np.ascontiguousarray(turned), placement.cropped.affine)
+    if not placement.is_resampled:
+        return cropped.voxels
+    return resample_label_map(cropped, placement.prepared).voxels
+
+
+def nonzero_box(voxels: ImageArray) -> CropBox:
+    """The smallest box around the voxels that are not zero in every channel.
+
+    The whole array where everything is zero.
+    """
+    known = (voxels != 0).any(axis=0)
+    if not known.any():
+        return _whole(voxels)
+    pairs = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = np.flatnonzero(known.any(axis=others))
+        pairs.append((int(found[0]), int(found[-1]) + 1))
+    return (pairs[0], pairs[1], pairs[2])
+
+
+def resampled_grid(grid: Grid, target: Spacing) -> Grid:
+    """The grid at the target spacing, or the grid itself where nothing would change.
+
+    An axis whose target is 0, or whose number of voxels would stay the same, keeps
+    its own voxels, so that rounding in headers does not blur a scan.
+    """
+    own = np.asarray(grid.spacing)
+    wanted = np.where(np.asarray(target) > 0, target, own)
+    count = np.rint(np.asarray(grid.shape) * own / wanted)
+    spacing = np.where(count == grid.shape, own, wanted)
+    if np.array_equal(spacing, own):
+        return grid
+    return grid.resampled((float(spacing[0]), float(spacing[1]), float(spacing[2])))
+
+
+def _check(volume: Volume, plan: Plan, name: str) -> None:
+    if volume.num_channels != len(plan.channels):
+        names = ", ".join(channel.name for channel in plan.channels)
+        raise GeometryError(
+            f"{name}: {volume.num_channels} channels, expected {len(plan.channels)} "
+            f"({names})"
+        )
+    require_finite(volume.voxels, name)
+
+
+def require_finite(voxels: ImageArray, name: str) -> None:
+    """Refuses intensities that are NaN or infinite.
+
+    Raises:
+        InputError: Some are; the message says how many.
+    """
+    if np.issubdtype(voxels.dtype, np.integer):
+        return
+    bad = int(voxels.size - np.isfinite(voxels).sum())
+    if bad:
+        raise InputError(
+            f"{name}: {bad} of {voxels.size} voxels are NaN or infinite; "
+            "repair or remove the scan (`medseg doctor` finds all of them)"
+        )
+
+
+def _whole(voxels: ImageArray) -> CropBox:
+    i, j, k = _last_three(voxels)
+    return ((0, i), (0, j), (0, k))
+
+
+def _last_three(voxels: ImageArray) -> tuple[int, int, int]:
+    i, j, k = voxels.shape[-3:]
+    return (int(i), int(j), int(k))
