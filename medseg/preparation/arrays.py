@@ -56,7 +56,9 @@ def open_array(folder: Path, name: str) -> Any:
     """
     plain = folder / f"{name}.npy"
     if plain.exists():
-        return np.load(plain, mmap_mode="r")
+        # copy-on-write, so that torch takes patches without a warning; nothing is
+        # ever written through it
+        return np.load(plain, mmap_mode="c")
     import blosc2
 
     compressed = folder / f"{name}.b2nd"

@@ -57,12 +57,12 @@ def cube_within(
     low, high = 0.0, float((shape * spacing).max())
     window = np.maximum(np.minimum(shape, high / spacing), 1)
     if np.prod(window) <= most_voxels:
-        return np.ceil(window)
+        return np.asarray(np.ceil(window))
     for _ in range(50):
         edge = (low + high) / 2
         window = np.maximum(np.minimum(shape, edge / spacing), 1)
         low, high = (edge, high) if np.prod(window) <= most_voxels else (low, edge)
-    return np.floor(np.maximum(np.minimum(shape, low / spacing), 1))
+    return np.asarray(np.floor(np.maximum(np.minimum(shape, low / spacing), 1)))
 
 
 def stages(

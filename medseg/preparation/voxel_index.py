@@ -43,16 +43,16 @@ class VoxelIndex:
     def of_class(self, index: int) -> np.ndarray:
         """Kept positions of a class, shape (n, 3)."""
         first = sum(self.num_kept[:index])
-        return self.positions[first : first + self.num_kept[index]]
+        return np.asarray(self.positions[first : first + self.num_kept[index]])
 
     def lesions_of(self, index: int) -> np.ndarray:
         """Records of the components of a class."""
-        return self.lesions[self.lesions["label"] == index]
+        return np.asarray(self.lesions[self.lesions["label"] == index])
 
     def of_lesion(self, lesion: np.void) -> np.ndarray:
         """Kept positions of a component, shape (n, 3)."""
         first = int(lesion["first"])
-        return self.positions[first : first + int(lesion["count"])]
+        return np.asarray(self.positions[first : first + int(lesion["count"])])
 
 
 def build_index(
@@ -120,7 +120,7 @@ def _lesions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Records of all components, and the voxels kept of them, as flat positions."""
     ranked = order[np.argsort(components[order], kind="stable")]
-    ends = np.cumsum(np.bincount(components[order])[1:]) if len(order) else []
+    ends = np.cumsum(np.bincount(components[order])[1:])
     groups = np.split(ranked, ends[:-1]) if len(order) else []
     groups.sort(key=lambda group: (int(flat[group[0]]), -len(group)))
     lesions = np.zeros(len(groups), dtype=LESION)
