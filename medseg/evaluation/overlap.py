@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from medseg.errors import GridMismatchError
+from medseg.evaluation.boxes import bounding_box
 from medseg.labels import IGNORE_INDEX
 
 _BLOCK_VOXELS = 1 << 20
@@ -103,10 +104,11 @@ def confusion_matrix(
         GridMismatchError: The two shapes differ.
     """
     _require_equal_shapes(prediction, reference)
+    box = bounding_box((prediction != 0) | (reference != 0))
     # The order of voxels does not matter, so both are read as they lie in memory.
     order: Literal["C", "F"] = "F" if reference.flags.f_contiguous else "C"
-    flat_prediction = prediction.ravel(order)
-    flat_reference = reference.ravel(order)
+    flat_prediction = prediction[box].ravel(order)
+    flat_reference = reference[box].ravel(order)
     counts = np.zeros(num_classes * num_classes, dtype=np.int64)
     for start in range(0, flat_reference.size, _BLOCK_VOXELS):
         block = slice(start, start + _BLOCK_VOXELS)
@@ -118,6 +120,7 @@ def confusion_matrix(
             columns = np.where(columns == ignore, 0, columns)
         pairs = rows.astype(np.intp) * num_classes + columns
         counts += np.bincount(pairs, minlength=counts.size)
+    counts[0] += reference.size - flat_reference.size
     return counts.reshape(num_classes, num_classes)
 
 
