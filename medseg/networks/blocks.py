@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from medseg.networks.instance_norm import InstanceNorm2d, InstanceNorm3d
 from medseg.networks.settings import Activation, Normalization
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 CONV_TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 AVERAGE_POOL: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 MAX_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-INSTANCE_NORM: dict[int, Any] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+INSTANCE_NORM: dict[int, Any] = {2: InstanceNorm2d, 3: InstanceNorm3d}
 BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 DROPOUT: dict[int, Any] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
