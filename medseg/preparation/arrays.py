@@ -7,11 +7,9 @@ blosc2 LZ4 float16 175/s and 30 MB, float32 207/s and 66 MB.
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
-
-from medseg.files import atomic_write
 
 Compression: TypeAlias = Literal["none", "lz4"]
 """``none``: memory-mapped as it is; ``lz4``: chunks, smaller and slower to read."""
@@ -25,24 +23,20 @@ WHOLE: Box = (slice(None), slice(None), slice(None))
 _CHUNK, _BLOCK = 64, 32
 
 
-def write_array(path: Path, array: np.ndarray, compression: Compression) -> Path:
-    """Writes an array whole, or not at all; the suffix tells how.
+def write_array(folder: Path, name: str, array: np.ndarray, how: Compression) -> None:
+    """Writes an array into a folder that is not yet in its place.
 
-    Raises:
-        OutputError: The file cannot be written.
+    Through Python's own file, whose errors say why (a full disk). Not forced to the
+    platter: a store can be prepared again.
     """
-    path = path.with_suffix(".npy" if compression == "none" else ".b2nd")
-    with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        if compression == "none":
-            write_npy(stream, array)
-        else:
-            stream.write(_compressed(array))
-    return path
+    if how == "none":
+        with (folder / f"{name}.npy").open("wb") as stream:
+            _write_npy(stream, np.ascontiguousarray(array))
+    else:
+        (folder / f"{name}.b2nd").write_bytes(_compressed(array))
 
 
-def write_npy(stream: Any, array: np.ndarray) -> None:
-    """Writes through Python's own file, whose errors say why (a full disk)."""
-    array = np.ascontiguousarray(array)
+def _write_npy(stream: BinaryIO, array: np.ndarray) -> None:
     header = np.lib.format.header_data_from_array_1_0(array)
     np.lib.format.write_array_header_1_0(stream, header)
     stream.write(array.reshape(-1).view(np.uint8).data)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import StoreError
-from medseg.files import atomic_folder, write_text
+from medseg.files import atomic_folder
 from medseg.preparation.arrays import (
     WHOLE,
     Box,
@@ -147,11 +147,11 @@ def write_case(
         "placement": placement.to_json(),
     }
     with atomic_folder(folder) as part:
-        write_array(part / "image", to_stored(image), compression)
-        write_array(part / "label", label, compression)
-        write_array(part / "positions", index.positions, "none")
-        write_array(part / "lesions", index.lesions, "none")
-        write_text(part / "case.json", json.dumps(facts))
+        write_array(part, "image", to_stored(image), compression)
+        write_array(part, "label", label, compression)
+        write_array(part, "positions", index.positions, "none")
+        write_array(part, "lesions", index.lesions, "none")
+        (part / "case.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def to_stored(image: ImageArray) -> ImageArray:

@@ -58,8 +58,8 @@ def gather(
 
     size = draws[0].size
     channels = cases[draws[0].case_index].num_channels
-    images = torch.zeros((len(draws), channels, *size), dtype=torch.float32)
-    labels = torch.zeros((len(draws), *size), dtype=torch.uint8)
+    images = torch.empty((len(draws), channels, *size), dtype=torch.float32)
+    labels = torch.empty((len(draws), *size), dtype=torch.uint8)
     for number, draw in enumerate(draws):
         case = cases[draw.case_index]
         _fill(images[number], labels[number], case, draw, padding)
@@ -83,16 +83,15 @@ def _fill(
         slice(part.start - start, part.stop - start)
         for part, start in zip(box, draw.corner, strict=True)
     )
+    inside = tuple(part.stop - part.start for part in to) == draw.size
+    if not inside:
+        image.zero_()
+        label.fill_(0 if padding == "zero" else IGNORE_INDEX)
     part = np.asarray(case.image[(slice(None), *box)])
     image[(slice(None), *to)].copy_(torch.from_numpy(part))
     label[to].copy_(torch.from_numpy(np.asarray(case.label[box])))
-    if padding == "edge" and any(
-        part.stop - part.start < size for part, size in zip(to, draw.size, strict=True)
-    ):
+    if padding == "edge" and not inside:
         _repeat_border(image.numpy(), to)
-        outside = np.ones(draw.size, dtype=bool)
-        outside[to] = False
-        label.numpy()[outside] = IGNORE_INDEX
 
 
 def _repeat_border(image: np.ndarray, inside: tuple[slice, ...]) -> None:

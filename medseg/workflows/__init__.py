@@ -1,0 +1,1 @@
+"""One file per user's job; what the command line calls."""
