@@ -9,14 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from medseg.networks.instance_norm import InstanceNorm2d, InstanceNorm3d
+from medseg.networks.instance_norm import InstanceNorm
 from medseg.networks.settings import Activation, Normalization
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 CONV_TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 AVERAGE_POOL: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 MAX_POOL: dict[int, Any] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-INSTANCE_NORM: dict[int, Any] = {2: InstanceNorm2d, 3: InstanceNorm3d}
 BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 DROPOUT: dict[int, Any] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
@@ -28,7 +27,7 @@ def make_normalization(
 ) -> nn.Module:
     """The normalization layer for a number of channels; identity for ``none``."""
     if kind == "instance":
-        module: nn.Module = INSTANCE_NORM[spatial_dims](channels, affine=True)
+        module: nn.Module = InstanceNorm(channels)
     elif kind == "batch":
         module = BATCH_NORM[spatial_dims](channels)
     elif kind == "group":

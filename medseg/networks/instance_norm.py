@@ -6,17 +6,21 @@ from torch import Tensor, nn
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-class _ChannelsLast(nn.Module):
-    """On the CPU, one batch normalization per sample instead of a change of layout.
+class InstanceNorm(nn.Module):
+    """Each sample's channels brought to mean 0 and deviation 1, then scaled.
 
     torch's instance normalization reorders channels-last memory and leaves it
-    reordered, so that it and the next convolution take three times as long; a batch
-    normalization over a single sample is the same function and keeps the layout.
+    reordered, so that on the CPU it and the next convolution take three times as
+    long; a batch normalization over a single sample is the same function and keeps
+    the layout. Works in 2D and 3D.
     """
 
-    weight: Tensor
-    bias: Tensor
-    eps: float
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        """Takes the number of channels and what is added to the variance."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized features of the same shape and memory layout."""
@@ -34,24 +38,16 @@ class _ChannelsLast(nn.Module):
                 training=True,
                 eps=self.eps,
             )
-            for sample in x.split(1)
+            for sample in torch.split(x, 1)
         ]
         return normalized[0] if len(normalized) == 1 else torch.cat(normalized)
-
-
-class InstanceNorm2d(_ChannelsLast, nn.InstanceNorm2d):
-    """Instance normalization of (N, C, I, J)."""
-
-
-class InstanceNorm3d(_ChannelsLast, nn.InstanceNorm3d):
-    """Instance normalization of (N, C, I, J, K)."""
 
 
 def _is_channels_last_on_cpu(x: Tensor) -> bool:
     """Whether the fast way applies; never while a graph is being recorded."""
     return (
         x.device.type == "cpu"
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch.compiler.is_compiling()
         and not x.is_contiguous()
         and x.is_contiguous(memory_format=CHANNELS_LAST[x.dim()])
