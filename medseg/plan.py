@@ -104,6 +104,18 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 
 def _dump(values: dict[str, Any]) -> str:
-    """YAML with short lists on one line and keys in the given order."""
-    text: str = yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
+    """YAML in the given order: lists of numbers on one line, mappings in blocks."""
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=88)
     return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes sequences of plain values in one line."""
+
+
+def _represent_list(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+    plain = not any(isinstance(value, dict) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=plain)
+
+
+_Dumper.add_representer(list, _represent_list)

@@ -1,9 +1,18 @@
 """What a long loop tells its user; the terminal's version lives in `console`."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Meter(Protocol):
+    """Shows how much of one long piece of work is done."""
+
+    def update(self, done: float, note: str = "") -> None:
+        """Moves to a share in [0, 1], with a short remark beside it."""
+        ...
 
 
 class Progress(Protocol):
@@ -15,6 +24,10 @@ class Progress(Protocol):
         """The items, one by one, while progress is shown under a label."""
         ...
 
+    def meter(self, *, label: str) -> AbstractContextManager[Meter]:
+        """A meter that is shown inside the `with` block."""
+        ...
+
     def say(self, message: str) -> None:
         """Shows one line."""
         ...
@@ -22,6 +35,13 @@ class Progress(Protocol):
     def warn(self, message: str) -> None:
         """Shows one line that the user should act on."""
         ...
+
+
+class SilentMeter:
+    """A meter that shows nothing."""
+
+    def update(self, done: float, note: str = "") -> None:
+        """Nothing."""
 
 
 class Silent:
@@ -33,6 +53,11 @@ class Silent:
         """The items, unchanged."""
         del label, total
         yield from items
+
+    def meter(self, *, label: str) -> AbstractContextManager[Meter]:
+        """A meter that shows nothing."""
+        del label
+        return nullcontext(SilentMeter())
 
     def say(self, message: str) -> None:
         """Nothing."""

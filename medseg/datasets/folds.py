@@ -26,8 +26,8 @@ def make_folds(
         Fold by case id, in the order of the data set's cases.
 
     Raises:
-        DatasetError: There is no case, there are fewer patients than folds, or folds that came with
-            the data set divide a patient.
+        DatasetError: There is no case, there are fewer patients than folds, or folds
+            that came with the data set divide a patient.
     """
     if not dataset.cases:
         raise DatasetError(

@@ -1,0 +1,337 @@
+"""The `medseg` command: one thin verb per workflow.
+
+Exit codes: 0 all done; 1 some cases failed, or findings were made, each named; 2 the
+request cannot be carried out; 130 interrupted.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg import __version__
+from medseg.console import Console
+from medseg.errors import MedsegError
+
+app = typer.Typer(
+    name="medseg",
+    help="From a folder of scans to a trained, tracked, honestly scored "
+    "segmentation model, and a trained model into label maps for any folder of scans.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or cuda:n.", metavar="DEVICE")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where results go.")]
+
+
+@app.callback(invoke_without_command=True)
+def medseg(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+    del debug  # read by `main`, which also sees errors from before this call
+    if version:
+        typer.echo(f"medseg {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def doctor(
+    dataset: Annotated[Path, typer.Argument(help="Data set in any understood layout.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the findings here.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find what is wrong with a data set; nothing on disk is changed.
+
+    Example: medseg doctor Task04_Hippocampus
+    """
+    from medseg.workflows.doctor import examine, write_report
+
+    report = examine(dataset, progress=Console(quiet=quiet))
+    typer.echo(report.to_text())
+    if out is not None:
+        write_report(out, report)
+    raise typer.Exit(1 if report.findings else 0)
+
+
+@app.command()
+def prepare(
+    dataset: Annotated[Path, typer.Argument(help="Data set in any understood layout.")],
+    out: Out,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Use this plan instead of a new one.")
+    ] = None,
+    dims: Annotated[
+        int | None, typer.Option("--dims", help="2 for slices, 3 for volumes.")
+    ] = None,
+    folds: Annotated[int, typer.Option("--folds", help="Folds, by patient.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Decides the folds.")] = 0,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Go on without unreadable cases.")
+    ] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Fingerprint, plan and preprocess a data set into a store.
+
+    Example: medseg prepare Task04_Hippocampus -o stores/hippocampus
+    """
+    from medseg.workflows.prepare import prepare_dataset
+
+    prepare_dataset(
+        dataset,
+        out,
+        plan=plan,
+        spatial_dims=dims,
+        num_folds=folds,
+        seed=seed,
+        skip_broken=skip_broken,
+        device=device,
+        progress=Console(quiet=quiet),
+    )
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML configuration.")],
+    out: Out,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set or prepared store.")
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option("--fold", help="Fold to hold out; -1 for none.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Wall-clock time, such as 15m.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Or: epochs.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Or: steps.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in OUT, to the step.")
+    ] = False,
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", help="MLflow server.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override, such as training.seed=1."),
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train one model, score its held-out cases, track everything.
+
+    Ctrl-C, or a file called STOP in OUT, ends training cleanly after the step.
+
+    Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
+    --budget 15m -o runs/hippocampus_fold0
+    """
+    from medseg.workflows.run_config import read_config
+    from medseg.workflows.train import train as run
+
+    console = Console(quiet=quiet)
+    overrides = _train_overrides(
+        data=data,
+        fold=fold,
+        budget=budget,
+        epochs=epochs,
+        steps=steps,
+        tracking_uri=tracking_uri,
+    )
+    resolved = read_config(config, [*overrides, *(set_ or [])])
+    console.log_to(out / "run.log")
+    result = run(resolved, out, device=device, resume=resume, progress=console)
+    if result.fit.stopped_by == "SIGINT":
+        raise typer.Exit(130)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model folder, or a run.")],
+    scans: Annotated[Path, typer.Argument(help="A scan, or a folder of scans.")],
+    out: Out,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Average over mirror images (slower).")
+    ] = False,
+    overlap: Annotated[
+        float, typer.Option("--overlap", help="Share of a window seen twice.")
+    ] = 0.5,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Segment again what is done already.")
+    ] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Write a label map for every scan, on the scan's own grid.
+
+    Example: medseg predict runs/hippocampus_fold0 new_scans -o segmented
+    """
+    from medseg.inference.settings import InferenceSettings
+    from medseg.settings import parse_settings
+    from medseg.workflows.predict import predict as run
+
+    console = Console(quiet=quiet)
+    settings = parse_settings(
+        InferenceSettings, {"overlap": overlap, "flips": flips}, source="predict"
+    )
+    results = run(
+        model,
+        scans,
+        out,
+        device=device,
+        settings=settings,
+        overwrite=overwrite,
+        progress=console,
+    )
+    failed = [result for result in results if result.failed]
+    console.say(
+        f"{len(results) - len(failed)} of {len(results)} scans segmented into {out}"
+    )
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps.")],
+    references: Annotated[Path, typer.Argument(help="Label maps, or a data set.")],
+    out: Out,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Surface Dice tolerance in mm.")
+    ] = 1.0,
+    quiet: Quiet = False,
+) -> None:
+    """Score label maps against references: per case, per structure, with intervals.
+
+    Example: medseg evaluate segmented Task04_Hippocampus/labelsTr -o scores
+    """
+    from medseg.evaluation.settings import MetricSettings
+    from medseg.settings import parse_settings
+    from medseg.workflows.evaluate import evaluate as run
+
+    console = Console(quiet=quiet)
+    settings = parse_settings(
+        MetricSettings, {"tolerance_mm": tolerance}, source="evaluate"
+    )
+    result = run(predictions, references, out, settings=settings, progress=console)
+    typer.echo(result.to_text())
+    raise typer.Exit(1 if result.failed else 0)
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Use this data set instead.")
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "3m",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """The whole journey on a real brain MR template with simulated lesions.
+
+    Example: medseg demo -o demo
+    """
+    from medseg.workflows.demo import demo as run
+
+    run(out, data=data, budget=budget, device=device, progress=Console(quiet=quiet))
+
+
+@app.command()
+def ui(
+    folder: Annotated[
+        Path, typer.Argument(help="A run, or the folder of runs.")
+    ] = Path("runs"),
+    port: Annotated[int, typer.Option("--port", help="Local port.")] = 5000,
+) -> None:
+    """Open the tracking store in MLflow's pages, on this machine only.
+
+    Example: medseg ui runs
+    """
+    from medseg.tracking import open_ui
+
+    open_ui(folder, port=port)
+
+
+def _train_overrides(**values: object) -> list[str]:
+    """Command-line options as overrides of the configuration."""
+    keys = {
+        "data": "data",
+        "fold": "fold",
+        "budget": "training.budget",
+        "epochs": "training.epochs",
+        "steps": "training.steps",
+        "tracking_uri": "tracking.uri",
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    if given.get("fold") == -1:
+        given["fold"] = "null"
+    lengths = {"budget", "epochs", "steps"}
+    overrides = [f"{keys[name]}={value}" for name, value in given.items()]
+    if lengths & set(given):  # the option replaces the configuration's own length
+        unset = lengths - set(given)
+        overrides = [f"training.{name}=null" for name in sorted(unset)] + overrides
+    return overrides
+
+
+def main() -> None:
+    """Runs the command line; errors end in one line and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = _show_warning
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except MedsegError as error:
+        code = _fail(str(error), 2)
+        if debug:
+            raise
+    except KeyboardInterrupt:
+        code = _fail("interrupted", 130)
+    except (typer.Abort, EOFError):
+        code = _fail("interrupted", 130)
+    except Exception as error:  # noqa: BLE001 - the last resort: one line, code 2
+        if hasattr(error, "exit_code") and hasattr(error, "show"):  # wrong usage
+            error.show()
+            code = 2
+        elif debug:
+            raise
+        else:
+            code = _fail(f"{_in_words(error)} (a defect; --debug shows where)", 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"medseg: {message}", err=True)
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings as one line; those of libraries stay silent."""
+    del lineno, file, line
+    if category.__module__.startswith("medseg") or "/medseg/" in filename:
+        typer.echo(f"medseg: warning: {message}", err=True)

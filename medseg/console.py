@@ -1,0 +1,154 @@
+"""What a user sees: bars with time left on a terminal, plain lines elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as RichProgress,
+)
+
+from medseg.progress import Meter
+
+T = TypeVar("T")
+
+PLAIN_SECONDS = 15.0
+"""Time between lines where there is no terminal."""
+
+
+class Console:
+    """Progress for people; implements `medseg.progress.Progress`."""
+
+    def __init__(self, *, quiet: bool = False, stream: IO[str] | None = None) -> None:
+        """Writes to standard error unless told otherwise.
+
+        Args:
+            quiet: Show warnings only.
+            stream: Where to write.
+        """
+        self._quiet = quiet
+        self._rich = RichConsole(file=stream or sys.stderr, highlight=False)
+        self._log: logging.Logger | None = None
+
+    def log_to(self, path: Path) -> None:
+        """Also appends every message, with the time, to a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.Logger(f"medseg.{path}", level=logging.INFO)
+        logger.addHandler(handler)
+        self._log = logger
+
+    def say(self, message: str) -> None:
+        """Shows one line, unless quiet."""
+        if self._log is not None:
+            self._log.info(message)
+        if not self._quiet:
+            self._rich.print(message, markup=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Shows one line, even when quiet."""
+        if self._log is not None:
+            self._log.warning(message)
+        self._rich.print("warning:", style="yellow", end=" ")
+        self._rich.print(message, markup=False, soft_wrap=True)
+
+    def track(
+        self, items: Iterable[T], *, label: str, total: int | None = None
+    ) -> Iterator[T]:
+        """The items, one by one, with a bar and the time left."""
+        if total is None and hasattr(items, "__len__"):
+            total = len(items)
+        if self._quiet:
+            yield from items
+        elif self._rich.is_terminal:
+            yield from self._bar(items, label, total)
+        else:
+            yield from self._lines(items, label, total)
+
+    @contextmanager
+    def meter(self, *, label: str) -> Iterator[Meter]:
+        """A bar for one long piece of work, with the time left."""
+        if self._quiet or not self._rich.is_terminal:
+            yield _PlainMeter(self, label)
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with RichProgress(*columns, console=self._rich, transient=True) as bar:
+            task = bar.add_task(label, total=1.0, note="")
+            yield _RichMeter(bar, int(task))
+
+    def _bar(self, items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=self._rich, transient=True) as bar:
+            yield from bar.track(items, description=label, total=total)
+
+    def _lines(self, items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
+        start = last = time.monotonic()
+        for count, item in enumerate(items):
+            yield item
+            now = time.monotonic()
+            if now - last > PLAIN_SECONDS:
+                last = now
+                left = _left((count + 1) / total, now - start) if total else ""
+                self.say(f"{label}: {count + 1} of {total or '?'}{left}")
+
+
+class _RichMeter:
+    def __init__(self, bar: RichProgress, task: int) -> None:
+        self._bar = bar
+        self._task = task
+
+    def update(self, done: float, note: str = "") -> None:
+        self._bar.update(self._task, completed=done, note=note)  # type: ignore[arg-type]
+
+
+class _PlainMeter:
+    def __init__(self, console: Console, label: str) -> None:
+        self._console = console
+        self._label = label
+        self._start = self._last = time.monotonic()
+
+    def update(self, done: float, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._last < PLAIN_SECONDS:
+            return
+        self._last = now
+        left = _left(done, now - self._start)
+        self._console.say(f"{self._label}: {done:.0%}{left}  {note}")
+
+
+def _left(done: float, seconds: float) -> str:
+    if done <= 0:
+        return ""
+    left = round(seconds / done - seconds)
+    return f", {left // 60}:{left % 60:02d} left"

@@ -1,0 +1,1 @@
+"""From a prepared scan to a label map on the scan's own grid."""

@@ -1,0 +1,75 @@
+"""A trained network applied to scans."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medseg.inference.decision import decide
+from medseg.inference.export import export_label_map
+from medseg.inference.settings import InferenceSettings
+from medseg.inference.sliding_window import (
+    Predict,
+    flipped_average,
+    sliding_window_logits,
+)
+from medseg.plan import Plan
+from medseg.preparation.preprocessing import preprocess
+from medseg.types import ImageArray, LabelArray
+from medseg.volume import LabelMap, Volume
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network on its device, with the plan it was trained by."""
+
+    network: nn.Module
+    plan: Plan
+    device: torch.device
+    settings: InferenceSettings = field(default_factory=InferenceSettings)
+
+    def predict(self, volume: Volume, *, name: str = "scan") -> LabelMap:
+        """The label map of a scan, on the scan's own grid.
+
+        Args:
+            volume: The scan as it was read; any orientation and spacing.
+            name: Case or file, for error messages.
+
+        Raises:
+            InputError: The scan does not fit the plan.
+        """
+        prepared = preprocess(volume, self.plan, name=name)
+        logits = self.logits(prepared.image)
+        return export_label_map(logits, prepared.placement, self.plan.labels)
+
+    def predict_prepared(self, image: ImageArray) -> LabelArray:
+        """Label indices on the prepared grid, shape (I, J, K)."""
+        return decide(self.logits(image), self.plan.labels)
+
+    @torch.inference_mode()
+    def logits(self, image: ImageArray) -> Tensor:
+        """Logits on the prepared grid, shape (L, I, J, K), on the device."""
+        batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        flat = self.plan.spatial_dims == 2
+        batch = batch.permute(3, 0, 1, 2) if flat else batch.unsqueeze(0)
+        logits = sliding_window_logits(
+            self._network(),
+            batch,
+            window_size=self.settings.window_size or self.plan.patch_size,
+            overlap=self.settings.overlap,
+            batch_size=self.settings.batch_size,
+        )
+        return logits.permute(1, 2, 3, 0) if flat else logits[0]
+
+    def _network(self) -> Predict:
+        if self.settings.flips:
+            return flipped_average(self._forward, spatial_dims=self.plan.spatial_dims)
+        return self._forward
+
+    def _forward(self, batch: Tensor) -> Tensor:
+        precision = self.settings.precision
+        if precision == "float32":
+            return self.network(batch)  # type: ignore[no-any-return]
+        with torch.autocast(self.device.type, dtype=getattr(torch, precision)):
+            return self.network(batch)  # type: ignore[no-any-return]

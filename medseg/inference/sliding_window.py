@@ -1,0 +1,106 @@
+"""Logits of a whole scan from windows that overlap."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medseg.inference.tiling import gaussian_importance, windows
+
+Predict = Callable[[Tensor], Tensor]
+"""A network: (N, C, *spatial) to logits (N, L, *spatial)."""
+
+
+def sliding_window_logits(
+    predict: Predict,
+    image: Tensor,
+    *,
+    window_size: Sequence[int],
+    overlap: float = 0.5,
+    batch_size: int = 1,
+) -> Tensor:
+    """Logits of a batch of images, blended with Gaussian weights where windows meet.
+
+    An image smaller than the window is padded with zeros, as training patches are,
+    and the logits are cropped back.
+
+    Args:
+        predict: The network.
+        image: Shape (N, C, *spatial); a 3D scan as N = 1, or 2D slices along N.
+        window_size: Voxels of a window.
+        overlap: Least share of a window that its neighbour covers again.
+        batch_size: Windows per call of `predict`.
+
+    Returns:
+        Float32 logits, shape (N, L, *spatial), on the image's device.
+    """
+    padded, crop = pad_to(image, window_size)
+    spatial = padded.shape[2:]
+    boxes = list(windows(spatial, window_size, overlap))
+    if len(boxes) == 1:
+        parts = [predict(part).float() for part in padded.split(batch_size)]
+        return torch.cat(parts)[(..., *crop)]
+    importance = gaussian_importance(window_size, device=image.device)
+    total: Tensor | None = None
+    weight = torch.zeros(spatial, device=image.device)
+    for box in boxes:
+        weight[box] += importance
+    for jobs in _batched(itertools.product(range(len(padded)), boxes), batch_size):
+        logits = predict(
+            torch.stack([padded[(n, slice(None), *box)] for n, box in jobs])
+        )
+        if total is None:
+            shape = (len(padded), logits.shape[1], *spatial)
+            total = torch.zeros(shape, device=image.device)
+        for (n, box), part in zip(jobs, logits, strict=True):
+            total[(n, slice(None), *box)].addcmul_(part.float(), importance)
+    assert total is not None  # there is at least one window
+    return total.div_(weight)[(..., *crop)]
+
+
+def flipped_average(predict: Predict, *, spatial_dims: int) -> Predict:
+    """A network that averages its logits over all mirror images of its input."""
+    axes = [
+        combination
+        for count in range(spatial_dims + 1)
+        for combination in itertools.combinations(range(2, 2 + spatial_dims), count)
+    ]
+
+    def averaged(image: Tensor) -> Tensor:
+        total = predict(image).float()
+        for flip in axes[1:]:
+            total = total + predict(image.flip(flip)).float().flip(flip)
+        return total / len(axes)
+
+    return averaged
+
+
+def pad_to(image: Tensor, size: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
+    """The image padded with zeros on both sides to at least a size.
+
+    Returns:
+        The padded image and the box of the original in it.
+    """
+    spatial = image.shape[2:]
+    missing = [max(want - have, 0) for have, want in zip(spatial, size, strict=True)]
+    before = [gap // 2 for gap in missing]
+    crop = tuple(
+        slice(start, start + have) for start, have in zip(before, spatial, strict=True)
+    )
+    if not any(missing):
+        return image, crop
+    pads = [
+        side
+        for start, gap in reversed(list(zip(before, missing, strict=True)))
+        for side in (start, gap - start)
+    ]
+    return F.pad(image, pads), crop
+
+
+def _batched(
+    jobs: Iterator[tuple[int, tuple[slice, ...]]], size: int
+) -> Iterator[list[tuple[int, tuple[slice, ...]]]]:
+    while batch := list(itertools.islice(jobs, size)):
+        yield batch

@@ -1,0 +1,226 @@
+"""The model folder: weights, what they need to be used, and a card for people.
+
+    weights.safetensors   the network's parameters and buffers
+    model.yaml            plan, label scheme, provenance, hash of the weights
+    card.md               the same for a reader
+
+A folder is self-contained: predicting needs nothing else, and loading it executes no
+code of its own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from medseg import __version__
+from medseg.errors import MissingFileError, ModelError
+from medseg.files import atomic_folder, hash_file
+from medseg.networks.build import build_network
+from medseg.plan import Plan
+from medseg.settings import Settings, load_settings
+
+FORMAT = 1
+"""Version of the folder's layout; raised when old readers could not read it."""
+
+WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.yaml", "card.md"
+
+
+class Provenance(Settings):
+    """Where a model comes from; nothing in it names a patient."""
+
+    created: str = ""
+    """When training ended, ISO 8601 with time zone."""
+    medseg: str = __version__
+    """Version of medseg that trained it."""
+    commit: str = ""
+    """Commit of the working tree, where there was one."""
+    dataset: str = ""
+    """Name of the data set."""
+    dataset_hash: str = ""
+    """Hash of the data set's manifest."""
+    store_key: str = ""
+    """Hash of the prepared data and settings."""
+    fold: int | None = None
+    """The fold that was held out, or None when all cases were trained on."""
+    num_training_cases: int = 0
+    """Cases trained on."""
+    num_validation_cases: int = 0
+    """Cases held out."""
+    steps: int = 0
+    """Optimiser steps."""
+    seconds: float = 0.0
+    """Time spent training."""
+    device: str = ""
+    """What it was trained on."""
+    validation_dice: dict[str, float] = Field(default_factory=dict)
+    """Mean Dice of each structure over the held-out cases, when they were scored."""
+
+
+class ModelDescription(Settings):
+    """What model.yaml holds."""
+
+    format: int = FORMAT
+    """Layout of the folder."""
+    weights_sha256: str
+    """Hash of the weights file; a folder whose weights were exchanged is refused."""
+    plan: Plan
+    """What preparing, training and predicting agree on."""
+    provenance: Provenance = Provenance()
+    """Where the model comes from."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with everything that is needed to use it."""
+
+    network: nn.Module
+    plan: Plan
+    provenance: Provenance
+    weights_sha256: str
+
+    @property
+    def identity(self) -> str:
+        """A short hash that tells models apart."""
+        return self.weights_sha256[:12]
+
+
+def save_model(
+    folder: Path, network: nn.Module, plan: Plan, provenance: Provenance
+) -> None:
+    """Writes a model folder whole, or not at all; an older one is replaced.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        state = {
+            name: tensor.detach().cpu().contiguous().clone()
+            for name, tensor in network.state_dict().items()
+        }
+        save_file(state, temporary / WEIGHTS)
+        description = ModelDescription(
+            weights_sha256=hash_file(temporary / WEIGHTS),
+            plan=plan,
+            provenance=provenance,
+        )
+        (temporary / DESCRIPTION).write_text(
+            yaml.safe_dump(
+                description.model_dump(mode="json"),
+                sort_keys=False,
+                default_flow_style=None,
+            ),
+            encoding="utf-8",
+        )
+        (temporary / CARD).write_text(_card(description), encoding="utf-8")
+
+
+def load_model(folder: Path, *, verify: bool = True) -> Model:
+    """The model a folder holds, its network on the CPU and in eval mode.
+
+    Args:
+        folder: A model folder, or a run folder that holds one.
+        verify: Compare the weights with the hash in model.yaml.
+
+    Raises:
+        MissingFileError: There is no model folder.
+        ModelError: The folder is damaged or of a newer format.
+        SettingsError: model.yaml is wrong; each wrong key is named.
+    """
+    folder = find_model(folder)
+    description = load_settings(ModelDescription, folder / DESCRIPTION)
+    if description.format > FORMAT:
+        raise ModelError(
+            f"{folder}: model format {description.format}, this medseg "
+            f"({__version__}) reads up to {FORMAT}; install a newer medseg"
+        )
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise MissingFileError(f"{weights}: no such file; the model folder is damaged")
+    if verify and hash_file(weights) != description.weights_sha256:
+        raise ModelError(
+            f"{weights}: the file is not the one that model.yaml describes; "
+            "copy the model folder again"
+        )
+    plan = description.plan
+    network = build_network(
+        plan.network,
+        spatial_dims=plan.spatial_dims,
+        in_channels=len(plan.channels),
+        out_channels=plan.num_outputs,
+    )
+    _load_weights(network, weights)
+    return Model(
+        network.eval(), plan, description.provenance, description.weights_sha256
+    )
+
+
+def find_model(folder: Path) -> Path:
+    """The model folder at, or right below, a path.
+
+    Raises:
+        MissingFileError: There is none.
+    """
+    for candidate in (folder, folder / "model"):
+        if (candidate / DESCRIPTION).is_file():
+            return candidate
+    raise MissingFileError(
+        f"{folder}: no model folder here; expected {DESCRIPTION} and {WEIGHTS}, as "
+        "`medseg train` writes them to RUN/model"
+    )
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{path}: weights do not fit model.yaml: {reason}") from error
+
+
+def _card(description: ModelDescription) -> str:
+    plan, origin = description.plan, description.provenance
+    structures = "\n".join(
+        f"| {index + 1} | {name} | {value} |"
+        for index, (name, value) in enumerate(plan.labels.names.items())
+    )
+    scores = "\n".join(
+        f"| {name} | {value:.4f} |" for name, value in origin.validation_dice.items()
+    )
+    return f"""# {plan.name}
+
+A research model, not a medical device.
+
+- Input: {", ".join(channel.name for channel in plan.channels)}, {plan.spatial_dims}D,
+  resampled to {_joined(plan.target_spacing)} mm
+- Network: {plan.network.name}, patches of {_joined(plan.patch_size)} voxels
+- Trained on {origin.num_training_cases} cases of {origin.dataset or "unnamed data"}
+  ({origin.steps} steps, {origin.seconds / 60:.1f} minutes on {origin.device})
+- Held out: {_fold(origin)}
+- medseg {origin.medseg} {origin.commit[:12]}, {origin.created}
+- Weights SHA-256 {description.weights_sha256}
+- Data manifest {origin.dataset_hash}
+
+| index | structure | value in files |
+|---|---|---|
+{structures}
+
+| structure | mean Dice on held-out cases |
+|---|---|
+{scores or "| (not scored) | |"}
+"""
+
+
+def _fold(origin: Provenance) -> str:
+    if origin.fold is None:
+        return "nothing; no honest score is possible from the training data"
+    return f"fold {origin.fold}, {origin.num_validation_cases} cases"
+
+
+def _joined(values: tuple[Any, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)

@@ -1,0 +1,1 @@
+"""The training loop: budgeted, resumable, tracked through a narrow Protocol."""

@@ -1,0 +1,172 @@
+"""Batches on the device, each with what is needed to draw the next one again."""
+
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.augmentation.batch import augment_batch
+from medseg.augmentation.settings import AugmentationSettings
+from medseg.plan import Plan
+from medseg.preparation import StoredCase
+from medseg.sampling import PatchSampler, gather
+
+QUEUE_SIZE = 3
+"""Batches drawn ahead for a GPU, which then never waits for the CPU."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches to train on.
+
+    Attributes:
+        images: Shape (N, C, *patch_size), float32.
+        labels: Label indices, shape (N, *patch_size), uint8.
+        case_ids: Where each patch comes from.
+        sampler_state: State of the sampler after this batch was drawn.
+    """
+
+    images: Tensor
+    labels: Tensor
+    case_ids: tuple[str, ...]
+    sampler_state: dict[str, Any]
+
+
+class BatchSource:
+    """Draws, reads and augments batches; on a GPU a thread stays a few ahead.
+
+    The random numbers of a step follow from the seed and the number of the step
+    alone, and the sampler's state travels with each batch, so that a resumed run
+    sees the batches that the interrupted one would have seen.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[StoredCase],
+        sampler: PatchSampler,
+        *,
+        plan: Plan,
+        augmentation: AugmentationSettings,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Takes where patches come from.
+
+        Args:
+            cases: What the sampler draws from.
+            sampler: Says which patch comes next.
+            plan: Patch and batch size.
+            augmentation: How patches are varied.
+            seed: Another seed gives other variations.
+            device: Where batches are needed.
+        """
+        self._cases = cases
+        self._sampler = sampler
+        self._plan = plan
+        self._augmentation = augmentation
+        self._seed = seed
+        self._device = device
+        self._step = 0
+        self._peeked: Batch | None = None
+        self._ahead: _Ahead | None = None
+
+    def __enter__(self) -> "BatchSource":
+        """Starts the thread, where there is one."""
+        if self._device.type == "cuda":
+            self._ahead = _Ahead(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the thread."""
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def restore(self, sampler_state: dict[str, Any], *, step: int) -> None:
+        """Goes on after the given step; call it before entering."""
+        if sampler_state:
+            self._sampler.load_state_dict(sampler_state)
+        self._step = step
+
+    def peek(self) -> Batch:
+        """The batch that `next` will return."""
+        if self._peeked is None:
+            self._peeked = self._take()
+        return self._peeked
+
+    def next(self) -> Batch:
+        """The batch of the next step."""
+        batch = self.peek()
+        self._peeked = None
+        return batch
+
+    def _take(self) -> Batch:
+        return self._make() if self._ahead is None else self._ahead.get()
+
+    def _make(self) -> Batch:
+        plan = self._plan
+        draws = self._sampler.draw(plan.batch_size)
+        patches = gather(self._cases, draws, spatial_dims=plan.spatial_dims)
+        images, labels = patches.images, patches.labels
+        if self._device.type == "cuda":
+            images = images.pin_memory().to(self._device, non_blocking=True)
+            labels = labels.pin_memory().to(self._device, non_blocking=True)
+        sequence = np.random.SeedSequence([self._seed, self._step])
+        seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        images, labels = augment_batch(
+            images,
+            labels,
+            self._augmentation,
+            generator=torch.Generator().manual_seed(seed),
+            patch_size=plan.patch_size,
+            spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
+        )
+        self._step += 1
+        return Batch(images, labels, patches.case_ids, self._sampler.state_dict())
+
+
+class _Ahead:
+    """Makes batches in a thread; an error there is raised where the next is asked."""
+
+    def __init__(self, source: BatchSource) -> None:
+        self._source = source
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(QUEUE_SIZE)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def get(self) -> Batch:
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            item: Batch | BaseException
+            try:
+                item = self._source._make()
+            except BaseException as error:  # noqa: BLE001 - raised by the reader
+                item = error
+            while not self._stop.is_set():
+                try:
+                    self._ready.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if isinstance(item, BaseException):
+                return

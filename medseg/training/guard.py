@@ -1,0 +1,42 @@
+"""Stops a run whose loss is no longer a number."""
+
+import math
+
+from torch import Tensor
+
+from medseg.errors import NonFiniteLossError
+
+
+class LossGuard:
+    """Looks at losses some steps later, so that a GPU need not be waited for."""
+
+    def __init__(self, *, every: int) -> None:
+        """Looks once in so many steps."""
+        self._every = every
+        self._pending: list[tuple[int, Tensor, tuple[str, ...]]] = []
+
+    def add(self, loss: Tensor, *, step: int, case_ids: tuple[str, ...]) -> None:
+        """Notes the loss of a step and of the cases its patches come from.
+
+        Raises:
+            NonFiniteLossError: A loss noted since the last look is NaN or infinite.
+        """
+        self._pending.append((step, loss, case_ids))
+        if len(self._pending) >= self._every:
+            self.check()
+
+    def check(self) -> None:
+        """Looks at what was noted since the last look.
+
+        Raises:
+            NonFiniteLossError: A loss is NaN or infinite; its cases are named.
+        """
+        for step, loss, case_ids in self._pending:
+            value = float(loss)
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"step {step}: the loss is {value} on patches of "
+                    f"{', '.join(sorted(set(case_ids)))}; look at these cases with "
+                    "`medseg doctor`, or lower training.optimizer.learning_rate"
+                )
+        self._pending.clear()

@@ -1,0 +1,41 @@
+"""metrics.csv: one line per measurement, appended while training."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from medseg.files import write_text
+
+FIELDS = ("step", "seconds", "metric", "value")
+
+
+class History:
+    """Appends measurements to a file that is readable at any time."""
+
+    def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
+        """Starts a file, or continues one.
+
+        Args:
+            path: The CSV file.
+            resume_at: Keep what was measured up to this step and drop the rest, which
+                the resumed run measures again; None starts anew.
+        """
+        self._path = path
+        kept = [] if resume_at is None else _rows_up_to(path, resume_at)
+        lines = [",".join(FIELDS), *(",".join(row[f] for f in FIELDS) for row in kept)]
+        write_text(path, "\n".join(lines) + "\n")
+
+    def add(self, metrics: Mapping[str, float], *, step: int, seconds: float) -> None:
+        """Appends one line per metric."""
+        with self._path.open("a", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            for name, value in metrics.items():
+                writer.writerow([step, f"{seconds:.3f}", name, f"{value:.7g}"])
+
+
+def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row.get("value")]
+    return [row for row in rows if row["step"].isdigit() and int(row["step"]) <= step]

@@ -1,0 +1,58 @@
+"""When to look at whole validation cases, and what is kept of a look."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from medseg.files import atomic_write
+from medseg.inference.predictor import Predictor
+from medseg.preparation.stored_case import StoredCase
+from medseg.training.state import TrainingState
+from medseg.training.validation import validate
+
+MOST_LOOKS = 10
+"""Looks during a run; fewer when they would cost too much of it."""
+
+BEST = Path("checkpoints") / "best.pt"
+"""Weights with the best mean Dice seen on the way, below the run's folder."""
+
+
+class Looks:
+    """Scores whole cases at even shares of a run, within a share of its time."""
+
+    def __init__(
+        self, cases: Sequence[StoredCase], *, largest_share: float, folder: Path
+    ) -> None:
+        """Takes what to look at.
+
+        Args:
+            cases: Validation cases; none for a run without looks.
+            largest_share: Most of the run's time that looks may take.
+            folder: The run's folder.
+        """
+        self._cases = cases
+        self._largest_share = largest_share
+        self._folder = folder
+
+    def due(self, done: float, state: TrainingState) -> bool:
+        """Whether a share of the run has passed since the last look."""
+        if state.next_look == 0.0:
+            state.next_look = done + 1 / MOST_LOOKS
+        return bool(self._cases) and state.next_look <= done < 1
+
+    def take(
+        self, predictor: Predictor, state: TrainingState, done: float
+    ) -> dict[str, float]:
+        """Dice of each structure; keeps the weights when their mean is the best."""
+        started = time.monotonic()
+        scores = validate(predictor, self._cases)
+        if scores["dice/mean"] > state.best_dice:
+            state.best_dice = scores["dice/mean"]
+            with atomic_write(self._folder / BEST) as temporary:
+                torch.save(state.validated_network.state_dict(), temporary)
+        run_seconds = max(state.seconds, 1e-9) / max(done, 1e-9)
+        cost = (time.monotonic() - started) / run_seconds
+        state.next_look = done + max(1 / MOST_LOOKS, cost / self._largest_share)
+        return scores

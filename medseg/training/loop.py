@@ -1,0 +1,273 @@
+"""The story of a run: build, resume, step, look, save, stop on time."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from medseg.inference.predictor import Predictor
+from medseg.inference.settings import InferenceSettings
+from medseg.losses.build import build_loss
+from medseg.losses.deep_supervision import DeepSupervisionLoss
+from medseg.plan import Plan
+from medseg.preparation.stored_case import StoredCase
+from medseg.progress import Meter, Progress
+from medseg.training.batches import Batch, BatchSource
+from medseg.training.checkpoint import load_checkpoint, save_checkpoint
+from medseg.training.guard import LossGuard
+from medseg.training.history import History
+from medseg.training.interruption import Interruption
+from medseg.training.length import RunLength
+from medseg.training.logger import RunLogger
+from medseg.training.looks import Looks
+from medseg.training.precision import time_formats
+from medseg.training.schedule import learning_rate_factor
+from medseg.training.settings import TrainingSettings
+from medseg.training.state import TrainingState, fresh_state
+from medseg.training.step import training_step
+from medseg.training.stopwatch import Stopwatch
+
+REPORT_SECONDS = 2.0
+"""Time between points of the loss curve."""
+
+GPU_GUARD_STEPS = 20
+"""Steps after which a GPU is asked for the losses; a CPU is asked at each step."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to.
+
+    Attributes:
+        network: The averaged network where there is one, in eval mode.
+        steps: Optimiser steps, over all parts of a resumed run.
+        seconds: Time spent training, likewise.
+        best_dice: Best mean Dice seen on the way; −1 without a look.
+        stopped_by: Why the run ended early; empty when it ran its length.
+        shares: Share of this part's time by what it was spent on.
+        precision: Number format of the convolutions.
+    """
+
+    network: nn.Module
+    steps: int
+    seconds: float
+    best_dice: float
+    stopped_by: str
+    shares: dict[str, float]
+    precision: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run writes to and is watched through."""
+
+    folder: Path
+    """The run's folder."""
+    identity: str
+    """Hash of data, plan and settings; only a checkpoint that has it is continued."""
+    logger: RunLogger
+    progress: Progress
+
+
+def fit(
+    plan: Plan,
+    settings: TrainingSettings,
+    *,
+    batches: BatchSource,
+    validation_cases: Sequence[StoredCase],
+    device: torch.device,
+    length: RunLength,
+    surroundings: Surroundings,
+    resume: bool = False,
+) -> FitResult:
+    """Trains the plan's network until the length is reached or the run is stopped.
+
+    On one device the result follows from the seed alone, and a resumed run of a
+    number of steps ends with the weights of one that was never interrupted.
+
+    Args:
+        plan: What was decided about the data.
+        settings: How to train.
+        batches: Where patches come from.
+        validation_cases: Cases looked at on the way, whole.
+        device: Where to train.
+        length: When the run ends.
+        surroundings: Folder, logger and progress.
+        resume: Continue from the run's checkpoint.
+
+    Raises:
+        NonFiniteLossError: The loss became NaN or infinite; names the cases.
+        TrainingError: The checkpoint cannot be continued.
+        OutputError: The run's folder cannot be written.
+    """
+    folder, progress = surroundings.folder, surroundings.progress
+    state = fresh_state(plan, settings, device)
+    if resume:
+        state.restore(load_checkpoint(folder, identity=surroundings.identity))
+        batches.restore(state.sampler, step=state.step)
+    history = History(folder / "metrics.csv", resume_at=state.step if resume else None)
+    run = _Run(
+        plan=plan,
+        settings=settings,
+        state=state,
+        loss=_loss(plan, settings).to(device),
+        looks=Looks(
+            validation_cases,
+            largest_share=settings.validation_share,
+            folder=folder,
+        ),
+        guard=LossGuard(every=1 if device.type == "cpu" else GPU_GUARD_STEPS),
+        history=history,
+        watch=Stopwatch(),
+        device=device,
+        surroundings=surroundings,
+    )
+    with Interruption(folder) as interruption, batches as stream:
+        if not resume:
+            interruption.clear()
+            run.choose_precision(stream.peek())
+        progress.say(
+            f"training for {length.describe()} on {device}, {state.precision}, "
+            f"from step {state.step}"
+        )
+        with progress.meter(label="training") as meter:
+            stopped_by = run.loop(stream, length, interruption, meter)
+    run.guard.check()
+    save_checkpoint(folder, state, identity=surroundings.identity)
+    return FitResult(
+        network=state.validated_network.eval(),
+        steps=state.step,
+        seconds=state.seconds,
+        best_dice=state.best_dice,
+        stopped_by=stopped_by,
+        shares=run.watch.shares(),
+        precision=state.precision,
+    )
+
+
+@dataclass
+class _Run:
+    """The parts of a run, for the length of its loop."""
+
+    plan: Plan
+    settings: TrainingSettings
+    state: TrainingState
+    loss: nn.Module
+    looks: Looks
+    guard: LossGuard
+    history: History
+    watch: Stopwatch
+    device: torch.device
+    surroundings: Surroundings
+
+    def loop(
+        self,
+        stream: BatchSource,
+        length: RunLength,
+        interruption: Interruption,
+        meter: Meter,
+    ) -> str:
+        """Steps until the length is reached; returns why it ended early, if so."""
+        state = self.state
+        start = time.monotonic() - state.seconds
+        saved = reported = time.monotonic()
+        while (done := length.done(state.step)) < 1:
+            if reason := interruption.reason():
+                return reason
+            self._step(stream, done)
+            now = time.monotonic()
+            state.seconds = now - start
+            if now - reported > REPORT_SECONDS:
+                reported = now
+                self._report_loss(done, meter)
+            if now - saved > self.settings.checkpoint_every:
+                saved = now
+                self._save()
+            if self.looks.due(length.done(state.step), state):
+                self._look(length.done(state.step))
+            state.seconds = time.monotonic() - start
+        meter.update(1.0, f"step {state.step}")
+        return ""
+
+    def choose_precision(self, batch: Batch) -> None:
+        """Takes the format that was asked for, or the fastest by trial."""
+        state, wanted = self.state, self.settings.precision
+        if wanted != "auto":
+            state.precision = wanted
+        else:
+            with self.watch.measure("choosing a precision"):
+                timings = time_formats(state.network, batch, self.loss)
+            state.precision = timings[0].precision
+            if len(timings) > 1:
+                times = ", ".join(f"{t.precision} {t.seconds:.3f} s" for t in timings)
+                self.surroundings.progress.say(f"one pass forward and back: {times}")
+        state.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=state.precision == "float16"
+        )
+
+    def _step(self, stream: BatchSource, done: float) -> None:
+        with self.watch.measure("data"):
+            batch = stream.next()
+        with self.watch.measure("steps"):
+            loss = training_step(
+                self.state,
+                batch,
+                self.loss,
+                learning_rate=self._learning_rate(done),
+                gradient_clip=self.settings.gradient_clip,
+            )
+        self.state.sampler = batch.sampler_state
+        self.guard.add(loss, step=self.state.step, case_ids=batch.case_ids)
+        self.last_loss = loss
+
+    def _learning_rate(self, done: float) -> float:
+        factor = learning_rate_factor(done, self.settings.schedule)
+        return factor * self.settings.optimizer.learning_rate
+
+    def _report_loss(self, done: float, meter: Meter) -> None:
+        loss = float(self.last_loss)
+        meter.update(done, f"step {self.state.step}, loss {loss:.3f}")
+        self._record({"loss": loss, "learning_rate": self._learning_rate(done)})
+
+    def _look(self, done: float) -> None:
+        with self.watch.measure("validation"):
+            scores = self.looks.take(self._predictor(), self.state, done)
+        self._record(scores)
+        self.surroundings.progress.say(
+            f"step {self.state.step}: Dice {scores['dice/mean']:.4f} on whole "
+            "validation cases"
+        )
+
+    def _predictor(self) -> Predictor:
+        return Predictor(
+            self.state.validated_network.eval(),
+            self.plan,
+            self.device,
+            InferenceSettings(precision=self.state.precision),
+        )
+
+    def _record(self, metrics: dict[str, float]) -> None:
+        step = self.state.step
+        self.history.add(metrics, step=step, seconds=self.state.seconds)
+        self.surroundings.logger.log_metrics(metrics, step=step)
+
+    def _save(self) -> None:
+        with self.watch.measure("checkpoints"):
+            save_checkpoint(
+                self.surroundings.folder,
+                self.state,
+                identity=self.surroundings.identity,
+            )
+
+
+def _loss(plan: Plan, settings: TrainingSettings) -> nn.Module:
+    scheme = plan.labels
+    regions = tuple(
+        tuple(scheme.structures.index(name) + 1 for name in names)
+        for names in scheme.regions.values()
+    )
+    loss = build_loss(settings.loss, num_classes=scheme.num_classes, regions=regions)
+    return DeepSupervisionLoss(loss)

@@ -1,0 +1,114 @@
+"""How to train: every number a study may want to vary."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from medseg.augmentation.settings import AugmentationSettings
+from medseg.losses.settings import DiceCESettings, LossSettings
+from medseg.sampling.settings import SamplingSettings
+from medseg.settings import Settings
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: object) -> object:
+    """Seconds meant by a text such as ``"15m"``, ``"90s"``, ``"1.5h"`` or ``"1h30m"``.
+
+    Anything that is no text is returned as it is.
+
+    Raises:
+        ValueError: The text is no duration.
+    """
+    if not isinstance(text, str):
+        return text
+    seconds, number = 0.0, ""
+    for character in text.replace(" ", ""):
+        if character.isdigit() or character == ".":
+            number += character
+        elif character in _UNITS and number:
+            seconds += float(number) * _UNITS[character]
+            number = ""
+        else:
+            raise ValueError(f"{text!r} is no duration; write 90s, 15m or 1h30m")
+    if number:
+        raise ValueError(f"{text!r} has no unit; write 90s, 15m or 1h30m")
+    return seconds
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+"""Seconds; YAML and the command line may write ``15m``."""
+
+
+class OptimizerSettings(Settings):
+    """The optimiser and its learning rate."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """``adamw`` (Loshchilov and Hutter 2019) or ``sgd`` with Nesterov momentum."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """The highest learning rate of the schedule."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Decoupled for ``adamw``, added to the gradient for ``sgd``."""
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+    """Of ``sgd`` only."""
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate moves over the run, from start (0) to end (1)."""
+
+    name: Literal["cosine", "polynomial", "constant"] = "cosine"
+    """The way down after warming up."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the run over which the rate rises linearly from a twentieth."""
+    power: float = Field(default=0.9, gt=0)
+    """Exponent of ``polynomial``."""
+    final: float = Field(default=0.01, ge=0, le=1)
+    """Share of the highest rate that is left at the end of ``cosine``."""
+
+
+class TrainingSettings(Settings):
+    """Everything about a training run but its data and network."""
+
+    budget: Duration | None = None
+    """Wall-clock time, such as ``15m``; schedule and validation are fitted to it."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Instead of a budget: passes over as many patches as there are cases."""
+    steps: int | None = Field(default=None, ge=1)
+    """Instead of a budget: optimiser steps."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """The optimiser."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """The learning rate over the run."""
+    loss: LossSettings = DiceCESettings()
+    """What is minimised."""
+    sampling: SamplingSettings = SamplingSettings()
+    """Which patches are shown."""
+    augmentation: AugmentationSettings | None = None
+    """How patches are varied; None takes what suits the plan's patch and labels."""
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    """Decay per step of the averaged weights that are validated and saved; 0 turns
+    averaging off. Early in a run the decay is lower: (1 + t) / (10 + t)."""
+    gradient_clip: float = Field(default=12.0, gt=0)
+    """Largest norm of the gradient; nnU-Net's value."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the convolutions. ``auto`` times a step in each that the
+    device has and takes the fastest."""
+    validation_share: float = Field(default=0.08, gt=0, lt=0.5)
+    """Largest share of the run spent on validating full volumes on the way."""
+    validation_cases: int = Field(default=16, ge=1)
+    """Most cases looked at on the way; the end of the run scores all of them."""
+    checkpoint_every: Duration = 60.0
+    """Time between checkpoints that ``--resume`` continues from."""
+    seed: int = Field(default=0, ge=0)
+    """One seed; sampling, augmentation and initial weights each get their own."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "TrainingSettings":
+        given = [
+            name
+            for name in ("budget", "epochs", "steps")
+            if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} given, choose one of them")
+        return self

@@ -1,0 +1,116 @@
+"""Everything that changes while training, so that all of it can be saved."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from medseg.networks.build import build_network
+from medseg.plan import Plan
+from medseg.training.ema import AveragedWeights
+from medseg.training.settings import OptimizerSettings, TrainingSettings
+
+
+@dataclass
+class TrainingState:
+    """What a checkpoint holds."""
+
+    network: nn.Module
+    averaged: AveragedWeights | None
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    precision: str = "float32"
+    step: int = 0
+    seconds: float = 0.0
+    """Time spent training, over all parts of a resumed run."""
+    best_dice: float = -1.0
+    """Best mean Dice on the validation cases looked at on the way."""
+    next_look: float = 0.0
+    """Share of the run after which the next look is due."""
+    sampler: dict[str, Any] = field(default_factory=dict)
+    """State of the sampler after the last batch that was trained on."""
+
+    @property
+    def validated_network(self) -> nn.Module:
+        """The network that is scored and saved: averaged, where there is one."""
+        return self.averaged.network if self.averaged is not None else self.network
+
+    def to_values(self) -> dict[str, Any]:
+        """Tensors and plain values, readable with ``weights_only=True``."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": (
+                None if self.averaged is None else self.averaged.network.state_dict()
+            ),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "precision": self.precision,
+            "step": self.step,
+            "seconds": self.seconds,
+            "best_dice": self.best_dice,
+            "next_look": self.next_look,
+            "sampler": self.sampler,
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Takes over what `to_values` gave."""
+        self.network.load_state_dict(values["network"])
+        if self.averaged is not None:
+            self.averaged.network.load_state_dict(values["averaged"])
+        self.optimizer.load_state_dict(values["optimizer"])
+        self.scaler.load_state_dict(values["scaler"])
+        self.precision = values["precision"]
+        self.step = values["step"]
+        self.seconds = values["seconds"]
+        self.best_dice = values["best_dice"]
+        self.next_look = values["next_look"]
+        self.sampler = values["sampler"]
+        torch.set_rng_state(values["torch_rng"])
+
+
+def build_optimizer(
+    network: nn.Module, settings: OptimizerSettings
+) -> torch.optim.Optimizer:
+    """The optimiser; weight decay acts on kernels only, not on biases and norms."""
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": kernels, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+            fused=True,
+        )
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def fresh_state(
+    plan: Plan, settings: TrainingSettings, device: torch.device
+) -> TrainingState:
+    """Network, averaged copy and optimiser at step 0; weights follow the seed."""
+    torch.manual_seed(settings.seed)
+    network = build_network(
+        plan.network,
+        spatial_dims=plan.spatial_dims,
+        in_channels=len(plan.channels),
+        out_channels=plan.num_outputs,
+    ).to(device)
+    layout = (torch.channels_last, torch.channels_last_3d)[plan.spatial_dims - 2]
+    network = network.to(memory_format=layout).train()
+    return TrainingState(
+        network=network,
+        averaged=(
+            AveragedWeights(network, decay=settings.ema_decay)
+            if settings.ema_decay > 0
+            else None
+        ),
+        optimizer=build_optimizer(network, settings.optimizer),
+        scaler=torch.amp.GradScaler(device.type, enabled=False),
+    )

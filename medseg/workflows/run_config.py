@@ -1,0 +1,114 @@
+"""The configuration of a run: one YAML file, one complete story."""
+
+import subprocess
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from medseg.inference.settings import InferenceSettings
+from medseg.networks.settings import NetworkSettings
+from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
+from medseg.training.settings import TrainingSettings
+
+
+class PreparationSettings(Settings):
+    """How a data set is prepared, where it is not prepared yet."""
+
+    spatial_dims: Literal[2, 3] | None = None
+    """3 for patches, 2 for slices; None decides from the data."""
+    num_folds: int = 5
+    """Folds, split by patient, unless the data set came with its own."""
+    seed: int = 0
+    """Another seed gives other folds."""
+    skip_broken: bool = False
+    """Go on without cases that cannot be read."""
+
+
+class PlanChanges(Settings):
+    """Numbers of the plan that this run replaces; the store stays as it is."""
+
+    patch_size: tuple[int, ...] | None = None
+    """Voxels of a training patch."""
+    batch_size: int | None = None
+    """Patches per step."""
+    network: NetworkSettings | None = None
+    """The network."""
+
+
+class TrackingSettings(Settings):
+    """Where runs are tracked."""
+
+    experiment: str | None = None
+    """MLflow experiment; None takes the data set's name."""
+    uri: str | None = None
+    """Tracking server; None takes MLFLOW_TRACKING_URI, else an SQLite file beside
+    the runs."""
+    enabled: bool = True
+    """False keeps the run's own files only."""
+
+
+class RunConfig(Settings):
+    """Everything about a run."""
+
+    data: Path | None = None
+    """Data set or prepared store; ``--data`` goes before it."""
+    prepare: PreparationSettings = PreparationSettings()
+    """Only used where the data is not prepared yet."""
+    plan: PlanChanges = PlanChanges()
+    """Changes to the plan for this run."""
+    fold: int | None = 0
+    """Fold that is held out; None trains on all cases."""
+    training: TrainingSettings = TrainingSettings()
+    """How to train."""
+    inference: InferenceSettings = InferenceSettings()
+    """How the held-out cases are segmented at the end."""
+    tracking: TrackingSettings = TrackingSettings()
+    """Where the run is tracked."""
+
+
+def read_config(path: Path, overrides: list[str]) -> RunConfig:
+    """The configuration in a YAML file, with ``--set`` overrides applied.
+
+    Raises:
+        MissingFileError: There is no such file.
+        SettingsError: A key is unknown or a value is wrong; each is named by path.
+    """
+    values: Any = read_yaml(path) or {}
+    if isinstance(values, dict):
+        values = apply_overrides(values, overrides)
+    return parse_settings(RunConfig, values, source=str(path))
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved configuration as YAML, every default written out."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return text
+
+
+def flat_params(values: Any, prefix: str = "") -> dict[str, str | float | int | bool]:
+    """Nested values as ``a.b.c: value``, as MLflow shows parameters."""
+    if isinstance(values, dict):
+        flat: dict[str, str | float | int | bool] = {}
+        for key, value in values.items():
+            flat |= flat_params(value, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    if isinstance(values, bool | int | float | str):
+        return {prefix: values}
+    return {prefix: str(values)}
+
+
+def code_commit() -> str:
+    """Commit of the working tree that this code runs from; empty where unknown."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

@@ -1,0 +1,320 @@
+"""Trains one model: data in, a scored, tracked run folder out."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medseg.augmentation.settings import suggest_augmentation
+from medseg.errors import SettingsError
+from medseg.files import hash_text, write_text
+from medseg.labels import LabelScheme
+from medseg.model import Provenance, save_model
+from medseg.plan import Plan, write_plan
+from medseg.preparation import Store, StoredCase
+from medseg.progress import Progress, Silent
+from medseg.sampling import PatchSampler
+from medseg.training.batches import BatchSource
+from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
+from medseg.training.length import RunLength, StepLength, TimeBudget
+from medseg.training.logger import NullLogger, RunLogger
+from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.settings import TrainingSettings
+from medseg.workflows.data import open_data, split
+from medseg.workflows.device import describe_device, pick_device
+from medseg.workflows.run_config import (
+    RunConfig,
+    code_commit,
+    dump_config,
+    flat_params,
+)
+from medseg.workflows.validation import score_held_out
+
+DEFAULT_EPOCHS = 200
+"""Length of a run that names none."""
+
+RUN_ID = "mlflow_run_id"
+"""File in a run's folder that names its tracked run, so that resuming continues it."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What `train` came to.
+
+    Attributes:
+        folder: The run's folder.
+        fit: How training went.
+        dice: Mean Dice of each structure over the held-out cases, on their own grid.
+    """
+
+    folder: Path
+    fit: FitResult
+    dice: dict[str, float]
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> TrainedRun:
+    """Prepares the data if need be, trains, scores the held-out cases, tracks it all.
+
+    Args:
+        config: The resolved configuration; `data` must be set.
+        out: The run's folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        resume: Continue the run in the folder.
+        progress: Shows progress.
+
+    Raises:
+        SettingsError: The configuration is wrong, or the folder holds another run.
+        MedsegError: Data or folder cannot be used, or training failed.
+    """
+    progress = progress or Silent()
+    where = pick_device(device)
+    if not resume and (out / CHECKPOINT).exists():
+        raise SettingsError(
+            f"{out}: holds a run already; add --resume to continue it, or choose "
+            "another folder"
+        )
+    store = open_data(config, out, device=where, progress=progress)
+    plan = _change(store.plan, config)
+    settings = _settle(config.training, plan)
+    config = config.model_copy(update={"training": settings})
+    train_ids, held_out = split(store, config.fold)
+    write_text(out / "config.yaml", dump_config(config))
+    write_plan(out / "plan.yaml", plan)
+    identity = _identity(store, plan, config)
+    with tracked(config, plan, store, out, resume=resume, progress=progress) as logger:
+        result = fit(
+            plan,
+            settings,
+            batches=_batches(store, train_ids, plan, settings, where),
+            validation_cases=_some(store, held_out, settings),
+            device=where,
+            length=_length(settings, len(train_ids), plan, out, identity, resume),
+            surroundings=Surroundings(out, identity, logger, progress),
+            resume=resume,
+        )
+        _report_end(result, progress)
+        origin = Provenance(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            commit=code_commit(),
+            dataset=plan.name,
+            dataset_hash=store.manifest_hash,
+            store_key=identity,
+            fold=config.fold,
+            num_training_cases=len(train_ids),
+            num_validation_cases=len(held_out),
+            steps=result.steps,
+            seconds=result.seconds,
+            device=describe_device(where),
+        )
+        save_model(out / "model", result.network, plan, origin)
+        dice = score_held_out(
+            out,
+            store,
+            held_out,
+            network=result.network,
+            plan=plan,
+            device=where,
+            settings=config.inference,
+            logger=logger,
+            progress=progress,
+        )
+        scored = origin.model_copy(update={"validation_dice": dice})
+        save_model(out / "model", result.network, plan, scored)
+        _log_files(out, logger)
+        logger.log_metrics(
+            {f"time/{part}": share for part, share in result.shares.items()},
+            step=result.steps,
+        )
+    return TrainedRun(out, result, dice)
+
+
+@contextmanager
+def tracked(
+    config: RunConfig,
+    plan: Plan,
+    store: Store,
+    out: Path,
+    *,
+    resume: bool,
+    progress: Progress,
+) -> Iterator[RunLogger]:
+    """The run's logger; the tracked run ends as finished, killed or failed."""
+    logger = _open_logger(config, plan, out, resume=resume, progress=progress)
+    logger.log_params(flat_params(config.model_dump(mode="json")))
+    logger.log_params(flat_params({"plan": plan.model_dump(mode="json")}))
+    logger.set_tags(
+        {
+            "data_manifest_sha256": store.manifest_hash,
+            "medseg.commit": code_commit(),
+            "medseg.run_folder": out.name,
+        }
+    )
+    try:
+        yield logger
+    except KeyboardInterrupt:
+        logger.finish("KILLED")
+        raise
+    except BaseException:
+        logger.finish("FAILED")
+        raise
+    logger.finish("FINISHED")
+
+
+def _open_logger(
+    config: RunConfig, plan: Plan, out: Path, *, resume: bool, progress: Progress
+) -> RunLogger:
+    if not config.tracking.enabled:
+        return NullLogger()
+    from medseg.tracking import open_mlflow_run
+
+    note = out / RUN_ID
+    run_id = note.read_text().strip() if resume and note.is_file() else None
+    logger = open_mlflow_run(
+        tracking_uri=config.tracking.uri,
+        experiment=config.tracking.experiment or plan.name,
+        run_name=out.name,
+        run_id=run_id,
+        folder=out,
+    )
+    if logger.run_id:
+        write_text(note, logger.run_id)
+        progress.say(f"tracked as MLflow run {logger.run_id}")
+    return logger
+
+
+def _change(plan: Plan, config: RunConfig) -> Plan:
+    """The plan with the numbers that the configuration replaces."""
+    given = config.plan.model_dump(exclude_none=True)
+    if not given:
+        return plan
+    reasons = {
+        **plan.reasons,
+        **{key: "set in the run's configuration" for key in given},
+    }
+    try:
+        return Plan.model_validate({**plan.model_dump(), **given, "reasons": reasons})
+    except ValueError as error:
+        raise SettingsError(f"plan: {error}") from error
+
+
+def _settle(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
+    """The settings with what was left open decided: length and augmentation."""
+    changes: dict[str, object] = {}
+    if settings.budget is None and settings.epochs is None and settings.steps is None:
+        changes["epochs"] = DEFAULT_EPOCHS
+    if settings.augmentation is None:
+        changes["augmentation"] = suggest_augmentation(
+            plan.patch_size,
+            spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
+            has_sides=_has_sides(plan.labels),
+            left_right_axis=0 if plan.reorient else None,
+            keep_zeros=any(channel.nonzero_only for channel in plan.channels),
+        )
+    return settings.model_copy(update=changes)
+
+
+def _has_sides(scheme: LabelScheme) -> bool:
+    """Whether structures come in a left and a right."""
+    words = {word for name in scheme.structures for word in _words(name)}
+    return bool(words & {"left", "right", "lh", "rh", "l", "r"})
+
+
+def _words(name: str) -> list[str]:
+    return name.lower().replace("-", " ").replace("_", " ").split()
+
+
+def _batches(
+    store: Store,
+    case_ids: Sequence[str],
+    plan: Plan,
+    settings: TrainingSettings,
+    device: torch.device,
+) -> BatchSource:
+    cases = [store.case(case_id) for case_id in case_ids]
+    sampler = PatchSampler(
+        cases,
+        patch_size=plan.patch_size,
+        settings=settings.sampling,
+        seed=settings.seed,
+    )
+    assert settings.augmentation is not None  # decided before
+    return BatchSource(
+        cases,
+        sampler,
+        plan=plan,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        device=device,
+    )
+
+
+def _some(
+    store: Store, case_ids: Sequence[str], settings: TrainingSettings
+) -> list[StoredCase]:
+    """The held-out cases that are looked at on the way: a fixed random choice."""
+    order = np.random.default_rng(settings.seed).permutation(len(case_ids))
+    chosen = sorted(order[: settings.validation_cases])
+    return [store.case(case_ids[index]) for index in chosen]
+
+
+def _length(
+    settings: TrainingSettings,
+    num_cases: int,
+    plan: Plan,
+    out: Path,
+    identity: str,
+    resume: bool,  # noqa: FBT001 - private, passed through
+) -> RunLength:
+    if settings.budget is not None:
+        used = 0.0
+        if resume:
+            used = float(load_checkpoint(out, identity=identity)["seconds"])
+        return TimeBudget(settings.budget, used=used)
+    if settings.steps is not None:
+        return StepLength(settings.steps)
+    assert settings.epochs is not None  # decided before
+    per_epoch = max(1, round(num_cases / plan.batch_size))
+    return StepLength(settings.epochs * per_epoch)
+
+
+def _identity(store: Store, plan: Plan, config: RunConfig) -> str:
+    """What a checkpoint must agree with: data, plan, and settings but the length."""
+    lasting = config.training.model_dump_json(
+        exclude={"budget", "checkpoint_every", "validation_share"}
+    )
+    decided = plan.model_dump_json(exclude={"reasons"})
+    return hash_text(
+        "\n".join([store.manifest_hash, decided, lasting, str(config.fold)])
+    )
+
+
+def _report_end(result: FitResult, progress: Progress) -> None:
+    progress.say(
+        f"{result.steps} steps in {result.seconds / 60:.1f} minutes"
+        + (f", ended early: {result.stopped_by}" if result.stopped_by else "")
+    )
+    shares = sorted(result.shares.items(), key=lambda item: -item[1])
+    progress.say(
+        "where the time went: "
+        + ", ".join(f"{part} {share:.0%}" for part, share in shares if share >= 0.005)
+    )
+
+
+def _log_files(out: Path, logger: RunLogger) -> None:
+    for name in ("config.yaml", "plan.yaml", "metrics.csv", "run.log"):
+        if (out / name).is_file():
+            logger.log_artifact(out / name)
+    logger.log_artifact(out / "model", folder="model")
+    if (out / "validation").is_dir():
+        logger.log_artifact(out / "validation", folder="validation")
