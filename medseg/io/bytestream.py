@@ -1,5 +1,6 @@
 """Reading plain or gzipped bytes, never more than the caller expects."""
 
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import numpy as np
 from medseg.errors import MissingFileError, UnreadableFileError
 
 _BLOCK = 1 << 18
+_MOST_COMPRESSED = 1032
+"""Largest ratio that deflate reaches (zlib's technical notes)."""
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -66,6 +69,7 @@ class ByteSource:
         Raises:
             UnreadableFileError: The file ends early or its compression is damaged.
         """
+        self._require_plausible(count)
         require_memory(count, self._path)
         target = np.empty(count, dtype=np.uint8)
         filled = self._fill(target)
@@ -90,9 +94,21 @@ class ByteSource:
                 f"{self._path}: the compressed file is truncated; copy it again"
             )
 
+    def _require_plausible(self, count: int) -> None:
+        """Refuses, before anything is allocated, more bytes than can be there."""
+        size = os.fstat(self._stream.fileno()).st_size
+        limit = size * _MOST_COMPRESSED if self._gzip is not None else size
+        if count > limit:
+            raise UnreadableFileError(
+                f"{self._path}: the file is truncated or its header is wrong: "
+                f"{count} bytes expected, at most {limit} can be there"
+            )
+
     def _fill(self, target: np.ndarray) -> int:
         if self._gzip is None:
-            return int(self._stream.readinto(memoryview(target)) or 0)  # type: ignore[attr-defined]
+            whole = self._stream.read(len(target))
+            target[: len(whole)] = np.frombuffer(whole, dtype=np.uint8)
+            return len(whole)
         filled = 0
         while filled < len(target):
             piece = self._inflate(len(target) - filled)
@@ -110,12 +126,14 @@ class ByteSource:
             if not follow.startswith(_GZIP_MAGIC):
                 return None
             self._gzip, self._pending = _new_gzip(), follow
-        block = self._gzip.unconsumed_tail or self._pending or self._stream.read(_BLOCK)
+        block: bytes = (
+            self._gzip.unconsumed_tail or self._pending or self._stream.read(_BLOCK)
+        )
         self._pending = b""
         if not block:
             return None
         try:
-            return self._gzip.decompress(block, limit)
+            return bytes(self._gzip.decompress(block, limit))
         except zlib.error as error:
             raise UnreadableFileError(
                 f"{self._path}: the compressed data are damaged ({error})"

@@ -4,6 +4,10 @@ ITK keeps arrays as (k, j, i) and the world in LPS; both end here. Left-handed
 direction matrices are kept as they are.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,7 +38,8 @@ def read_itk(path: Path, *, allow_shear: bool = False) -> Volume:
     shape, num_channels = _shape_of(reader, path)
     affine = settle_affine(_affine_of(reader), source=path, allow_shear=allow_shear)
     try:
-        array = _simpleitk().GetArrayFromImage(reader.Execute())
+        with _hushed():
+            array = _simpleitk().GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise UnreadableFileError(f"{path}: {_reason(error)}") from error
     if np.iscomplexobj(array):
@@ -109,10 +114,26 @@ def _open(path: Path) -> SitkReader:
     reader.SetFileName(str(path))
     reader.SetImageIO("NrrdImageIO" if _is_nrrd(path) else "MetaImageIO")
     try:
-        reader.ReadImageInformation()
+        with _hushed():
+            reader.ReadImageInformation()
     except RuntimeError as error:
         raise UnreadableFileError(f"{path}: {_reason(error)}") from error
     return reader
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Sends the process's stderr nowhere: MetaIO complains there past all switches."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def _is_nrrd(path: Path) -> bool:

@@ -95,10 +95,9 @@ def _read_header(stream: Any, path: Path) -> tuple[NiftiHeader, ByteSource, int]
         raise UnreadableFileError(
             f"{path}: not a NIfTI file: its header does not begin with 348 or 540"
         )
-    if size == _HEADER_SIZES[0]:
-        return Nifti1Header(block, check=False), source, size
+    kind: Any = Nifti1Header if size == _HEADER_SIZES[0] else Nifti2Header
     block += source.read(size - len(block)).tobytes()
-    return Nifti2Header(block, check=False), source, size
+    return kind(block, check=False), source, size
 
 
 def _starts_with(block: bytes, number: int) -> bool:
@@ -178,7 +177,7 @@ def _stored_dtype(header: NiftiHeader, path: Path) -> np.dtype:
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        dtype = np.dtype(header.get_data_dtype())
+        dtype: np.dtype = np.dtype(header.get_data_dtype())
     except HeaderDataError as error:
         raise UnreadableFileError(
             f"{path}: unknown voxel type in the header"

@@ -92,7 +92,9 @@ def _read_one(path: Path, *, allow_shear: bool, as_labels: bool = False) -> Volu
         from medseg.io.picture import read_picture
 
         return read_picture(path, as_labels=as_labels)
-    raise InputError(f"{path}: {kind.value} is not understood")
+    from medseg.io.dicom.single import read_dicom
+
+    return read_dicom(path, allow_shear=allow_shear)
 
 
 def _integral(voxels: np.ndarray, path: Path) -> np.ndarray:

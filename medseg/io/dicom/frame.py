@@ -1,0 +1,142 @@
+"""What medseg keeps of a DICOM header: one frozen value per frame.
+
+A classic slice is a file with one frame, an enhanced multi-frame object a file with
+many, a Siemens mosaic a file whose frames are tiles of one picture. Everything after
+this module sees frames alone. Positions and directions are in DICOM's LPS world.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+
+class Kind(Enum):
+    """What a DICOM object is to a segmentation tool."""
+
+    IMAGE = "image"
+    LOCALISER = "localiser"
+    DERIVED = "derived picture"
+    SEGMENTATION = "segmentation"
+    STRUCTURES = "structure set"
+    OTHER = "not an image"
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """Where and how a file stores its pixels."""
+
+    offset: int
+    """Byte at which the pixel data element begins; its value follows the element."""
+    syntax: str
+    """Transfer syntax UID."""
+    num_frames: int
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    is_signed: bool
+    photometric: str
+    samples: int
+    padding: int | None
+    """PixelPaddingValue, a stored value that means "nothing was measured"."""
+    padding_limit: int | None
+    """PixelPaddingRangeLimit, the other end of the range of such values."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice: its place in a file and its place in the world."""
+
+    path: Path
+    index: int
+    """Number of the frame in its file, from 0."""
+    tile: tuple[int, int] | None
+    """Row and column of the first pixel, for a tile of a mosaic."""
+    rows: int
+    columns: int
+    position: tuple[float, float, float] | None
+    """LPS centre of the first pixel in mm; None where the header lacks it."""
+    orientation: tuple[float, ...]
+    """LPS direction along a row, then along a column."""
+    pixel_spacing: tuple[float, float]
+    """Distance of rows, then of columns, in mm."""
+    slope: float
+    intercept: float
+    instance: int
+    """InstanceNumber, or the number of the frame in its file."""
+    sop_uid: str
+    traits: tuple[str, ...]
+    """Values of `TRAITS`, which may tell volumes of one series apart."""
+    pixels: PixelLayout
+
+    @property
+    def row_direction(self) -> np.ndarray:
+        """LPS direction in which the column index grows."""
+        return np.asarray(self.orientation[:3])
+
+    @property
+    def column_direction(self) -> np.ndarray:
+        """LPS direction in which the row index grows."""
+        return np.asarray(self.orientation[3:])
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Unit LPS direction across the slice: row direction × column direction."""
+        normal = np.cross(self.row_direction, self.column_direction)
+        return np.asarray(normal / np.linalg.norm(normal))
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """One DICOM object: what it is, what it says of itself, its frames."""
+
+    path: Path
+    kind: Kind
+    reason: str
+    """Why it is no image to segment, or cannot be read; empty for a usable image."""
+    attributes: dict[str, str]
+    """Values of `ATTRIBUTES`, as text."""
+    frames: tuple[Frame, ...]
+
+
+TRAITS = (
+    "ImageType",
+    "EchoNumbers",
+    "EchoTime",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "InversionTime",
+    "FlipAngle",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+)
+"""What may differ between volumes that share a series, most telling first."""
+
+ATTRIBUTES = (
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "SOPClassUID",
+    "Modality",
+    "SeriesNumber",
+    "SeriesDescription",
+    "StudyDescription",
+    "ProtocolName",
+    "BodyPartExamined",
+    "Manufacturer",
+    "ImageType",
+    "SliceThickness",
+    "ContrastBolusAgent",
+    "ConvolutionKernel",
+    "PatientID",
+    "PatientName",
+)
+"""What names a series, and what `--series` rules may ask for."""

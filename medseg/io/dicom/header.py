@@ -1,0 +1,201 @@
+"""Reading one DICOM header, quickly, into frozen values.
+
+pydicom parses; only the elements that are needed are converted, and the pixel data
+are left where they are.
+"""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import InputError, UnreadableFileError
+from medseg.io.bytestream import open_file
+from medseg.io.dicom.elements import (
+    DicomDataset,
+    number_of,
+    numbers_of,
+    quiet,
+    text_of,
+)
+from medseg.io.dicom.frame import (
+    ATTRIBUTES,
+    TRAITS,
+    DicomFile,
+    Frame,
+    Kind,
+    PixelLayout,
+)
+from medseg.io.dicom.kind import kind_of
+from medseg.io.dicom.mosaic import is_mosaic, mosaic_frames
+from medseg.io.dicom.multiframe import enhanced_frames, is_enhanced
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_IMPLICIT = "1.2.840.10008.1.2"
+_GEOMETRY = (
+    "SOPInstanceUID",
+    "InstanceNumber",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SpacingBetweenSlices",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+_CSA = (0x00290010, 0x00291010, 0x00291020, 0x00190010, 0x0019100A)
+WANTED: list[Any] = [*_GEOMETRY, *ATTRIBUTES, *TRAITS, *_CSA]
+
+NOT_DICOM = "not a DICOM file"
+
+
+def read_dicom_file(path: Path) -> DicomFile:
+    """What one file is and, for an image, its frames.
+
+    Raises:
+        InputError: The file is missing, no DICOM, or its header is damaged.
+    """
+    dataset, offset = read_header(path)
+    with quiet():
+        try:
+            return _describe(dataset, path, offset)
+        except InputError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise _damaged(path, error) from error
+        except (OverflowError, struct.error, RecursionError) as error:
+            raise _damaged(path, error) from error
+
+
+def read_header(
+    path: Path, *, wanted: Sequence[Any] | None = None
+) -> tuple[DicomDataset, int]:
+    """The elements before the pixel data, and the byte at which these begin.
+
+    Args:
+        path: A DICOM file, with or without preamble.
+        wanted: Elements to keep; None keeps those of `WANTED`.
+
+    Raises:
+        InputError: The file is missing, no DICOM, or damaged.
+    """
+    import pydicom
+
+    with open_file(path) as stream:
+        head = stream.read(132 + 8)
+        is_part10 = head[128:132] == b"DICM"
+        if not is_part10 and not _looks_bare(head):
+            raise UnreadableFileError(f"{path}: {NOT_DICOM}")
+        stream.seek(0)
+        with quiet():
+            try:
+                dataset = pydicom.dcmread(
+                    stream,
+                    stop_before_pixels=True,
+                    specific_tags=list(wanted or WANTED),
+                    force=not is_part10,
+                )
+            except OSError:
+                raise
+            except Exception as error:  # a parser fed with damaged bytes
+                raise _damaged(path, error) from error
+        return dataset, stream.tell()
+
+
+def _damaged(path: Path, error: BaseException) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"{path}: the DICOM header is damaged ({type(error).__name__}); export the "
+        "file again"
+    )
+
+
+def _looks_bare(head: bytes) -> bool:
+    """Whether bytes without preamble begin like a DICOM data set of group 2 or 8."""
+    return (
+        len(head) >= 8
+        and head[:2] in (b"\x08\x00", b"\x02\x00")
+        and head[3] == 0
+        and ((head[4:6].isalpha() and head[4:6].isupper()) or head[6:8] == b"\0\0")
+    )
+
+
+def _describe(dataset: DicomDataset, path: Path, offset: int) -> DicomFile:
+    attributes = {name: text_of(dataset, name) for name in ATTRIBUTES}
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _IMPLICIT)
+    kind, reason = kind_of(attributes, dataset)
+    frames: tuple[Frame, ...] = ()
+    if syntax == DEFLATED:
+        kind, reason = Kind.OTHER, "deflated transfer syntax, which is not supported"
+    elif kind is Kind.IMAGE:
+        frames = _frames(dataset, path, _pixel_layout(dataset, offset, syntax))
+    return DicomFile(path, kind, reason, attributes, frames)
+
+
+def _pixel_layout(dataset: DicomDataset, offset: int, syntax: str) -> PixelLayout:
+    allocated = int(dataset.BitsAllocated)
+    padding = dataset.get("PixelPaddingValue")
+    limit = dataset.get("PixelPaddingRangeLimit")
+    return PixelLayout(
+        offset=offset,
+        syntax=syntax,
+        num_frames=int(number_of(dataset, "NumberOfFrames", 1)),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+        bits_allocated=allocated,
+        bits_stored=int(number_of(dataset, "BitsStored", allocated)),
+        is_signed=bool(number_of(dataset, "PixelRepresentation", 0)),
+        photometric=text_of(dataset, "PhotometricInterpretation"),
+        samples=int(number_of(dataset, "SamplesPerPixel", 1)),
+        padding=None if padding is None else int(padding),
+        padding_limit=None if limit is None else int(limit),
+    )
+
+
+def _frames(
+    dataset: DicomDataset, path: Path, pixels: PixelLayout
+) -> tuple[Frame, ...]:
+    frame = _classic_frame(dataset, path, pixels)
+    if is_enhanced(dataset):
+        return enhanced_frames(dataset, frame)
+    if is_mosaic(dataset):
+        return mosaic_frames(dataset, frame)
+    return (frame,)
+
+
+def _classic_frame(dataset: DicomDataset, path: Path, pixels: PixelLayout) -> Frame:
+    """The one frame of a file without functional groups."""
+    position = numbers_of(dataset, "ImagePositionPatient", 3)
+    spacing = numbers_of(dataset, "PixelSpacing", 2) or numbers_of(
+        dataset, "ImagerPixelSpacing", 2
+    )
+    return Frame(
+        path=path,
+        index=0,
+        tile=None,
+        rows=pixels.rows,
+        columns=pixels.columns,
+        position=(position[0], position[1], position[2]) if position else None,
+        orientation=numbers_of(dataset, "ImageOrientationPatient", 6)
+        or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        pixel_spacing=(spacing[0], spacing[1]) if spacing else (1.0, 1.0),
+        slope=number_of(dataset, "RescaleSlope", 1.0),
+        intercept=number_of(dataset, "RescaleIntercept", 0.0),
+        instance=int(number_of(dataset, "InstanceNumber", 0)),
+        sop_uid=text_of(dataset, "SOPInstanceUID"),
+        traits=tuple(text_of(dataset, name) for name in TRAITS),
+        pixels=pixels,
+    )

@@ -1,0 +1,175 @@
+"""Pixels of frames as one array of measured values.
+
+Uncompressed pixels are copied from the file as they lie there; compressed ones go
+through pydicom's decoders (GDCM, OpenJPEG, CharLS, RLE).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.errors import UnreadableFileError
+from medseg.io.bytestream import open_file, require_memory
+from medseg.io.dicom.elements import quiet
+from medseg.io.dicom.frame import Frame, PixelLayout
+
+_IMPLICIT = "1.2.840.10008.1.2"
+_EXPLICIT = "1.2.840.10008.1.2.1"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+
+
+def stored_values(frames: Sequence[Frame]) -> np.ndarray:
+    """Stored values of the frames, shape (n, rows, columns), an integer dtype.
+
+    Raises:
+        UnreadableFileError: Pixels are missing, too few, or cannot be decoded.
+    """
+    first = frames[0]
+    dtype = np.result_type(*{_dtype(frame.pixels) for frame in frames})
+    count = len(frames) * first.rows * first.columns
+    require_memory(2 * count * dtype.itemsize, first.path)
+    values = np.empty((len(frames), first.rows, first.columns), dtype=dtype)
+    opened: tuple[Path, np.ndarray] | None = None
+    for number, frame in enumerate(frames):
+        if frame.pixels.num_frames == 1 and frame.tile is None:
+            values[number] = _file_values(frame.pixels, frame.path)[0]
+            continue
+        if opened is None or opened[0] != frame.path:
+            opened = (frame.path, _file_values(frame.pixels, frame.path))
+        row, column = frame.tile or (0, 0)
+        values[number] = opened[1][
+            frame.index, row : row + frame.rows, column : column + frame.columns
+        ]
+    return values
+
+
+def measured_values(frames: Sequence[Frame], stored: np.ndarray) -> np.ndarray:
+    """Stored values with each frame's rescale applied, shape (n, rows, columns).
+
+    They stay integers where all slopes and intercepts are whole numbers, in the
+    smallest of the stored type, int16 and int32 that holds them; else float32.
+    """
+    rescales = {(frame.slope, frame.intercept) for frame in frames}
+    if rescales == {(1.0, 0.0)}:
+        return stored
+    slopes = np.asarray([frame.slope for frame in frames])[:, None, None]
+    intercepts = np.asarray([frame.intercept for frame in frames])[:, None, None]
+    whole = all(float(s).is_integer() and float(c).is_integer() for s, c in rescales)
+    ends = np.asarray([float(stored.min()), float(stored.max())])
+    reach = np.abs(ends).max() * np.abs(slopes).max() + np.abs(intercepts).max()
+    if whole and reach < 2**31:
+        dtype = np.int16 if reach < 2**15 else np.int32
+        values: np.ndarray = stored.astype(dtype)
+        if (slopes != 1).any():
+            np.multiply(values, slopes.astype(dtype), out=values)
+        np.add(values, intercepts.astype(dtype), out=values)
+        return values
+    result = np.empty(stored.shape, dtype=np.float32)
+    np.multiply(stored, slopes, out=result, casting="unsafe", dtype=np.float64)
+    np.add(result, intercepts, out=result, casting="unsafe", dtype=np.float64)
+    return result
+
+
+def padded_pixels(frames: Sequence[Frame], stored: np.ndarray) -> np.ndarray | None:
+    """Where the header says that nothing was measured; None where it never does.
+
+    The padding value and range are stored values, before the rescale (PS3.3
+    C.7.5.1.1.2).
+    """
+    if all(frame.pixels.padding is None for frame in frames):
+        return None
+    mask = np.zeros(stored.shape, dtype=np.bool_)
+    for number, frame in enumerate(frames):
+        if frame.pixels.padding is None:
+            continue
+        ends = (frame.pixels.padding, frame.pixels.padding_limit)
+        low = min(end for end in ends if end is not None)
+        high = max(end for end in ends if end is not None)
+        mask[number] = (stored[number] >= low) & (stored[number] <= high)
+    return mask if mask.any() else None
+
+
+def inverted(frames: Sequence[Frame], stored: np.ndarray) -> np.ndarray:
+    """Stored values mirrored in their range, for MONOCHROME1 pictures."""
+    layout = frames[0].pixels
+    low = -(1 << (layout.bits_stored - 1)) if layout.is_signed else 0
+    high = low + (1 << layout.bits_stored) - 1
+    return (np.int64(high + low) - stored).astype(stored.dtype)
+
+
+def _dtype(layout: PixelLayout) -> np.dtype:
+    kind = "i" if layout.is_signed else "u"
+    return np.dtype(f"{kind}{layout.bits_allocated // 8}")
+
+
+def _file_values(layout: PixelLayout, path: Path) -> np.ndarray:
+    """All frames of a file, shape (frames, rows, columns)."""
+    count = layout.num_frames * layout.rows * layout.columns
+    if count < 1:
+        raise UnreadableFileError(
+            f"{path}: {layout.num_frames} frames of {layout.rows} × {layout.columns} "
+            "pixels, expected at least one pixel"
+        )
+    if layout.syntax in (_IMPLICIT, _EXPLICIT, _BIG_ENDIAN):
+        values = _plain_values(layout, path, count)
+    else:
+        values = _decoded_values(layout, path, count)
+    return _used_bits(values, layout)
+
+
+def _plain_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
+    dtype = _dtype(layout)
+    stored = dtype.newbyteorder(">" if layout.syntax == _BIG_ENDIAN else "<")
+    length_at = 4 if layout.syntax == _IMPLICIT else 8
+    with open_file(path) as stream:
+        stream.seek(layout.offset)
+        head = stream.read(length_at + 4)
+        if head[:4] not in _PIXEL_DATA or len(head) < length_at + 4:
+            raise UnreadableFileError(f"{path}: the file holds no pixel data")
+        values = np.fromfile(stream, dtype=stored, count=count)
+    if len(values) < count:
+        raise UnreadableFileError(
+            f"{path}: {len(values)} pixels found, expected {layout.num_frames} × "
+            f"{layout.rows} × {layout.columns}; the file is truncated"
+        )
+    shape = (layout.num_frames, layout.rows, layout.columns)
+    return values.astype(dtype, copy=False).reshape(shape)
+
+
+def _decoded_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
+    """Decompressed pixels; whatever a decoder raises is one line here."""
+    from pydicom.pixels.utils import pixel_array
+
+    require_memory(2 * count * layout.bits_allocated // 8, path)
+    try:
+        with quiet():
+            values = np.asarray(pixel_array(path, raw=True))
+    except Exception as error:  # decoders raise whatever their parsing stumbles on
+        raise UnreadableFileError(
+            f"{path}: pixels compressed as {_syntax_name(layout.syntax)} cannot be "
+            f"decoded ({type(error).__name__}: {error!s:.120})"
+        ) from error
+    if values.size != count:
+        raise UnreadableFileError(
+            f"{path}: {values.size} pixels decoded, expected {count}"
+        )
+    return values.reshape(layout.num_frames, layout.rows, layout.columns)
+
+
+def _used_bits(values: np.ndarray, layout: PixelLayout) -> np.ndarray:
+    """Values without the bits above BitsStored, which may hold overlays."""
+    unused = layout.bits_allocated - layout.bits_stored
+    if not 0 < unused < layout.bits_allocated:
+        return values
+    if not layout.is_signed and values.max() < 1 << layout.bits_stored:
+        return values
+    shift = np.array(unused, dtype=np.uint8)
+    return np.asarray(np.right_shift(np.left_shift(values, shift), shift))
+
+
+def _syntax_name(uid: str) -> str:
+    from pydicom.uid import UID
+
+    return str(UID(uid).name)
