@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from medseg.datasets.phantom_head import (
     scan_grid,
     white_matter_positions,
 )
-from medseg.datasets.phantom_lesions import Lesion, Painting, draw_lesion, paint
+from medseg.datasets.phantom_lesions import Lesion, Painting, draw_lesion, moved, paint
 from medseg.datasets.phantom_scanner import CHANNELS, scan_head
 from medseg.files import write_text
 from medseg.geometry import Reorientation
@@ -37,7 +37,7 @@ LABELS = {"lesion": 1, "core": 2}
 SIMULATION_NOTE = (
     "Anatomy: ICBM 2009 template (T1, grey and white matter), turned, scaled, mirrored "
     "and deformed for each patient. Simulated: patients, FLAIR contrast, lesions and "
-    "their fluid-filled cores, bias field, noise. Scores say whether the program "
+    "their cores, bias field, noise. Scores say whether the program "
     "works, nothing about patients."
 )
 _STORED_AS_LPS = Reorientation((0, 1, 2), (True, True, False))
@@ -153,9 +153,8 @@ def simulate(
     head = sample_head(template, pose, positions)
     lesions = () if case.healthy else tuple(_lesions(pose, centers, anatomy, visit))
     painting = Painting.empty(grid.shape)
-    tissue = head.gray + head.white > 0.6
     for lesion in lesions:
-        paint(lesion, painting, grid=grid, tissue=tissue)
+        paint(lesion, painting, grid=grid, gray=head.gray, white=head.white)
     scan = scan_head(head, painting, positions=positions, generator=visit)
     affine = case.storage.apply_to_affine(grid.affine, grid.shape)
     return (
@@ -173,15 +172,10 @@ def _lesions(
 ) -> Iterator[Lesion]:
     """One to six lesions, most patients having few, as large as they are today."""
     for _ in range(1 + min(int(anatomy.poisson(1.8)), 5)):
-        lesion = draw_lesion(anatomy, centers)
+        place = anatomy.choice(centers).astype(np.float32)
+        lesion = draw_lesion(anatomy)
         growth = float(visit.uniform(0.8, 1.25))
-        place = pose.to_scanner(np.asarray(lesion.center_mm, dtype=np.float32))
-        yield replace(
-            lesion,
-            center_mm=tuple(float(value) for value in place),
-            volume_ml=lesion.volume_ml * growth,
-            core_ml=lesion.core_ml * growth,
-        )
+        yield moved(lesion, to_mm=pose.to_scanner(place), growth=growth)
 
 
 def _truth_rows(

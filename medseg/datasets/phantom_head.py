@@ -22,7 +22,7 @@ from medseg.types import Affine, Spacing
 
 CENTER_MM = (0.0, -17.0, 4.0)
 """Middle of the template's brain."""
-FIELD_OF_VIEW_MM = (156.0, 196.0, 168.0)
+FIELD_OF_VIEW_MM = (168.0, 212.0, 176.0)
 """What a simulated scan covers: the brain and a margin for its movement."""
 _FILE = "datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 

@@ -1,13 +1,14 @@
 """Simulated scans of a head with lesions: contrast, coil, noise, arbitrary units."""
 
 import numpy as np
+from scipy import ndimage
 
 from medseg.datasets.phantom_head import Head
 from medseg.datasets.phantom_lesions import Painting
 from medseg.datasets.phantom_waves import Waves
 
 CHANNELS = ("FLAIR", "T1")
-_FLAIR = {"gray": 120.0, "white": 95.0, "fluid": 25.0, "lesion": 205.0, "core": 55.0}
+_FLAIR = {"gray": 120.0, "white": 95.0, "fluid": 25.0, "lesion": 195.0, "core": 60.0}
 _T1 = {"lesion": 140.0, "core": 75.0}
 
 
@@ -55,9 +56,10 @@ def _t1(head: Head, lesions: Painting) -> np.ndarray:
 def _with_lesions(
     ideal: np.ndarray, lesions: Painting, levels: dict[str, float]
 ) -> np.ndarray:
-    weight = lesions.lesion * lesions.contrast
+    weight = ndimage.gaussian_filter(lesions.lesion * lesions.contrast, 0.5)
+    core = ndimage.gaussian_filter(lesions.core, 0.5)
     with_lesion = ideal + weight * (levels["lesion"] - ideal)
-    return np.asarray(with_lesion + lesions.core * (levels["core"] - with_lesion))
+    return np.asarray(with_lesion + core * (levels["core"] - with_lesion))
 
 
 def _measured(
