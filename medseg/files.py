@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import OutputError
@@ -33,7 +33,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             raise
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder itself could not be entered
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
