@@ -230,6 +230,6 @@ def _scaled(voxels: np.ndarray, header: NiftiHeader) -> np.ndarray:
         return voxels
     small = voxels.dtype.itemsize <= 2 or voxels.dtype == np.float32
     result = np.empty_like(voxels, dtype=np.float32 if small else np.float64)
-    np.multiply(voxels, slope, out=result, casting="unsafe", dtype=np.float64)
-    np.add(result, inter, out=result, casting="unsafe", dtype=np.float64)
+    for k in range(voxels.shape[-1]):  # plane by plane: float64 for one plane alone
+        result[..., k] = voxels[..., k] * slope + inter
     return result

@@ -67,8 +67,8 @@ def measured_values(frames: Sequence[Frame], stored: np.ndarray) -> np.ndarray:
         np.add(values, intercepts.astype(dtype), out=values)
         return values
     result = np.empty(stored.shape, dtype=np.float32)
-    np.multiply(stored, slopes, out=result, casting="unsafe", dtype=np.float64)
-    np.add(result, intercepts, out=result, casting="unsafe", dtype=np.float64)
+    for number, frame in enumerate(frames):
+        result[number] = stored[number] * frame.slope + frame.intercept
     return result
 
 
