@@ -1,0 +1,112 @@
+"""Scores of many cases, in parallel; one bad pair never stops the rest."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from medseg.errors import MedsegError, StoreError
+from medseg.evaluation.cases import StructureScore, score_case, score_objects
+from medseg.evaluation.instances import InstanceScores
+from medseg.evaluation.pairs import CasePair
+from medseg.evaluation.settings import MetricSettings
+from medseg.io import read_label_map
+from medseg.labels import LabelScheme
+from medseg.preparation.parallel import default_workers, map_cases
+from medseg.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """What became of one pair: its rows, or why there are none."""
+
+    pair: CasePair
+    structures: tuple[StructureScore, ...] = ()
+    """One row per structure and region; empty when it failed."""
+    objects: InstanceScores | None = None
+    """Scores of single objects, where the label values number them."""
+    failure: str = ""
+    """Why it could not be scored; empty when it could."""
+
+
+def score_pairs(
+    pairs: Sequence[CasePair],
+    scheme: LabelScheme,
+    settings: MetricSettings | None = None,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[ScoredCase]:
+    """The scores of every pair, in the order given.
+
+    Args:
+        pairs: Label maps that belong together.
+        scheme: Names of the values.
+        settings: What is measured.
+        workers: Processes; 1 works in this one, None chooses.
+        progress: Where to show how far it is.
+    """
+    progress = progress or Silent()
+    work = partial(_score_pair, scheme=scheme, settings=settings or MetricSettings())
+    done: dict[int, ScoredCase] = {}
+    results = _survivors(work, pairs, workers)
+    for number, result in progress.track(results, label="scoring", total=len(pairs)):
+        done[number] = result
+        if result.failure:
+            progress.warn(result.failure)
+    return [done[number] for number in range(len(pairs))]
+
+
+def _score_pair(
+    pair: CasePair, *, scheme: LabelScheme, settings: MetricSettings
+) -> ScoredCase:
+    try:
+        prediction = read_label_map(pair.prediction)
+        reference = read_label_map(pair.reference)
+        rows = score_case(
+            prediction,
+            reference,
+            scheme,
+            settings,
+            case_id=pair.case_id,
+            patient_id=pair.patient_id,
+        )
+        objects = None
+        if scheme.instances:
+            objects = score_objects(
+                prediction, reference, scheme, settings, case_id=pair.case_id
+            )
+    except (MedsegError, OSError, MemoryError) as error:
+        text = str(error) or type(error).__name__
+        named = text if pair.case_id in text else f"{pair.case_id}: {text}"
+        return ScoredCase(pair, failure=named)
+    return ScoredCase(pair, tuple(rows), objects)
+
+
+def _survivors(
+    work: "partial[ScoredCase]", pairs: Sequence[CasePair], workers: int | None
+) -> Iterator[tuple[int, ScoredCase]]:
+    """Results in the order in which they are finished.
+
+    When a process dies, most often because memory ran out, the pairs that are left
+    are scored one at a time, each in a process of its own.
+    """
+    workers = default_workers(len(pairs)) if workers is None else workers
+    left = set(range(len(pairs)))
+    try:
+        for number, result in map_cases(work, pairs, workers=workers):
+            left.discard(number)
+            yield number, result
+    except StoreError:
+        for number in sorted(left):
+            yield number, _score_alone(work, pairs[number])
+
+
+def _score_alone(work: "partial[ScoredCase]", pair: CasePair) -> ScoredCase:
+    try:
+        return next(result for _, result in map_cases(work, [pair], workers=2))
+    except StoreError:
+        return ScoredCase(
+            pair,
+            failure=f"{pair.case_id}: the process that scored it died, most often "
+            "because memory ran out; close other programs or use a larger machine",
+        )

@@ -1,0 +1,63 @@
+"""What is measured, and how."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from medseg.evaluation.surface import SurfaceKind
+from medseg.settings import Settings
+
+
+class MetricSettings(Settings):
+    """Choices that change the numbers; each table of scores is saved with them."""
+
+    tolerance_mm: float = Field(default=1.0, ge=0)
+    """Distance within which two surfaces agree, for the surface Dice (NSD)."""
+    tolerances_mm: dict[str, float] = {}
+    """Other tolerances for single structures or regions, by name."""
+    surface: SurfaceKind = "voxels"
+    """``voxels``: each surface voxel counts the same (MONAI, SimpleITK); ``elements``:
+    surface between voxel centres, weighted by area (DeepMind's package)."""
+    distances: bool = True
+    """Whether HD, HD95, ASSD and NSD are measured; overlap always is."""
+    lesions: tuple[str, ...] | Literal["all"] = ()
+    """Structures or regions that are scored lesion by lesion too."""
+    lesion_coverage: float = Field(default=0.1, ge=0, le=1)
+    """Share of a lesion's voxels that must be predicted for it to be detected; 0
+    means a single voxel."""
+    lesion_min_ml: float = Field(default=0.0, ge=0)
+    """Components smaller than this are noise: in the reference they are no lesion, in
+    the prediction no false positive."""
+    lesion_size_edges_ml: tuple[float, ...] = (0.1, 1.0, 10.0)
+    """Borders between the size bins of lesions, in ml."""
+    instance_thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+    """IoU from which a predicted object is the reference object, 0.5 or more; used
+    where the label scheme says that values are objects."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Level of the confidence intervals."""
+    num_resamples: int = Field(default=2000, ge=100)
+    """Bootstrap resamples behind each confidence interval."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MetricSettings":
+        if list(self.lesion_size_edges_ml) != sorted(set(self.lesion_size_edges_ml)):
+            raise ValueError(f"edges {self.lesion_size_edges_ml} do not grow")
+        if any(not 0.5 <= value <= 1 for value in self.instance_thresholds):
+            raise ValueError(
+                f"thresholds {self.instance_thresholds}: each must lie between 0.5 "
+                "and 1, where an object has at most one partner"
+            )
+        negative = [n for n, value in self.tolerances_mm.items() if value < 0]
+        if negative:
+            raise ValueError(f"tolerances of {negative} are negative")
+        return self
+
+    def tolerance_of(self, structure: str) -> float:
+        """Tolerance in mm that applies to a structure or region."""
+        return self.tolerances_mm.get(structure, self.tolerance_mm)
+
+    def scores_lesions_of(self, structure: str) -> bool:
+        """Whether a structure or region is scored lesion by lesion."""
+        return self.lesions == "all" or structure in self.lesions
