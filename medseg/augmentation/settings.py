@@ -108,7 +108,11 @@ def suggest_augmentation(
     left_right_axis: int | None = 0,
     keep_zeros: bool = False,
 ) -> AugmentationSettings:
-    """Settings that fit the shape of a patch, by nnU-Net's rules of thumb.
+    """Settings that fit the shape of a patch, after nnU-Net's rules of thumb.
+
+    Unlike there, scans with an anatomical frame are neither mirrored front to back or
+    head to foot nor turned by more than 30 degrees, which no patient is: showing such
+    scans costs steps and teaches nothing (2D pictures keep full turns and mirrors).
 
     Args:
         patch_size: Voxels along (i, j, k) or (i, j).
@@ -116,7 +120,8 @@ def suggest_augmentation(
         has_sides: Labels distinguish left and right, so left and right must not be
             swapped.
         left_right_axis: Axis that runs from left to right; 0 after reorientation to
-            RAS+, none where there is no anatomical frame.
+            RAS+. A body has no other mirror: front and back, head and foot stay apart.
+            None where there is no anatomical frame: every axis may be mirrored.
         keep_zeros: As in the settings.
     """
     axes = range(len(patch_size))
@@ -128,9 +133,12 @@ def suggest_augmentation(
     sides = [patch_size[axis] * spacing[axis] for axis in in_plane]
     planar = len(in_plane) == 2
     degrees = 30.0 if not planar else 15.0
-    if planar and max(sides) <= ELONGATED * min(sides):
+    if left_right_axis is None and planar and max(sides) <= ELONGATED * min(sides):
         degrees = 180.0
-    flips = tuple(a for a in axes if not (has_sides and a == left_right_axis))
+    if left_right_axis is None:
+        flips = tuple(axes)
+    else:
+        flips = () if has_sides else (left_right_axis,)
     return AugmentationSettings(
         flip_axes=flips,
         thick_axis=thick if is_thick else None,
