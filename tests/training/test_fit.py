@@ -1,0 +1,156 @@
+"""Whole runs on a tiny study: repeatable, resumable to the step, honest about time."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from medseg.augmentation.settings import AugmentationSettings
+from medseg.errors import NonFiniteLossError, TrainingError
+from medseg.networks.settings import UNetSettings
+from medseg.plan import Plan
+from medseg.preparation import Store
+from medseg.progress import Silent
+from medseg.sampling import PatchSampler, SamplingSettings
+from medseg.training.batches import BatchSource
+from medseg.training.length import RunLength, StepLength, TimeBudget
+from medseg.training.logger import NullLogger
+from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.settings import OptimizerSettings, TrainingSettings
+
+CPU = torch.device("cpu")
+
+
+def small_plan(store: Store, *, dims: int = 3) -> Plan:
+    size = (16, 16, 16)[:dims]
+    network = UNetSettings(channels=(4, 8), strides=(1, 2), dropout=0.1)
+    changes = {
+        "spatial_dims": dims,
+        "patch_size": size,
+        "batch_size": 2,
+        "network": network,
+    }
+    return store.plan.model_copy(update=changes)
+
+
+def run(
+    store: Store,
+    folder: Path,
+    length: RunLength,
+    *,
+    settings: TrainingSettings | None = None,
+    resume: bool = False,
+    identity: str = "same",
+    dims: int = 3,
+) -> FitResult:
+    settings = settings or TrainingSettings(precision="float32")
+    plan = small_plan(store, dims=dims)
+    train_ids, validation_ids = store.split(0)
+    cases = [store.case(case_id) for case_id in train_ids]
+    sampler = PatchSampler(
+        cases, patch_size=plan.patch_size, settings=SamplingSettings(), seed=0
+    )
+    batches = BatchSource(
+        cases,
+        sampler,
+        plan=plan,
+        augmentation=AugmentationSettings(),
+        seed=0,
+        device=CPU,
+    )
+    return fit(
+        plan,
+        settings,
+        batches=batches,
+        validation_cases=[store.case(case_id) for case_id in validation_ids],
+        device=CPU,
+        length=length,
+        surroundings=Surroundings(folder, identity, NullLogger(), Silent()),
+        resume=resume,
+    )
+
+
+def weights_of(result: FitResult) -> torch.Tensor:
+    return torch.cat([p.flatten() for p in result.network.parameters()])
+
+
+def test_two_runs_of_one_seed_are_equal(tiny_store: Store, tmp_path: Path) -> None:
+    first = run(tiny_store, tmp_path / "a", StepLength(6))
+    second = run(tiny_store, tmp_path / "b", StepLength(6))
+    assert torch.equal(weights_of(first), weights_of(second))
+
+
+class Interrupted(StepLength):
+    """The schedule of a long run that is cut short."""
+
+    def __init__(self, steps: int, *, stop_after: int) -> None:
+        super().__init__(steps)
+        self.stop_after = stop_after
+
+    def done(self, step: int) -> float:
+        return 1.0 if step >= self.stop_after else super().done(step)
+
+
+def test_a_resumed_run_ends_with_the_same_weights(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    whole = run(tiny_store, tmp_path / "whole", StepLength(8))
+    run(tiny_store, tmp_path / "cut", Interrupted(8, stop_after=3))
+    resumed = run(tiny_store, tmp_path / "cut", StepLength(8), resume=True)
+    assert resumed.steps == 8
+    assert torch.equal(weights_of(whole), weights_of(resumed))
+
+
+def test_slices_of_volumes_are_trained_in_2d(tiny_store: Store, tmp_path: Path) -> None:
+    result = run(tiny_store, tmp_path, StepLength(2), dims=2)
+    assert result.steps == 2
+
+
+def test_loss_falls_on_a_simple_study(tiny_store: Store, tmp_path: Path) -> None:
+    settings = TrainingSettings(
+        precision="float32",
+        ema_decay=0.9,
+        optimizer=OptimizerSettings(learning_rate=1e-2),
+    )
+    result = run(tiny_store, tmp_path, StepLength(60), settings=settings)
+    assert result.best_dice > 0.5
+
+
+def test_a_budget_is_kept(tiny_store: Store, tmp_path: Path) -> None:
+    started = time.monotonic()
+    result = run(tiny_store, tmp_path, TimeBudget(2.0))
+    assert result.steps > 0
+    assert time.monotonic() - started < 20
+
+
+def test_stop_file_ends_the_run_and_resume_goes_on(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    run(tiny_store, tmp_path, Interrupted(6, stop_after=2))
+    (tmp_path / "STOP").touch()
+    stopped = run(tiny_store, tmp_path, StepLength(6), resume=True)
+    assert stopped.steps == 2
+    assert "stop file" in stopped.stopped_by
+
+
+def test_other_settings_are_not_resumed(tiny_store: Store, tmp_path: Path) -> None:
+    run(tiny_store, tmp_path, StepLength(1), identity="one")
+    with pytest.raises(TrainingError, match="other data, plan or settings"):
+        run(tiny_store, tmp_path, StepLength(2), identity="two", resume=True)
+
+
+def test_damaged_checkpoint_is_named(tiny_store: Store, tmp_path: Path) -> None:
+    run(tiny_store, tmp_path, StepLength(1))
+    path = tmp_path / "checkpoints" / "last.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"last\.pt: damaged checkpoint"):
+        run(tiny_store, tmp_path, StepLength(2), resume=True)
+
+
+def test_exploding_loss_names_the_cases(tiny_store: Store, tmp_path: Path) -> None:
+    settings = TrainingSettings(
+        precision="float32", optimizer=OptimizerSettings(name="sgd", learning_rate=1e30)
+    )
+    with pytest.raises(NonFiniteLossError, match=r"patches of tiny_\d+"):
+        run(tiny_store, tmp_path, StepLength(30), settings=settings)
