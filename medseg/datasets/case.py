@@ -9,6 +9,7 @@ from medseg.files import hash_text
 from medseg.labels import LabelScheme
 
 OWN_PATIENT = "each case is its own patient"
+FOUND_IN_LABEL_MAPS = "found in the label maps"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class Dataset:
     """How the folder was understood, in words."""
     patient_source: str = OWN_PATIENT
     """Where the patient ids come from, in words."""
+    scheme_source: str = "as described"
+    """Where the label scheme comes from, in words."""
     test_cases: tuple[Case, ...] = ()
-    """Cases held out by the data set's author, or without a label map."""
+    """Cases that the data set's author holds out, with or without a label map."""
     lone_images: tuple[Path, ...] = ()
     """Images among the training data that have no label map."""
     lone_labels: tuple[Path, ...] = ()
@@ -111,7 +114,7 @@ class Dataset:
             f"layout {self.layout}",
             self.patient_source,
             f"channels {', '.join(self.channels)}",
-            f"labels {self.scheme.describe()}",
+            f"labels {self.scheme.describe()} ({self.scheme_source})",
         ]
         if self.test_cases:
             parts.append(f"{len(self.test_cases)} held out")

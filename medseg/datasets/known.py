@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from medseg.datasets.case import FOUND_IN_LABEL_MAPS
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
 
@@ -14,3 +15,8 @@ class Known:
     scheme: LabelScheme | None = None
     channels: tuple[str, ...] | None = None
     progress: Progress = field(default_factory=Silent)
+
+    @property
+    def scheme_source(self) -> str:
+        """Where the scheme of a data set that brings none comes from, in words."""
+        return FOUND_IN_LABEL_MAPS if self.scheme is None else "as described"

@@ -58,7 +58,8 @@ class Columns:
 def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
     """The data set that a table lists.
 
-    A split of ``test``, or no label, holds a case out. Where there is no fold but a
+    A split of ``test`` holds a case out; another case without a label is listed as an
+    image without one. Where there is no fold but a
     split into ``train`` and ``val``, the latter is fold 0 and the former fold 1, so
     that ``--fold 0`` validates on the split's own validation cases.
 
@@ -78,18 +79,21 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
     columns = find_columns(rows, path)
     cases: list[Case] = []
     held_out: list[Case] = []
+    lone: list[Case] = []
     for number, row in enumerate(rows, start=2):
         where = f"{path}, line {number}"
         case = _case(row, columns, root, where)
-        test = _split(row, columns, where) == "test"
-        (held_out if test or case.label is None else cases).append(case)
+        if _split(row, columns, where) == "test":
+            held_out.append(case)
+        else:
+            (cases if case.label else lone).append(case)
     labels = [case.label for case in cases if case.label is not None]
     source = f"patients from column '{columns.patient}' of {path.name}"
     return Dataset(
         name=known.name or _name(path),
         root=root,
         channels=discover_channels(
-            [case.images for case in (cases or held_out)],
+            [case.images for case in (cases or held_out or lone)],
             list(filter(None, columns.images)),
             known=known,
         ),
@@ -97,7 +101,9 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
         cases=tuple(cases),
         layout=f"manifest {path.name}",
         patient_source=source if columns.patient else OWN_PATIENT,
+        scheme_source=known.scheme_source,
         test_cases=tuple(held_out),
+        lone_images=tuple(image for case in lone for image in case.images),
     )
 
 

@@ -103,6 +103,7 @@ def dataset_of(
         cases=cases,
         layout=layout,
         patient_source=source,
+        scheme_source=known.scheme_source,
         test_cases=_test_cases(test_images or {}, pairs.channels, taken),
         lone_images=pairs.lone_images,
         lone_labels=pairs.lone_labels,

@@ -1,0 +1,184 @@
+"""What is wrong between cases: the same scan twice, a patient in two folds."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medseg.datasets.case import Dataset
+from medseg.datasets.check_case import CaseFacts
+from medseg.datasets.finding import Finding, Kind
+
+_RARE = 0.05
+"""A value that fewer than this share of the cases hold may be a slip."""
+_MOST = 0.5
+"""Structures that fill more than this share of all voxels may be the background."""
+
+
+def check_across(
+    dataset: Dataset,
+    facts: Sequence[CaseFacts],
+    lone_hashes: Mapping[Path, Sequence[str]],
+) -> Iterator[Finding]:
+    """Everything that only shows when cases are compared.
+
+    Args:
+        dataset: What was read.
+        facts: What was found in each case.
+        lone_hashes: Hash of each channel of the files that belong to no case.
+    """
+    yield from _lone_files(dataset, facts, lone_hashes)
+    yield from _same_scans(facts)
+    yield from _same_labels(facts)
+    yield from _patients_in_folds(dataset)
+    yield from _lost_geometry(facts)
+
+
+def check_found_scheme(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+    """What is odd about label values that nobody wrote down."""
+    labelled = [fact for fact in facts if fact.label_values]
+    holders = defaultdict(list)
+    for fact in labelled:
+        for value in fact.label_values:
+            holders[value].append(fact)
+    for value, cases in sorted(holders.items()):
+        if value != 0 and len(cases) < _RARE * len(labelled):
+            yield Finding(
+                _ids(cases),
+                cases[0].case.label,
+                "label values",
+                f"value {value} occurs in {len(cases)} of {len(labelled)} cases only",
+                "a slip of the pen? If not, name the labels in a description",
+                "warning",
+            )
+    share = sum(fact.labelled_share for fact in labelled) / max(len(labelled), 1)
+    if share > _MOST:
+        yield Finding(
+            "",
+            None,
+            "label values",
+            f"structures fill {share:.0%} of all voxels, taking 0 as background",
+            "if 0 is the structure that is sought, say so in a description (background)",
+            "warning",
+        )
+
+
+def _lone_files(
+    dataset: Dataset,
+    facts: Sequence[CaseFacts],
+    hashes: Mapping[Path, Sequence[str]],
+) -> Iterator[Finding]:
+    """Files without a partner, and whose voxels they repeat."""
+    scans = {
+        value: f.case.case_id for f in facts for value in f.channel_hashes if value
+    }
+    maps = {fact.label_hash: fact.case.case_id for fact in facts if fact.label_hash}
+    for path in dataset.lone_images:
+        yield _lone(path, "lone image", "label map", _known(hashes, path, scans))
+    for path in dataset.lone_labels:
+        yield _lone(path, "lone label", "image", _known(hashes, path, maps))
+
+
+def _lone(path: Path, kind: Kind, partner: str, twin: str | None) -> Finding:
+    message = f"there is no {partner} of this name"
+    repair = f"add the {partner}, or move the file away; it is not used"
+    if twin is not None:
+        message += f", and the voxels are those of {twin}"
+        repair = f"delete it if it is a copy of {twin} by mistake; it is not used"
+    return Finding("", path, kind, message, repair, "warning")
+
+
+def _known(
+    hashes: Mapping[Path, Sequence[str]], path: Path, cases: Mapping[str, str]
+) -> str | None:
+    return next(
+        (cases[value] for value in hashes.get(path, ()) if value in cases), None
+    )
+
+
+def _same_scans(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+    """Cases that share a channel; constant channels do not count."""
+    for cases in _sharing(facts, lambda fact: fact.channel_hashes):
+        patients = {fact.case.patient_id for fact in cases}
+        leak = " of different patients" if len(patients) > 1 else ""
+        yield _twin(
+            cases,
+            "same scan",
+            f"{len(cases)} cases{leak} hold the same voxels",
+            "keep one, or give both the same patient so that they share a fold",
+        )
+
+
+def _same_labels(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+    """Cases with one label map, leaving out empty ones."""
+    drawn = [fact for fact in facts if len(fact.label_values) > 1]
+    for cases in _sharing(drawn, lambda fact: [fact.label_hash]):
+        yield _twin(
+            cases,
+            "same label",
+            f"{len(cases)} cases have the same label map",
+            "one of them belongs to another scan; find the right one",
+        )
+
+
+def _patients_in_folds(dataset: Dataset) -> Iterator[Finding]:
+    """Patients in two of the folds that came with the data set, or also held out."""
+    places = defaultdict(lambda: defaultdict(list))  # type: ignore[var-annotated]
+    for case in dataset.cases:
+        fold = "training" if case.fold is None else f"fold {case.fold}"
+        places[case.patient_id][fold].append(case.case_id)
+    for case in dataset.test_cases:
+        places[case.patient_id]["the test set"].append(case.case_id)
+    for patient, found in sorted(places.items()):
+        if len(found) > 1:
+            yield Finding(
+                ", ".join(sorted(ids[0] for ids in found.values())),
+                None,
+                "folds",
+                f"patient {patient} is in {' and '.join(sorted(found))}",
+                "give all cases of a patient the same fold; scores would be too good",
+                "error",
+            )
+
+
+def _lost_geometry(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+    """Volumes that all have unit voxels at the origin: headers that were made up."""
+    grids = [fact.grid for fact in facts if fact.grid and fact.grid.shape[2] > 1]
+    unit = [
+        np.array_equal(np.abs(grid.affine), np.eye(4)) and len(grids) > 1
+        for grid in grids
+    ]
+    if unit and all(unit):
+        yield Finding(
+            "",
+            None,
+            "header",
+            f"all {len(grids)} volumes have voxels of 1 x 1 x 1 mm at the origin, as "
+            "programs write that lost the geometry",
+            "if the scans had another voxel size, restore it; else distances and "
+            "volumes are in voxels, not in mm",
+            "warning",
+        )
+
+
+def _sharing(
+    facts: Sequence[CaseFacts], keys: Callable[[CaseFacts], Iterable[str]]
+) -> list[list[CaseFacts]]:
+    """Groups of two or more cases that share a key, each group once."""
+    holders: dict[str, dict[str, CaseFacts]] = {}
+    for fact in facts:
+        for key in filter(None, keys(fact)):
+            holders.setdefault(key, {})[fact.case.case_id] = fact
+    groups = {tuple(cases): list(cases.values()) for cases in holders.values()}
+    return [cases for cases in groups.values() if len(cases) > 1]
+
+
+def _twin(cases: list[CaseFacts], kind: Kind, message: str, repair: str) -> Finding:
+    last = cases[-1].case
+    file = last.label if kind == "same label" else last.images[0]
+    return Finding(_ids(cases), file, kind, message, repair, "error")
+
+
+def _ids(cases: Iterable[CaseFacts]) -> str:
+    return ", ".join(fact.case.case_id for fact in cases)

@@ -1,0 +1,47 @@
+"""What is wrong with a data set, one thing at a time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+Kind = Literal[
+    "missing",
+    "unreadable",
+    "geometry",
+    "header",
+    "channels",
+    "shape",
+    "spacing",
+    "origin",
+    "direction",
+    "not finite",
+    "constant",
+    "equal channels",
+    "label values",
+    "label type",
+    "empty label",
+    "lone image",
+    "lone label",
+    "same scan",
+    "same label",
+    "folds",
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, where, and what to do about it."""
+
+    case_id: str
+    """The case; several are separated by commas, none is empty."""
+    file: Path | None
+    """The file, where one is to blame."""
+    kind: Kind
+    message: str
+    """What was expected and what was found."""
+    repair: str
+    """What to do; nothing is done by itself."""
+    severity: Severity
+    """An error spoils training or scores; a warning may be meant."""
