@@ -85,7 +85,7 @@ def test_tiff_keeps_pages_channels_and_type(
 
 
 def test_foreign_tiff_pages_are_k(tmp_path: Path) -> None:
-    pages = np.arange(120, dtype=np.uint16).reshape(4, 6, 5)
+    pages = np.arange(210, dtype=np.uint16).reshape(7, 6, 5)
     tifffile.imwrite(tmp_path / "a.tif", pages)
     np.testing.assert_array_equal(read_volume(tmp_path / "a.tif").voxels[0], pages.T)
 
