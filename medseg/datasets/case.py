@@ -58,6 +58,8 @@ class Dataset:
     """Where the label scheme comes from, in words."""
     test_cases: tuple[Case, ...] = ()
     """Cases that the data set's author holds out, with or without a label map."""
+    checksums: Path | None = None
+    """List of SHA-256 sums of the files, where the data set came with one."""
     lone_images: tuple[Path, ...] = ()
     """Images among the training data that have no label map."""
     lone_labels: tuple[Path, ...] = ()

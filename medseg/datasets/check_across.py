@@ -59,7 +59,8 @@ def check_found_scheme(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
             None,
             "label values",
             f"structures fill {share:.0%} of all voxels, taking 0 as background",
-            "if 0 is the structure that is sought, say so in a description (background)",
+            "if 0 is the structure that is sought, name it and the background in a "
+            "description",
             "warning",
         )
 

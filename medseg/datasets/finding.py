@@ -27,6 +27,7 @@ Kind = Literal[
     "same scan",
     "same label",
     "folds",
+    "checksum",
 ]
 
 

@@ -68,14 +68,21 @@ def load_dataset(
     path = Path(path)
     if not path.exists():
         raise MissingFileError(f"{path}: no such file or folder")
-    description = read_description(_description_path(path))
+    beside = _description_path(path)
+    description = read_description(beside)
     known = Known(
         name=description.name,
-        scheme=scheme or description.scheme(source=str(_description_path(path))),
+        scheme=scheme or description.scheme(source=str(beside)),
         channels=description.channels,
         progress=progress or Silent(),
     )
-    folder = _root(path, description, root)
+    dataset = _load(path, known, _root(path, description, root))
+    if description.checksums:
+        return replace(dataset, checksums=beside.parent / description.checksums)
+    return dataset
+
+
+def _load(path: Path, known: Known, folder: Path) -> Dataset:
     table = path.with_suffix(".csv") if path.suffix in DESCRIPTIONS else path
     if table.suffix in TABLES and table.is_file():
         return load_manifest(table, known, root=folder)
@@ -120,19 +127,18 @@ def _contents(folder: Path) -> str:
 
 
 def _load_manifest_in(folder: Path, known: Known) -> Dataset:
+    """The data set of a folder's manifest; ``dataset.yaml`` wins over its own YAML."""
     path = _manifest(folder)
     assert path is not None, "recognised by its manifest"
-    beside = read_description(path.with_suffix(".yaml"))
-    if known.scheme is None:
-        known = replace(known, scheme=beside.scheme(source=str(path)))
-    return load_manifest(
-        path,
-        replace(
-            known,
-            name=known.name or beside.name,
-            channels=known.channels or beside.channels,
-        ),
+    beside = path.with_suffix(".yaml")
+    own = read_description(beside)
+    merged = replace(
+        known,
+        name=known.name or own.name,
+        scheme=known.scheme or own.scheme(source=str(beside)),
+        channels=known.channels or own.channels,
     )
+    return load_manifest(path, merged)
 
 
 def _manifest(folder: Path) -> Path | None:

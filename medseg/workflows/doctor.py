@@ -11,6 +11,7 @@ from medseg.datasets import Case, load_dataset
 from medseg.datasets.case import FOUND_IN_LABEL_MAPS
 from medseg.datasets.check_across import check_across, check_found_scheme
 from medseg.datasets.check_case import check_case, hash_channels
+from medseg.datasets.checksums import check_sums
 from medseg.datasets.finding import Finding
 from medseg.io import GeometryWarning
 from medseg.labels import LabelScheme
@@ -56,6 +57,8 @@ def examine(
     findings = [finding for fact in facts for finding in fact.findings]
     findings += _from_warnings({str(item.message) for item in caught}, cases)
     findings += check_across(dataset, facts, lone)
+    if dataset.checksums is not None:
+        findings += check_sums(dataset.checksums, dataset.root)
     guessed = dataset.scheme_source == FOUND_IN_LABEL_MAPS
     if guessed and not dataset.scheme.instances:
         findings += check_found_scheme(facts)
