@@ -1,6 +1,11 @@
 """Scores of many cases, in parallel; one bad pair never stops the rest."""
 
+import math
+import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,10 +14,13 @@ from medseg.evaluation.cases import StructureScore, score_case, score_objects
 from medseg.evaluation.instances import InstanceScores
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
-from medseg.io import read_label_map
+from medseg.io import read_grid, read_label_map
 from medseg.labels import LabelScheme
-from medseg.preparation.parallel import default_workers, map_cases
+from medseg.preparation.parallel import map_cases
 from medseg.progress import Progress, Silent
+
+WORTH_A_PROCESS = 100_000_000
+"""Voxels that outweigh the second or two that starting a process takes."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +98,10 @@ def _survivors(
     When a process dies, most often because memory ran out, the pairs that are left
     are scored one at a time, each in a process of its own.
     """
-    workers = default_workers(len(pairs)) if workers is None else workers
     left = set(range(len(pairs)))
     try:
-        for number, result in map_cases(work, pairs, workers=workers):
+        count = _choose_workers(pairs) if workers is None else workers
+        for number, result in map_cases(work, pairs, workers=count):
             left.discard(number)
             yield number, result
     except StoreError:
@@ -102,11 +110,24 @@ def _survivors(
 
 
 def _score_alone(work: "partial[ScoredCase]", pair: CasePair) -> ScoredCase:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        try:
+            return pool.submit(work, pair).result()
+        except BrokenProcessPool:
+            return ScoredCase(
+                pair,
+                failure=f"{pair.case_id}: the process that scored it died, most often "
+                "because memory ran out; close other programs or use a larger machine",
+            )
+
+
+def _choose_workers(pairs: Sequence[CasePair]) -> int:
+    """As many processes as there are cores, as far as there is work for them."""
     try:
-        return next(result for _, result in map_cases(work, [pair], workers=2))
-    except StoreError:
-        return ScoredCase(
-            pair,
-            failure=f"{pair.case_id}: the process that scored it died, most often "
-            "because memory ran out; close other programs or use a larger machine",
-        )
+        voxels = math.prod(read_grid(pairs[0].reference).shape) * len(pairs)
+    except (IndexError, MedsegError):
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores, voxels // WORTH_A_PROCESS))
