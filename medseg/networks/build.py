@@ -2,8 +2,18 @@
 
 from medseg.errors import SettingsError
 from medseg.networks.blocks import initialize
+from medseg.networks.core import Core
+from medseg.networks.deeplab import DeepLabCore
+from medseg.networks.fcn import FCNCore, initialize_bilinear
+from medseg.networks.monai_networks import make_segresnet, make_swinunetr
 from medseg.networks.network import SegmentationNetwork
-from medseg.networks.settings import NetworkSettings, UNetSettings
+from medseg.networks.settings import (
+    DeepLabSettings,
+    FCNSettings,
+    NetworkSettings,
+    SegResNetSettings,
+    UNetSettings,
+)
 from medseg.networks.unet import UNetCore
 
 
@@ -30,22 +40,41 @@ def build_network(
     Raises:
         SettingsError: The settings do not fit the number of axes.
     """
-    if not isinstance(settings, UNetSettings):
-        raise SettingsError(f"network {settings.name}: not available")
     try:
-        core = UNetCore(
-            settings,
-            spatial_dims=spatial_dims,
-            in_channels=in_channels,
-            out_channels=out_channels,
-        )
+        core = _build_core(settings, spatial_dims, in_channels, out_channels)
     except ValueError as error:
         raise SettingsError(f"network {settings.name}: {error}") from error
-    initialize(core)
     return SegmentationNetwork(
         core,
         spatial_dims=spatial_dims,
         in_channels=in_channels,
         out_channels=out_channels,
-        presence_head=settings.presence_head,
+        presence_head=getattr(settings, "presence_head", False),
     )
+
+
+def _build_core(
+    settings: NetworkSettings, spatial_dims: int, in_channels: int, out_channels: int
+) -> Core:
+    """The network proper, initialised; MONAI's keep MONAI's initialisation."""
+    sizes = {
+        "spatial_dims": spatial_dims,
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+    }
+    core: Core
+    if isinstance(settings, UNetSettings):
+        core = UNetCore(settings, **sizes)
+        initialize(core)
+    elif isinstance(settings, DeepLabSettings):
+        core = DeepLabCore(settings, **sizes)
+        initialize(core)
+    elif isinstance(settings, FCNSettings):
+        core = FCNCore(settings, **sizes)
+        initialize(core)
+        initialize_bilinear(core)
+    elif isinstance(settings, SegResNetSettings):
+        core = make_segresnet(settings, **sizes)
+    else:
+        core = make_swinunetr(settings, **sizes)
+    return core

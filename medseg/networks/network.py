@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from medseg.networks.borders import keep_start, mirror_border, repeat_border
 from medseg.networks.core import Core
 
 
 class SegmentationNetwork(nn.Module):
     """A core with everything around it that a caller should not care about.
 
-    Sizes that the core cannot take are padded by repeating border voxels at the far
-    end of each axis, and the logits are cut back, so that the output always has the
-    spatial size of the input.
+    The logits always have the spatial size of the input. Sizes that a padded network
+    cannot take are filled up by repeating the last voxels of each axis, and the
+    logits are cut back. A network of unpadded convolutions loses a margin; it is
+    given the mirror image of the borders instead (the overlap-tile strategy of
+    Ronneberger et al., arXiv:1505.04597), unless the caller brings the true
+    surroundings: see `forward_centre` and `output_margin`.
     """
 
     def __init__(
@@ -45,16 +48,23 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def divisor(self) -> tuple[int, ...]:
-        """Sizes that are multiples of this need no padding."""
+        """Patch sizes that are multiples of this need no padding (``same``)."""
         return self.core.divisor
 
-    def padded_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """The size that the core sees; at least two voxels remain at its deepest."""
-        smallest = 2 if max(size) <= max(self.divisor) else 1
-        return tuple(
-            max(-(-n // d), smallest) * d
-            for n, d in zip(size, self.divisor, strict=True)
-        )
+    @property
+    def output_margin(self) -> tuple[int, ...]:
+        """Voxels that unpadded convolutions lose on each side; zeros otherwise."""
+        inside = self.core.input_size((1,) * self.spatial_dims)
+        outside = self.core.output_size(inside)
+        return tuple((i - o) // 2 for i, o in zip(inside, outside, strict=True))
+
+    def output_shape(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Spatial size of what `forward_centre` returns for an input size.
+
+        Raises:
+            SettingsError: The size does not fit; the nearest that do are named.
+        """
+        return self.core.output_size(tuple(size))
 
     def forward(
         self, x: Tensor, *, with_presence: bool = False
@@ -72,20 +82,62 @@ class SegmentationNetwork(nn.Module):
 
         Raises:
             ValueError: The input has the wrong number of axes or channels, or an
-                empty axis.
+                empty axis; or presence is asked of a network without that head.
         """
         self._check(x)
-        size = x.shape[2:]
-        padded = self.padded_size(size)
-        outputs, deepest = self.core(pad_end(x, padded))
-        outputs = [crop_end(logits, size, padded) for logits in outputs]
+        size = tuple(x.shape[2:])
+        padded, held = self._pad(x)
+        outputs, deepest = self.core(padded)
+        outputs = [keep_start(logits, size, held) for logits in outputs]
         logits = outputs if self.training and len(outputs) > 1 else outputs[0]
         if not with_presence:
             return logits
+        return logits, self._presence(deepest)
+
+    def forward_centre(self, x: Tensor) -> Tensor:
+        """Logits of the centre of images that bring their own surroundings.
+
+        Args:
+            x: Images of shape (N, C, *spatial), of which `output_margin` voxels on
+                each side are context only.
+
+        Returns:
+            Logits of shape (N, L, *output_shape(spatial)).
+
+        Raises:
+            SettingsError: The size does not fit; the nearest that do are named.
+        """
+        self._check(x)
+        self.core.output_size(tuple(x.shape[2:]))
+        outputs, _ = self.core(x)
+        logits: Tensor = outputs[0]
+        return logits
+
+    def _pad(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """The image as the core needs it, and the size that its logits stand for."""
+        size = tuple(x.shape[2:])
+        needed = self.core.input_size(self._at_least_two(size))
+        held = self.core.output_size(needed)
+        before = [(n - h) // 2 for n, h in zip(needed, held, strict=True)]
+        after = [n - b - s for n, b, s in zip(needed, before, size, strict=True)]
+        if any(before):
+            return mirror_border(x, before, after), held
+        return repeat_border(x, after), held
+
+    def _at_least_two(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """`size`, larger if the deepest features would be a single voxel.
+
+        Instance normalization has nothing to normalize over in a single voxel.
+        """
+        if any(n > d for n, d in zip(size, self.divisor, strict=True)):
+            return size
+        return tuple(d + 1 for d in self.divisor)
+
+    def _presence(self, deepest: Tensor) -> Tensor:
         if self.presence is None:
             raise ValueError("the network has no presence head; set presence_head")
-        pooled = deepest.mean(dim=tuple(range(2, deepest.dim())))
-        return logits, self.presence(pooled)
+        logits: Tensor = self.presence(deepest.mean(dim=tuple(range(2, deepest.dim()))))
+        return logits
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != self.spatial_dims + 2 or x.shape[1] != self.in_channels:
@@ -96,33 +148,3 @@ class SegmentationNetwork(nn.Module):
             )
         if 0 in x.shape:
             raise ValueError(f"an axis is empty: {tuple(x.shape)}")
-
-
-def pad_end(x: Tensor, size: Sequence[int]) -> Tensor:
-    """`x` with the last voxels of each axis repeated up to a size."""
-    missing = [n - have for n, have in zip(size, x.shape[2:], strict=True)]
-    if not any(missing):
-        return x
-    widths = [width for count in reversed(missing) for width in (0, count)]
-    return nn.functional.pad(x, widths, mode="replicate")
-
-
-def crop_end(logits: Tensor, size: Sequence[int], padded: Sequence[int]) -> Tensor:
-    """Logits, possibly coarser than the input, without what stands for padding."""
-    for axis, (wanted, whole) in enumerate(zip(size, padded, strict=True), start=2):
-        have = logits.shape[axis]
-        keep = -(-wanted * have // whole)
-        if keep != have:
-            logits = logits.narrow(axis, 0, keep)
-    return logits
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
-def example_input(network: SegmentationNetwork, size: Sequence[int]) -> Tensor:
-    """Zeros of shape (1, C, *size) on the network's device."""
-    device = next(network.parameters()).device
-    return torch.zeros((1, network.in_channels, *size), device=device)

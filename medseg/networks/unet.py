@@ -38,6 +38,8 @@ class UNetCore(Core):
     ) -> None:
         """Builds encoder, decoder and heads."""
         super().__init__()
+        self.settings = settings
+        self.spatial_dims = spatial_dims
         self.divisor = settings.divisor(spatial_dims)
         self.deep_channels = settings.channels[-1]
         self.encoder = Encoder(
@@ -59,6 +61,12 @@ class UNetCore(Core):
                 in_channels=in_channels,
                 out_channels=out_channels,
             )
+
+    def axis_output(self, size: int, axis: int) -> int | None:
+        """Voxels along an axis that come out; None if the input does not fit."""
+        if self.settings.padding == "same":
+            return super().axis_output(size, axis)
+        return unpadded_size(self.settings, size, axis, spatial_dims=self.spatial_dims)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Logits, full resolution first, and the deepest features."""
@@ -88,6 +96,7 @@ class Encoder(nn.Module):
                 channels,
                 settings.channels[0],
                 kernel_size=_kernel(settings, 0, spatial_dims),
+                stride=per_axis(settings.strides[0], spatial_dims),
                 **_common(settings),
             )
             channels = settings.channels[0]
@@ -230,11 +239,41 @@ class Finish(nn.Module):
         return x
 
 
+def unpadded_size(
+    settings: UNetSettings, size: int, axis: int, *, spatial_dims: int
+) -> int | None:
+    """Voxels that come out of unpadded convolutions along one axis.
+
+    Returns:
+        None where a stride does not divide its input or nothing is left.
+    """
+    levels = range(len(settings.channels))
+    lost = [_kernel(settings, level, spatial_dims)[axis] - 1 for level in levels]
+    strides = [per_axis(stride, spatial_dims)[axis] for stride in settings.strides]
+    for level in levels:
+        if size % strides[level]:
+            return None
+        size = (
+            size // strides[level] - _at(settings.convs_per_stage, level) * lost[level]
+        )
+        if size < 1:
+            return None
+    for level in levels[-2::-1]:
+        size = (
+            size * strides[level + 1] - _at(settings.decoder_convs, level) * lost[level]
+        )
+        if size < 1:
+            return None
+    return size
+
+
 def _encoder_stage(
     settings: UNetSettings, level: int, channels: int, spatial_dims: int
 ) -> nn.Sequential:
     """Down-sampling and the convolutions or residual blocks of one stage."""
     stride = per_axis(settings.strides[level], spatial_dims)
+    if settings.block == "residual" and level == 0:
+        stride = (1,) * spatial_dims  # the stem has strided already
     layers: list[nn.Module] = []
     if settings.downsampling != "strided" and any(step > 1 for step in stride):
         pool = MAX_POOL if settings.downsampling == "maxpool" else AVERAGE_POOL

@@ -1,0 +1,74 @@
+"""SegResNet and SwinUNETR from MONAI, as they are."""
+
+from importlib.util import find_spec
+
+from torch import Tensor, nn
+
+from medseg.errors import SettingsError
+from medseg.networks.core import Core
+from medseg.networks.settings import SegResNetSettings, SwinUNETRSettings
+
+
+class MonaiCore(Core):
+    """A network of MONAI's behind the promises of `Core`."""
+
+    def __init__(self, body: nn.Module, *, divisor: tuple[int, ...]) -> None:
+        """Takes the network and the sizes that it needs."""
+        super().__init__()
+        self.body = body
+        self.divisor = divisor
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Logits at full resolution, twice: MONAI shows no deeper features."""
+        logits = self.body(x)
+        return [logits], logits
+
+
+def make_segresnet(
+    settings: SegResNetSettings,
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+) -> MonaiCore:
+    """MONAI's SegResNet."""
+    from monai.networks.nets.segresnet import SegResNet
+
+    body = SegResNet(
+        spatial_dims=spatial_dims,
+        init_filters=settings.init_filters,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        dropout_prob=settings.dropout or None,
+        blocks_down=settings.blocks_down,
+        blocks_up=settings.blocks_up,
+    )
+    return MonaiCore(body, divisor=settings.divisor(spatial_dims))
+
+
+def make_swinunetr(
+    settings: SwinUNETRSettings,
+    *,
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+) -> MonaiCore:
+    """MONAI's SwinUNETR.
+
+    Raises:
+        SettingsError: einops, which MONAI's transformers need, is not installed.
+    """
+    if find_spec("einops") is None:
+        raise SettingsError("network swinunetr needs einops: pip install medseg[swin]")
+    from monai.networks.nets.swin_unetr import SwinUNETR
+
+    body = SwinUNETR(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        depths=settings.depths,
+        num_heads=settings.num_heads,
+        feature_size=settings.feature_size,
+        drop_rate=settings.dropout,
+        spatial_dims=spatial_dims,
+    )
+    return MonaiCore(body, divisor=settings.divisor(spatial_dims))
