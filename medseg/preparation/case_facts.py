@@ -11,7 +11,7 @@ from medseg.geometry import canonical_reorientation
 from medseg.io import read_label_map, read_volume
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.preparation.placement import slices_of
-from medseg.preparation.preprocessing import nonzero_box, require_finite
+from medseg.preparation.preprocessing import nonzero_box, require_finite, with_channels
 from medseg.settings import Settings
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
@@ -68,7 +68,7 @@ class MeasuredCase:
 
 
 def measure_case(
-    case: Case, scheme: LabelScheme, num_channels: int, *, reorient: bool
+    case: Case, scheme: LabelScheme, channels: tuple[str, ...], *, reorient: bool
 ) -> MeasuredCase:
     """Facts of one case, read from its files.
 
@@ -76,11 +76,8 @@ def measure_case(
         InputError: A file is missing, unreadable or unusable; it is named.
     """
     volume, label_map = read_case(case)
-    if volume.num_channels != num_channels:
-        raise InputError(
-            f"{case.case_id}: {volume.num_channels} channels in "
-            f"{', '.join(path.name for path in case.images)}, expected {num_channels}"
-        )
+    name = f"{case.case_id}: {', '.join(path.name for path in case.images)}"
+    volume = with_channels(volume, channels, name=name)
     indices = scheme.to_indices(label_map.voxels, name=f"{case.case_id}: {case.label}")
     return measure(volume, indices, scheme.num_classes, case.case_id, reorient=reorient)
 

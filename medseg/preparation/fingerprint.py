@@ -177,10 +177,7 @@ def _modality(
             f"the lowest intensity is {lowest:g} (median over cases) and {integer} of "
             f"{cases} cases hold whole numbers, as Hounsfield units do"
         )
-    return "other", (
-        f"the channel is called {name} and its lowest intensity is {lowest:g} "
-        "(median over cases), so it is not in Hounsfield units"
-    )
+    return "other", f"no CT, as the lowest intensity is {lowest:g} (median over cases)"
 
 
 def _class_facts(

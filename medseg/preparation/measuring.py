@@ -10,7 +10,7 @@ from medseg.errors import DatasetError, InputError
 from medseg.io.formats import Format, format_of
 from medseg.preparation.case_facts import measure_case
 from medseg.preparation.fingerprint import Fingerprint, summarize_cases
-from medseg.preparation.parallel import map_cases
+from medseg.preparation.parallel import choose_workers, map_cases
 from medseg.progress import Progress, Silent
 
 R = TypeVar("R")
@@ -47,11 +47,12 @@ def make_fingerprint(
     Raises:
         DatasetError: Cases cannot be used; all of them are named.
     """
+    require_cases(dataset)
     pictures = are_pictures(dataset)
     measure = partial(
         measure_case,
         scheme=dataset.scheme,
-        num_channels=len(dataset.channels),
+        channels=dataset.channels,
         reorient=not pictures,
     )
     attempts = try_cases(
@@ -60,6 +61,19 @@ def make_fingerprint(
     report_broken(dataset, attempts, skip=skip_broken, progress=progress)
     measured = [attempt.result for attempt in attempts if attempt.result is not None]
     return summarize_cases(dataset, measured, pictures=pictures, key=key)
+
+
+def require_cases(dataset: Dataset) -> None:
+    """Refuses a data set without labelled cases.
+
+    Raises:
+        DatasetError: It has none.
+    """
+    if not dataset.cases:
+        raise DatasetError(
+            f"{dataset.root}: no case has an image and a label map; `medseg doctor "
+            f"{dataset.root}` says which files lack a partner"
+        )
 
 
 def are_pictures(dataset: Dataset) -> bool:
@@ -77,6 +91,8 @@ def try_cases(
     label: str,
 ) -> list[Attempt[R]]:
     """What became of each case, in the order of the cases."""
+    if workers is None:
+        workers = choose_workers(len(cases), sum(_bytes_of(case) for case in cases))
     results = map_cases(partial(_attempt, function), cases, workers=workers)
     tracked = (progress or Silent()).track(results, label=label, total=len(cases))
     return [attempt for _, attempt in sorted(tracked, key=lambda pair: pair[0])]
@@ -117,3 +133,8 @@ def _attempt(function: Callable[[Case], R], case: Case) -> Attempt[R]:
         return Attempt(None, named)
     except MemoryError:
         return Attempt(None, f"{case.case_id}: memory ran out while reading it")
+
+
+def _bytes_of(case: Case) -> int:
+    files = [*case.images, *([case.label] if case.label else [])]
+    return sum(path.stat().st_size for path in files if path.is_file())

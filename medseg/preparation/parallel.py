@@ -15,39 +15,36 @@ from medseg.errors import StoreError
 T = TypeVar("T")
 R = TypeVar("R")
 
-FEW = 8
-"""Fewer items than this are not worth starting processes for."""
+WORTH_A_PROCESS = 32 * 2**20
+"""Bytes of files that outweigh the second or two that starting a process takes."""
 
 
-def default_workers(num_items: int) -> int:
-    """As many processes as this process may use cores, none for few items."""
-    if num_items < FEW:
-        return 1
+def choose_workers(num_items: int, total_bytes: int) -> int:
+    """As many processes as there are cores, as far as there is work for them."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(cores, num_items)
+    return max(1, min(cores, num_items, total_bytes // WORTH_A_PROCESS))
 
 
 def map_cases(
-    function: Callable[[T], R], items: Sequence[T], *, workers: int | None = None
+    function: Callable[[T], R], items: Sequence[T], *, workers: int = 1
 ) -> Iterator[tuple[int, R]]:
     """Position and result of each item, in the order in which they are finished.
 
     Args:
         function: Defined at the top of a module, so that processes can import it.
         items: What to call it with.
-        workers: Processes; 1 works in this one, None chooses.
+        workers: Processes; 1 works in this one.
 
     Raises:
         StoreError: A process died, most often because memory ran out.
     """
-    count = default_workers(len(items)) if workers is None else workers
-    if count <= 1:
+    if min(workers, len(items)) <= 1:
         for number, item in enumerate(items):
             yield number, function(item)
         return
     pool = ProcessPoolExecutor(
-        min(count, max(len(items), 1)),
+        min(workers, len(items)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
     )
@@ -59,7 +56,7 @@ def map_cases(
             yield futures.pop(future), future.result()
     except BrokenProcessPool as error:
         raise StoreError(
-            f"one of {count} processes died, most often because memory ran out; "
+            f"one of {workers} processes died, most often because memory ran out; "
             "finished cases are kept, go on with fewer: --workers 1"
         ) from error
     finally:

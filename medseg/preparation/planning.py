@@ -1,37 +1,27 @@
 """From a fingerprint to a plan that says why."""
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
 from medseg.labels import LabelScheme
 from medseg.networks.settings import UNetSettings
-from medseg.plan import ChannelPlan, Plan
-from medseg.preparation.fingerprint import Fingerprint, IntensityFacts
+from medseg.plan import Plan
+from medseg.preparation.budget import Compute, choose_batch_size, find_budget
+from medseg.preparation.fingerprint import Fingerprint
+from medseg.preparation.intensity_plan import plan_channels
 from medseg.preparation.topology import Topology, choose_topology
-
-Compute: TypeAlias = Literal["cpu", "gpu"]
-"""What the plan is to be trained on."""
 
 ANISOTROPIC = 3.0
 """From this ratio of spacings on, a data set counts as anisotropic (as nnU-Net)."""
-MOSTLY_ZERO = 0.25
-"""From this share of exact zeros on, the background was set to zero."""
 WORTH_CROPPING = 0.75
 """Crop when less than this share of the voxels is left (as nnU-Net)."""
-CPU_STEP_VOXELS = 720_000
-"""Voxels of a batch that keep a training step near a second on a few cores."""
-
-
-@dataclass(frozen=True)
-class _Device:
-    """What a device can do in a training step."""
-
-    most_patch_voxels: float
-    most_batch_voxels: float
-    first_channels: int
-    most_channels: int
+DEFAULT_MEMORY_BYTES = 8 * 2**30
+"""What a plan is made for when nobody says."""
+FIRST_CHANNELS = 32
+"""Feature channels of the first stage; each further stage has twice as many."""
+MOST_CHANNELS = {2: 512, 3: 320}
+"""Feature channels of no stage exceed this (as nnU-Net)."""
 
 
 def make_plan(
@@ -51,196 +41,143 @@ def make_plan(
         compute: What training will run on; a CPU needs a cheap network.
         memory_bytes: Memory for training; by default 8 GB.
     """
-    reasons: dict[str, str] = {}
-    dims = spatial_dims or _dims(fingerprint, reasons)
-    reorient = not fingerprint.pictures
-    crop = _crop(fingerprint, reasons)
-    spacing = _spacing(fingerprint, dims, reasons)
-    shape = _shape(fingerprint, spacing, crop=crop)
-    device = _device(compute, dims, memory_bytes or 8 * 2**30)
+    dims, why_dims = _choose_dims(fingerprint, spatial_dims)
+    crop, why_crop = _choose_crop(fingerprint)
+    spacing, why_spacing = _choose_spacing(fingerprint, dims)
+    channels, why_channels = plan_channels(fingerprint)
+    shape = _median_shape(fingerprint, spacing, crop=crop)
+    budget = find_budget(compute, dims, memory_bytes or DEFAULT_MEMORY_BYTES)
     topology = choose_topology(
         shape[:dims],
-        np.asarray(_own_spacing(fingerprint, spacing))[:dims],
-        most_voxels=device.most_patch_voxels,
+        _known_spacing(fingerprint, spacing)[:dims],
+        most_voxels=budget.patch_voxels,
         strided_stem=compute == "cpu",
     )
-    _explain_patch(topology, shape[:dims], device, reasons)
-    reasons["reorient"] = (
-        "pictures have no anatomical axes"
-        if fingerprint.pictures
-        else "all scans lie alike for the network, whatever their orientation in files"
+    batch_size, why_batch = choose_batch_size(
+        budget,
+        float(np.prod(topology.patch_size)),
+        fingerprint.num_cases * float(np.prod(shape)),
     )
     return Plan(
         name=fingerprint.name,
         spatial_dims=dims,
-        reorient=reorient,
+        reorient=not fingerprint.pictures,
         target_spacing=spacing,
         crop_nonzero=crop,
-        channels=tuple(
-            _channel(channel, fingerprint, reasons) for channel in fingerprint.channels
-        ),
+        channels=channels,
         labels=scheme,
         patch_size=topology.patch_size,
-        batch_size=_batch_size(fingerprint, topology, device, shape, reasons),
-        network=_network(topology, device, compute, reasons),
-        reasons=reasons,
+        batch_size=batch_size,
+        network=_network(topology, dims, compute),
+        reasons={
+            "spatial_dims": why_dims,
+            "reorient": _explain_reorient(fingerprint),
+            "target_spacing": why_spacing,
+            "crop_nonzero": why_crop,
+            "channels": why_channels,
+            "patch_size": _explain_patch(shape[:dims], budget.patch_voxels),
+            "batch_size": why_batch,
+            "network": _explain_network(topology, compute),
+        },
     )
 
 
-def _dims(fingerprint: Fingerprint, reasons: dict[str, str]) -> Literal[2, 3]:
-    if (fingerprint.shapes[:, 2] == 1).all():
-        reasons["spatial_dims"] = f"all {fingerprint.num_cases} cases have one slice"
-        return 2
-    slices = np.median(fingerprint.shapes[:, 2])
-    reasons["spatial_dims"] = (
-        f"the median of {fingerprint.num_cases} cases has {slices:g} slices"
+def _choose_dims(
+    fingerprint: Fingerprint, asked: Literal[2, 3] | None
+) -> tuple[Literal[2, 3], str]:
+    slices = fingerprint.shapes[:, 2]
+    if asked is not None:
+        return asked, f"asked for; the median case has {np.median(slices):g} slices"
+    if (slices == 1).all():
+        return 2, f"all {fingerprint.num_cases} cases have one slice"
+    return 3, (
+        f"the median of {fingerprint.num_cases} cases has {np.median(slices):g} slices"
     )
-    return 3
 
 
-def _crop(fingerprint: Fingerprint, reasons: dict[str, str]) -> bool:
+def _explain_reorient(fingerprint: Fingerprint) -> str:
+    if fingerprint.pictures:
+        return "pictures have no anatomical axes"
+    found = sorted({case.orientation for case in fingerprint.cases})
+    return f"files lie {', '.join(found)}; the network sees all of them as RAS"
+
+
+def _choose_crop(fingerprint: Fingerprint) -> tuple[bool, str]:
     shares = fingerprint.cropped_shapes.prod(axis=1) / fingerprint.shapes.prod(axis=1)
-    share, lost = (
-        float(np.median(shares)),
-        sum(case.foreground_cropped for case in fingerprint.cases),
-    )
+    share = float(np.median(shares))
+    lost = sum(case.foreground_cropped for case in fingerprint.cases)
     text = f"without the all-zero margin {share:.0%} of the voxels are left"
     if share < WORTH_CROPPING and lost:
         text += f", yet {lost} labelled voxels would go with it"
-    reasons["crop_nonzero"] = text
-    return share < WORTH_CROPPING and not lost
+    return share < WORTH_CROPPING and not lost, text
 
 
-def _spacing(
-    fingerprint: Fingerprint, dims: int, reasons: dict[str, str]
-) -> tuple[float, float, float]:
-    spacings = fingerprint.spacings
-    target = np.median(spacings, axis=0)
-    text = (
+def _choose_spacing(
+    fingerprint: Fingerprint, dims: int
+) -> tuple[tuple[float, float, float], str]:
+    """The median; the 10th percentile along a much coarser axis, as in nnU-Net."""
+    target = np.median(fingerprint.spacings, axis=0)
+    why = (
         f"the median of {fingerprint.num_cases} cases is "
         f"{' x '.join(f'{value:.4g}' for value in target)} mm"
     )
-    worst = int(np.argmax(target))
-    others = np.delete(target, worst)
-    fewer = np.median(fingerprint.shapes[:, worst]) * ANISOTROPIC < np.median(
-        np.delete(fingerprint.shapes, worst, axis=1)
-    )
-    if dims == 3 and target[worst] > ANISOTROPIC * others.max() and fewer:
-        target[worst] = max(np.percentile(spacings[:, worst], 10), others.max())
-        text += (
-            f"; axis {'ijk'[worst]} is over {ANISOTROPIC:g} times coarser, so it gets "
-            f"its 10th percentile, {target[worst]:.4g} mm"
-        )
     if dims == 2:
-        target[2] = 0
-        text += "; 0 along k: slices stay as they are"
-    reasons["target_spacing"] = text
-    i, j, k = (round(float(value), 6) for value in target)
-    return (i, j, k)
+        return (_rounded(target[0]), _rounded(target[1]), 0.0), (
+            f"{why}; 0 along k leaves the distance of slices as it is"
+        )
+    worst = int(np.argmax(target))
+    if _is_anisotropic(fingerprint, target, worst):
+        finest = float(np.delete(target, worst).max())
+        low = float(np.percentile(fingerprint.spacings[:, worst], 10))
+        target[worst] = max(low, finest)
+        why += (
+            f"; {'ijk'[worst]} is over {ANISOTROPIC:g} times coarser than the others "
+            f"and gets its 10th percentile, {target[worst]:.4g} mm"
+        )
+    return (_rounded(target[0]), _rounded(target[1]), _rounded(target[2])), why
 
 
-def _own_spacing(
+def _is_anisotropic(fingerprint: Fingerprint, target: np.ndarray, worst: int) -> bool:
+    """Coarser and fewer voxels along one axis, both by a factor."""
+    counts = np.median(fingerprint.shapes, axis=0)
+    coarser = target[worst] > ANISOTROPIC * np.delete(target, worst).max()
+    fewer = counts[worst] * ANISOTROPIC < np.delete(counts, worst).min()
+    return bool(coarser and fewer)
+
+
+def _known_spacing(
     fingerprint: Fingerprint, spacing: tuple[float, float, float]
-) -> list[float]:
+) -> np.ndarray:
     """The target, with the median where each scan keeps its own."""
     median = np.median(fingerprint.spacings, axis=0)
-    return [s or float(m) for s, m in zip(spacing, median, strict=True)]
+    return np.where(np.asarray(spacing) > 0, spacing, median)
 
 
-def _shape(
+def _median_shape(
     fingerprint: Fingerprint, spacing: tuple[float, float, float], *, crop: bool
 ) -> np.ndarray:
     """Median voxels along each axis at the target spacing."""
     shapes = fingerprint.cropped_shapes if crop else fingerprint.shapes
-    target = np.asarray(_own_spacing(fingerprint, spacing))
+    target = _known_spacing(fingerprint, spacing)
     scaled = np.maximum(np.rint(shapes * fingerprint.spacings / target), 1)
     return np.asarray(np.median(scaled, axis=0))
 
 
-def _channel(
-    channel: IntensityFacts, fingerprint: Fingerprint, reasons: dict[str, str]
-) -> ChannelPlan:
-    if channel.modality == "ct":
-        clip = (channel.percentile_00_5, channel.percentile_99_5)
-        _add(
-            reasons,
-            "channels",
-            f"{channel.name}: CT, since {channel.modality_reason}"
-            f"; clipped to the 0.5th and 99.5th percentile inside the structures, "
-            f"{clip[0]:.4g} to {clip[1]:.4g}",
-        )
-        return ChannelPlan(
-            name=channel.name,
-            normalization="ct",
-            clip=clip,
-            mean=channel.mean,
-            std=max(channel.std, 1e-6),
-        )
-    if fingerprint.pictures:
-        _add(
-            reasons,
-            "channels",
-            f"{channel.name}: the range of a picture is "
-            "arbitrary, so each picture's 1st and 99th percentile become 0 and 1",
-        )
-        return ChannelPlan(name=channel.name, normalization="percentile")
-    nonzero = channel.zero_fraction >= MOSTLY_ZERO
-    _add(
-        reasons,
-        "channels",
-        f"{channel.name}: z-score of each scan, as "
-        f"{channel.modality_reason}; {channel.zero_fraction:.0%} of a scan is exactly "
-        f"zero, so statistics are taken over {'non-zero' if nonzero else 'all'} voxels",
-    )
-    return ChannelPlan(name=channel.name, normalization="zscore", nonzero_only=nonzero)
+def _explain_patch(shape: np.ndarray, most: float) -> str:
+    median = " x ".join(f"{size:g}" for size in shape)
+    text = f"the median case has {median} voxels at the target spacing"
+    if np.prod(shape) > most:
+        text += f", a patch at most {most:.0f}: the largest cube in mm"
+    return f"{text}; rounded up to what the network divides by"
 
 
-def _device(compute: Compute, dims: int, memory_bytes: int) -> _Device:
-    """Budgets: GPU as nnU-Net's 8 GB plans, scaled with memory; CPU for speed."""
-    if compute == "cpu":
-        patch = 80**3 if dims == 3 else 256**2
-        return _Device(patch, CPU_STEP_VOXELS, 32, 320)
-    scale = memory_bytes / (8 * 2**30)
-    if dims == 3:
-        return _Device(128**3 * scale, 2 * 128**3 * scale, 32, 320)
-    return _Device(512**2 * scale, 12 * 512**2 * scale, 32, 512)
-
-
-def _batch_size(
-    fingerprint: Fingerprint,
-    topology: Topology,
-    device: _Device,
-    shape: np.ndarray,
-    reasons: dict[str, str],
-) -> int:
-    voxels = float(np.prod(topology.patch_size))
-    fits = int(device.most_batch_voxels / voxels)
-    total = fingerprint.num_cases * float(np.prod(shape))
-    share = int(0.05 * total / voxels)
-    size = max(2, min(fits, share))
-    reasons["batch_size"] = (
-        f"{fits} patches of {voxels:.0f} voxels fit, {share} are 5 % of the data set; "
-        f"at least 2"
-    )
-    return size
-
-
-def _network(
-    topology: Topology, device: _Device, compute: Compute, reasons: dict[str, str]
-) -> UNetSettings:
+def _network(topology: Topology, dims: int, compute: Compute) -> UNetSettings:
     count = len(topology.strides)
-    channels = tuple(
-        min(device.first_channels * 2**stage, device.most_channels)
-        for stage in range(count)
-    )
-    how = (
-        "the first convolution already halves, since a CPU pays for every voxel"
-        if compute == "cpu"
-        else "full resolution throughout, as a GPU can afford it"
-    )
-    reasons["network"] = f"{count} stages until an axis has under {2 * 4} voxels; {how}"
     return UNetSettings(
-        channels=channels,
+        channels=tuple(
+            min(FIRST_CHANNELS * 2**stage, MOST_CHANNELS[dims])
+            for stage in range(count)
+        ),
         strides=topology.strides,
         kernel_sizes=topology.kernel_sizes,
         decoder_convs=1 if compute == "cpu" else 2,
@@ -248,18 +185,12 @@ def _network(
     )
 
 
-def _explain_patch(
-    topology: Topology,
-    shape: np.ndarray,
-    device: _Device,
-    reasons: dict[str, str],
-) -> None:
-    median = " x ".join(f"{size:g}" for size in shape)
-    text = f"the median case has {median} voxels at the target spacing"
-    if np.prod(shape) > device.most_patch_voxels:
-        text += f"; a patch may have {device.most_patch_voxels:.0f}"
-    reasons["patch_size"] = text + "; rounded to what the network divides by"
+def _explain_network(topology: Topology, compute: Compute) -> str:
+    steps = f"{len(topology.strides)} stages, down to under 8 voxels along each axis"
+    if compute == "cpu":
+        return f"{steps}; the first halves already, as a CPU pays for every voxel"
+    return f"{steps}, the first at full resolution"
 
 
-def _add(reasons: dict[str, str], key: str, text: str) -> None:
-    reasons[key] = f"{reasons[key]}; {text}" if key in reasons else text
+def _rounded(value: float) -> float:
+    return round(float(value), 6)

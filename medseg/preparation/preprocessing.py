@@ -16,6 +16,9 @@ from medseg.volume import LabelMap, Volume
 AS_STORED = Reorientation((0, 1, 2), (False, False, False))
 """Leaves the voxel axes alone."""
 
+COLOURS = ("red", "green", "blue")
+"""Channels of a colour picture; a grey one shows the same in all three."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -46,7 +49,8 @@ def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
         InputError: The number of channels is not the plan's, or voxels are NaN or
             infinite.
     """
-    _check(volume, plan, name)
+    volume = with_channels(volume, tuple(c.name for c in plan.channels), name=name)
+    require_finite(volume.voxels, name)
     turn = canonical_reorientation(volume.affine) if plan.reorient else AS_STORED
     turned = turn.apply(volume.voxels)
     grid = Grid(
@@ -116,14 +120,20 @@ def resampled_grid(grid: Grid, target: Spacing) -> Grid:
     return grid.resampled((float(spacing[0]), float(spacing[1]), float(spacing[2])))
 
 
-def _check(volume: Volume, plan: Plan, name: str) -> None:
-    if volume.num_channels != len(plan.channels):
-        names = ", ".join(channel.name for channel in plan.channels)
-        raise GeometryError(
-            f"{name}: {volume.num_channels} channels, expected {len(plan.channels)} "
-            f"({names})"
-        )
-    require_finite(volume.voxels, name)
+def with_channels(volume: Volume, names: tuple[str, ...], *, name: str) -> Volume:
+    """The volume with as many channels as there are names; grey becomes colour.
+
+    Raises:
+        GeometryError: The number of channels is another.
+    """
+    if volume.num_channels == len(names):
+        return volume
+    if volume.num_channels == 1 and names == COLOURS:
+        return Volume(np.repeat(volume.voxels, len(COLOURS), axis=0), volume.affine)
+    raise GeometryError(
+        f"{name}: {volume.num_channels} channels, expected {len(names)} "
+        f"({', '.join(names)})"
+    )
 
 
 def require_finite(voxels: ImageArray, name: str) -> None:

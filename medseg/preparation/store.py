@@ -7,19 +7,17 @@ from typing import Any
 
 from medseg.errors import StoreError
 from medseg.plan import Plan, read_plan
+from medseg.preparation.decision import PLAN
 from medseg.preparation.fingerprint import Fingerprint, read_fingerprint
 from medseg.preparation.stored_case import StoredCase
 
 STORE_VERSION = 1
 """Layout of the folder; another version is prepared anew."""
 
-PLAN, FINGERPRINT, SUMMARY, MANIFEST, CASES = (
-    "plan.yaml",
-    "fingerprint.json",
-    "store.json",
-    "manifest.csv",
-    "cases",
-)
+FINGERPRINT = "fingerprint.json"
+SUMMARY = "store.json"
+MANIFEST = "manifest.csv"
+CASES = "cases"
 
 
 class Store:

@@ -1,0 +1,96 @@
+"""The last step of preparing: folds, manifest, summary, and nothing left over."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+from medseg.datasets import Dataset, make_folds
+from medseg.files import write_text
+from medseg.preparation.store import CASES, MANIFEST, STORE_VERSION, SUMMARY
+from medseg.progress import Progress
+
+
+def choose_folds(
+    dataset: Dataset, *, num_folds: int, seed: int, progress: Progress
+) -> dict[str, int]:
+    """Fold of each case; fewer folds, with a warning, where patients are too few."""
+    patients = len(dataset.patients)
+    if patients < 2:
+        progress.warn(f"{dataset.name}: one patient only, so nothing can be held out")
+        return {case.case_id: 0 for case in dataset.cases}
+    if patients < num_folds:
+        progress.warn(
+            f"{dataset.name}: {patients} patients ({dataset.patient_source}), so "
+            f"{patients} folds instead of {num_folds}"
+        )
+    return make_folds(dataset, num_folds=min(num_folds, patients), seed=seed)
+
+
+def complete(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    keys: dict[str, str],
+    hashes: dict[str, str],
+    folds: dict[str, int],
+) -> None:
+    """Removes what belongs to no case, writes the manifest, and the summary last.
+
+    Args:
+        dataset: What was prepared.
+        folder: The store.
+        keys: What each case was prepared from, files and settings.
+        hashes: Hash of each case's files.
+        folds: Fold of each case.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    for stale in (folder / CASES).iterdir():
+        if stale.name not in keys:
+            shutil.rmtree(stale)
+    cases = {
+        case.case_id: {
+            "patient": case.patient_id,
+            "fold": folds[case.case_id],
+            "key": keys[case.case_id],
+            "images": [str(path.resolve()) for path in case.images],
+            "label": str(case.label.resolve()) if case.label else None,
+        }
+        for case in dataset.cases
+    }
+    summary = {
+        "version": STORE_VERSION,
+        "dataset": dataset.name,
+        "manifest_hash": dataset.manifest_hash,
+        "cases": cases,
+    }
+    _write_if_new(folder / MANIFEST, _manifest(dataset, hashes, folds))
+    _write_if_new(folder / SUMMARY, json.dumps(summary, indent=1))
+
+
+def _manifest(dataset: Dataset, hashes: dict[str, str], folds: dict[str, int]) -> str:
+    """The cases as a table, paths relative to the data set's root."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["case_id", "patient_id", "images", "label", "fold", "sha256"])
+    for case in dataset.cases:
+        images = ";".join(_relative(path, dataset.root) for path in case.images)
+        label = _relative(case.label, dataset.root) if case.label else ""
+        name = case.case_id
+        table.writerow(
+            [name, case.patient_id, images, label, folds[name], hashes[name]]
+        )
+    return text.getvalue()
+
+
+def _relative(path: Path, root: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _write_if_new(path: Path, text: str) -> None:
+    """Leaves a file alone that says the same already."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)

@@ -1,0 +1,77 @@
+"""Which plan holds: a given one, one that a user edited, or a new one."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from medseg.files import hash_text, write_text
+from medseg.labels import LabelScheme
+from medseg.plan import Plan, read_plan, write_plan
+from medseg.preparation.budget import Compute
+from medseg.preparation.fingerprint import Fingerprint
+from medseg.preparation.planning import make_plan
+from medseg.progress import Progress
+
+PLAN = "plan.yaml"
+NOTE = "planned.json"
+"""Hash of the plan as it was made, and what was asked for, to know both again."""
+
+
+def decide(
+    folder: Path,
+    fingerprint: Fingerprint,
+    scheme: LabelScheme,
+    *,
+    given: Path | None,
+    spatial_dims: Literal[2, 3] | None,
+    compute: Compute,
+    memory_bytes: int | None,
+    progress: Progress,
+) -> Plan:
+    """The plan of a store, written into its folder.
+
+    A given plan comes first, then one in the folder that was edited, then the one in
+    the folder if the same was asked for the same data (free memory may differ from
+    day to day; the plan may not), and only then a new one.
+
+    Raises:
+        MissingFileError: The given plan is not there.
+        SettingsError: A plan is wrong; each wrong key is named.
+        OutputError: The folder cannot be written.
+    """
+    path = folder / PLAN
+    asked = {"data": fingerprint.key, "dims": spatial_dims, "compute": compute}
+    if given is not None:
+        plan = read_plan(given)
+        if path.resolve() != given.resolve():
+            write_plan(path, plan)
+        return plan
+    if path.exists():
+        note = _read_note(folder / NOTE)
+        edited = note.get("sha256") != _hash(path)
+        if edited:
+            progress.say(f"{path} was edited and is used as it is")
+        if edited or note.get("asked") == asked:
+            return read_plan(path)
+    plan = make_plan(
+        fingerprint,
+        scheme,
+        spatial_dims=spatial_dims,
+        compute=compute,
+        memory_bytes=memory_bytes,
+    )
+    write_plan(path, plan)
+    write_text(folder / NOTE, json.dumps({"sha256": _hash(path), "asked": asked}))
+    return plan
+
+
+def _hash(path: Path) -> str:
+    return hash_text(path.read_text(encoding="utf-8"))
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    try:
+        note: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note

@@ -1,0 +1,55 @@
+"""How each channel is to be normalised, and why."""
+
+from medseg.plan import ChannelPlan
+from medseg.preparation.fingerprint import Fingerprint, IntensityFacts
+
+MOSTLY_ZERO = 0.25
+"""From this share of exact zeros on, the background was set to zero."""
+SMALLEST_STD = 1e-6
+"""A deviation of zero, as of a constant channel, becomes this."""
+
+
+def plan_channels(fingerprint: Fingerprint) -> tuple[tuple[ChannelPlan, ...], str]:
+    """One entry per channel, and the reasons in one text."""
+    decided = [
+        _plan_channel(channel, pictures=fingerprint.pictures)
+        for channel in fingerprint.channels
+    ]
+    same = {reason.partition(": ")[2] for _, reason in decided}
+    reasons = [reason for _, reason in decided]
+    if len(same) == 1 and len(decided) > 1:
+        reasons = [f"all channels: {same.pop()}"]
+    return tuple(channel for channel, _ in decided), "; ".join(reasons)
+
+
+def _plan_channel(facts: IntensityFacts, *, pictures: bool) -> tuple[ChannelPlan, str]:
+    if facts.modality == "ct":
+        return _plan_ct(facts)
+    if pictures:
+        return ChannelPlan(name=facts.name, normalization="percentile"), (
+            f"{facts.name}: the range of a picture is arbitrary, so the 1st and 99th "
+            "percentile of each become 0 and 1"
+        )
+    nonzero = facts.zero_fraction >= MOSTLY_ZERO
+    channel = ChannelPlan(name=facts.name, normalization="zscore", nonzero_only=nonzero)
+    return channel, (
+        f"{facts.name}: z-score of each scan ({facts.modality_reason}) over "
+        f"{'its non-zero' if nonzero else 'all its'} voxels, since "
+        f"{facts.zero_fraction:.0%} are exactly zero in the median case"
+    )
+
+
+def _plan_ct(facts: IntensityFacts) -> tuple[ChannelPlan, str]:
+    low, high = facts.percentile_00_5, facts.percentile_99_5
+    channel = ChannelPlan(
+        name=facts.name,
+        normalization="ct",
+        clip=(low, high),
+        mean=facts.mean,
+        std=max(facts.std, SMALLEST_STD),
+    )
+    return channel, (
+        f"{facts.name}: CT, since {facts.modality_reason}; clipped to the 0.5th and "
+        f"99.5th percentile inside the structures, {low:.4g} to {high:.4g} HU, and "
+        "scaled by their mean and deviation"
+    )
