@@ -88,7 +88,7 @@ def read_header(
 
     Args:
         path: A DICOM file, with or without preamble.
-        wanted: Elements to keep; None keeps those of `WANTED`.
+        wanted: Elements to keep, all if empty; None keeps those of `WANTED`.
 
     Raises:
         InputError: The file is missing, no DICOM, or damaged.
@@ -106,7 +106,7 @@ def read_header(
                 dataset = pydicom.dcmread(
                     stream,
                     stop_before_pixels=True,
-                    specific_tags=list(wanted or WANTED),
+                    specific_tags=list(WANTED if wanted is None else wanted),
                     force=not is_part10,
                 )
             except OSError:
@@ -163,6 +163,14 @@ def _pixel_layout(dataset: DicomDataset, offset: int, syntax: str) -> PixelLayou
         padding=None if padding is None else int(padding),
         padding_limit=None if limit is None else int(limit),
     )
+
+
+def frames_of_object(
+    dataset: DicomDataset, path: Path, offset: int
+) -> tuple[Frame, ...]:
+    """The frames of an object whose header was read already, whatever its kind."""
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _IMPLICIT)
+    return _frames(dataset, path, _pixel_layout(dataset, offset, syntax))
 
 
 def _frames(
