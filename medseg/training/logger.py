@@ -23,7 +23,13 @@ class RunLogger(Protocol):
         ...
 
     def log_artifact(self, path: Path, *, folder: str = "") -> None:
-        """Keeps a copy of a file, or of a folder with all it holds."""
+        """Keeps a copy of a file, or of what a folder holds.
+
+        Args:
+            path: The file or folder.
+            folder: Where the file, or what the folder holds, is kept; if none, a file
+                is kept at the top and a folder under its own name.
+        """
         ...
 
     def set_tags(self, tags: Mapping[str, str]) -> None:

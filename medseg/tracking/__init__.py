@@ -1,0 +1,16 @@
+"""MLflow behind a small RunLogger; MLflow itself is imported when a run opens."""
+
+from medseg.tracking.address import default_tracking_uri, resolve_tracking_uri
+from medseg.tracking.params import flatten_params
+from medseg.tracking.run import MlflowRun, open_mlflow_run, replay_journal
+from medseg.tracking.ui import open_ui
+
+__all__ = [
+    "MlflowRun",
+    "default_tracking_uri",
+    "flatten_params",
+    "open_mlflow_run",
+    "open_ui",
+    "replay_journal",
+    "resolve_tracking_uri",
+]

@@ -1,0 +1,51 @@
+"""Settings as MLflow takes them: flat, short, with names it accepts."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MAX_KEY = 250
+"""Characters that MLflow allows in a name."""
+
+MAX_VALUE = 500
+"""Characters kept of a value; what is cut stands whole in the run's config.yaml."""
+
+Scalar = str | float | int | bool
+
+_NOT_ALLOWED = re.compile(r"[^\w\-./: ]", re.ASCII)
+
+
+def flatten_params(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Scalar]:
+    """Nested settings with dotted names; lists become one short text.
+
+    Args:
+        values: Settings as plain values, such as a pydantic ``model_dump`` gives.
+        prefix: Put before each name.
+    """
+    flat: dict[str, Scalar] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value:
+            flat |= flatten_params(value, prefix=name)
+        elif isinstance(value, (str, bool, int, float)):
+            flat[name] = value
+        else:
+            flat[name] = _as_text(value)
+    return flat
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(str(item) for item in value) + "]"
+    return str(value)
+
+
+def clean_name(name: str) -> str:
+    """A name in the characters that MLflow allows, cut to the length it allows."""
+    return _NOT_ALLOWED.sub("_", name)[:MAX_KEY]
+
+
+def clean_value(value: Scalar) -> str:
+    """A value as text; the cut of a long one shows."""
+    text = str(value)
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"

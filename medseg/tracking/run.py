@@ -1,0 +1,204 @@
+"""One tracked run: takes note at once, in the run's folder, and sends later."""
+
+import atexit
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from medseg.errors import MissingFileError
+from medseg.progress import Progress, Silent
+from medseg.tracking.address import resolve_tracking_uri, without_credentials
+from medseg.tracking.courier import Courier
+from medseg.tracking.journal import FOLDER, Journal, RunState, now_ms, read_state
+from medseg.tracking.store import status_entry
+from medseg.training.logger import RunStatus
+
+
+class MlflowRun:
+    """A RunLogger that writes to MLflow and never holds up training.
+
+    Every call is a line in the run's journal; a thread carries the lines to the
+    store. A run that is not finished when its process ends is marked as failed.
+    """
+
+    run_id: str | None
+    """The run's id in MLflow; none until the store has been reached."""
+    folder: Path
+    """The run's folder."""
+
+    def __init__(self, journal: Journal, courier: Courier, progress: Progress) -> None:
+        """Starts to send; use `open_mlflow_run`."""
+        self.folder = journal.root
+        self._journal = journal
+        self._courier = courier
+        self._progress = progress
+        self._finished = False
+        self._warned: set[str] = set()
+        journal.append("status", **status_entry("RUNNING"))
+        courier.send()
+        self.run_id = journal.state.run_id
+        courier.start()
+        atexit.register(self._abandon)
+
+    def log_params(self, params: Mapping[str, str | float | int | bool]) -> None:
+        """Keeps settings; on a resumed run changed ones appear as tags."""
+        with self._tolerant():
+            self._journal.append("params", values=dict(params))
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Keeps one point of each curve, at this moment."""
+        values = {key: float(value) for key, value in metrics.items()}
+        with self._tolerant():
+            self._journal.append("metrics", values=values, step=step, time=now_ms())
+
+    def log_artifact(self, path: Path, *, folder: str = "") -> None:
+        """Keeps a file or folder of the run's folder as it is when it is sent.
+
+        What lies elsewhere is copied at once, so that it may be deleted.
+        """
+        with self._tolerant():
+            self._journal.append_file(path, folder=folder)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Keeps short texts to search runs by."""
+        with self._tolerant():
+            self._journal.append("tags", values=dict(tags))
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Files that are missing and full disks are warned of, once each."""
+        try:
+            yield
+        except OSError as error:
+            if str(error) not in self._warned:
+                self._warned.add(str(error))
+                self._progress.warn(f"tracking: {error}")
+
+    def finish(self, status: RunStatus) -> None:
+        """Sends what is left and says how the run ended; nothing may follow."""
+        if self._finished:
+            return
+        self._finished = True
+        atexit.unregister(self._abandon)
+        with self._tolerant():
+            self._journal.append("status", **status_entry(status))
+        self._courier.close()
+        self.run_id = self._journal.state.run_id
+        if count := len(self._journal):
+            self._progress.warn(
+                f"tracking: {count} entries have not reached "
+                f"{self._journal.state.tracking_uri}; they wait in the run's folder "
+                f"({FOLDER}/) and are sent when the run is resumed or replayed"
+            )
+
+    def _abandon(self) -> None:
+        self.finish("FAILED")
+
+    def __enter__(self) -> "MlflowRun":
+        """The run itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finishes: as killed when interrupted, as failed after any other error."""
+        if kind is None:
+            self.finish("FINISHED")
+        else:
+            killed = issubclass(kind, KeyboardInterrupt)
+            self.finish("KILLED" if killed else "FAILED")
+
+
+def open_mlflow_run(
+    *,
+    tracking_uri: str | None,
+    experiment: str,
+    run_name: str,
+    folder: Path,
+    run_id: str | None = None,
+    parent_run_id: str | None = None,
+    parent_folder: Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> MlflowRun:
+    """A run in MLflow, new or continued; a store that is away is only warned of.
+
+    Args:
+        tracking_uri: The store; none takes ``MLFLOW_TRACKING_URI``, else an SQLite
+            file beside the run's folder.
+        experiment: Name of the experiment, created where it is missing.
+        run_name: Name shown in MLflow.
+        folder: The run's folder; what cannot be sent waits there.
+        run_id: Run to continue.
+        parent_run_id: Run that this one is part of, shown nested.
+        parent_folder: Folder of that run, from which its id is read once known.
+        resume: Continue the run that the folder belongs to, whether or not its id was
+            ever known.
+        progress: Told about trouble; logging's ``medseg.tracking`` if none.
+    """
+    progress = progress or _Logged()
+    uri = resolve_tracking_uri(tracking_uri, folder=folder)
+    state = read_state(folder)
+    continues = state is not None and (resume or state.run_id == run_id is not None)
+    if state is not None and not continues:
+        _set_aside(folder, state, progress)
+    if state is None or not continues:
+        state = RunState(
+            token=uuid.uuid4().hex,
+            tracking_uri=without_credentials(uri),
+            experiment=experiment,
+            run_name=run_name,
+            started_ms=now_ms(),
+            parent_run_id=parent_run_id,
+            parent_folder=None if parent_folder is None else str(parent_folder),
+            run_id=run_id,
+        )
+    journal = Journal(folder, state)
+    journal.update(tracking_uri=without_credentials(uri))
+    courier = Courier(journal, tracking_uri=uri, progress=progress)
+    return MlflowRun(journal, courier, progress)
+
+
+def replay_journal(
+    folder: Path, *, tracking_uri: str | None = None, progress: Progress | None = None
+) -> int:
+    """Sends what waits in a run's folder; the number of entries still waiting.
+
+    Not for the folder of a run that is under way: that one sends by itself.
+
+    Args:
+        folder: The run's folder.
+        tracking_uri: The store; none takes the one the run was started with.
+        progress: Told about trouble; logging's ``medseg.tracking`` if none.
+
+    Raises:
+        MissingFileError: The folder belongs to no tracked run.
+    """
+    state = read_state(folder)
+    if state is None:
+        raise MissingFileError(f"{folder}: no tracked run here, expected {FOLDER}/")
+    journal = Journal(folder, state)
+    if len(journal):
+        uri = tracking_uri or state.tracking_uri
+        Courier(journal, tracking_uri=uri, progress=progress or _Logged()).send()
+    return len(journal)
+
+
+def _set_aside(folder: Path, state: RunState, progress: Progress) -> None:
+    """Makes room for a new run without losing what waits of an earlier one."""
+    if replay_journal(folder, progress=progress):
+        (folder / FOLDER).rename(folder / f"{FOLDER}-{state.token[:8]}")
+
+
+class _Logged(Silent):
+    """Trouble as warnings of Python's logging."""
+
+    def warn(self, message: str) -> None:
+        """One warning."""
+        logging.getLogger("medseg.tracking").warning(message)

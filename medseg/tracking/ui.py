@@ -1,0 +1,98 @@
+"""MLflow's own pages, opened on this machine only."""
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import MissingFileError
+from medseg.tracking.address import (
+    ARTIFACTS,
+    DATABASE,
+    database_file,
+    default_tracking_uri,
+    without_credentials,
+)
+from medseg.tracking.store import ENVIRONMENT
+
+HOST = "127.0.0.1"
+
+
+def ui_command(tracking_uri: str, *, port: int) -> list[str]:
+    """The command that serves a store's pages on this machine."""
+    database = database_file(tracking_uri)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST]
+    command += ["--port", str(port), "--backend-store-uri", tracking_uri]
+    if database is not None:
+        artifacts = (database.parent / ARTIFACTS).as_uri()
+        command += ["--default-artifact-root", artifacts]
+    return command
+
+
+def find_store(place: str | Path) -> str:
+    """The tracking URI of a URI, a database file, a folder of runs, or a run.
+
+    Raises:
+        MissingFileError: No store is there.
+    """
+    if "://" in str(place):
+        return str(place)
+    path = Path(place)
+    if path.is_file():
+        return f"sqlite:///{path.resolve().as_posix()}"
+    for folder in (path, path.resolve().parent):
+        if (folder / DATABASE).is_file():
+            return default_tracking_uri(folder)
+    raise MissingFileError(
+        f"{place}: no {DATABASE} here or beside it; name the folder that holds the "
+        "runs, or the server with --tracking-uri"
+    )
+
+
+@dataclass(frozen=True)
+class Ui:
+    """Pages to look at, and the server behind them."""
+
+    address: str
+    """What to open in a browser."""
+    process: "subprocess.Popen[bytes] | None"
+    """The server, which ends with `close`; none where the user's own serves."""
+
+    def close(self) -> None:
+        """Ends the server."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
+
+def open_ui(place: str | Path, *, port: int = 5000) -> Ui:
+    """Serves the pages of a store on this machine, without network access.
+
+    A server that the user names serves its own pages: nothing is started.
+
+    Args:
+        place: As `find_store` takes it.
+        port: Port to try first; the next free one is taken.
+
+    Raises:
+        MissingFileError: No store is there.
+    """
+    uri = find_store(place)
+    if uri.startswith(("http://", "https://")):
+        return Ui(without_credentials(uri), None)
+    port = _free_port(port)
+    process = subprocess.Popen(
+        ui_command(uri, port=port), env={**ENVIRONMENT, **os.environ}
+    )
+    return Ui(f"http://{HOST}:{port}", process)
+
+
+def _free_port(first: int) -> int:
+    """The first port from the given one on that nobody listens to."""
+    for port in range(first, first + 100):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex((HOST, port)):
+                return port
+    return first
