@@ -7,13 +7,13 @@ request cannot be carried out; 130 interrupted.
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from medseg import __version__
 from medseg.console import Console
-from medseg.errors import MedsegError
+from medseg.errors import MedsegError, SettingsError
 
 app = typer.Typer(
     name="medseg",
@@ -60,13 +60,13 @@ def doctor(
 
     Example: medseg doctor Task04_Hippocampus
     """
-    from medseg.workflows.doctor import examine, write_report
+    from medseg.workflows.doctor import examine, format_report, write_report
 
     report = examine(dataset, progress=Console(quiet=quiet))
-    typer.echo(report.to_text())
+    typer.echo(format_report(report))
     if out is not None:
         write_report(out, report)
-    raise typer.Exit(1 if report.findings else 0)
+    raise typer.Exit(report.exit_code)
 
 
 @app.command()
@@ -97,7 +97,7 @@ def prepare(
         dataset,
         out,
         plan=plan,
-        spatial_dims=dims,
+        spatial_dims=_dims(dims),
         num_folds=folds,
         seed=seed,
         skip_broken=skip_broken,
@@ -267,6 +267,14 @@ def ui(
     open_ui(folder, port=port)
 
 
+def _dims(number: int | None) -> Literal[2, 3] | None:
+    if number is None or number == 2:
+        return number
+    if number == 3:
+        return 3
+    raise SettingsError(f"--dims {number}: expected 2 for slices or 3 for volumes")
+
+
 def _train_overrides(**values: object) -> list[str]:
     """Command-line options as overrides of the configuration."""
     keys = {
@@ -303,7 +311,7 @@ def main() -> None:
         code = _fail("interrupted", 130)
     except (typer.Abort, EOFError):
         code = _fail("interrupted", 130)
-    except Exception as error:  # noqa: BLE001 - the last resort: one line, code 2
+    except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # wrong usage
             error.show()
             code = 2

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
@@ -71,7 +71,7 @@ class Console:
         self, items: Iterable[T], *, label: str, total: int | None = None
     ) -> Iterator[T]:
         """The items, one by one, with a bar and the time left."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         if self._quiet:
             yield from items

@@ -20,7 +20,9 @@ FLOORS = [
     {"training"},
     {"tracking", "reporting"},
     {"workflows"},
-    {"cli", "console", "__main__"},
+    {"console"},
+    {"cli"},
+    {"__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"torch", "mlflow", "SimpleITK", "matplotlib", "skimage", "monai", "pydicom"}

@@ -34,7 +34,8 @@ def class_scores(logits: Tensor, scheme: LabelScheme) -> Tensor:
     if not scheme.regions:
         return logits
     members = region_membership(scheme).to(logits)
-    return torch.tensordot(members, logits, dims=1)
+    scores: Tensor = torch.tensordot(members, logits, dims=1)
+    return scores
 
 
 def decide(logits: Tensor, scheme: LabelScheme) -> np.ndarray:

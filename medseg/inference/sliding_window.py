@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,24 +41,22 @@ def sliding_window_logits(
     spatial = padded.shape[2:]
     boxes = list(windows(spatial, window_size, overlap))
     if len(boxes) == 1:
-        parts = [predict(part).float() for part in padded.split(batch_size)]
-        return torch.cat(parts)[(..., *crop)]
+        parts = [predict(part).float() for part in torch.split(padded, batch_size)]
+        return torch.cat(parts)[_at(crop)]
     importance = gaussian_importance(window_size, device=image.device)
     total: Tensor | None = None
     weight = torch.zeros(spatial, device=image.device)
     for box in boxes:
         weight[box] += importance
     for jobs in _batched(itertools.product(range(len(padded)), boxes), batch_size):
-        logits = predict(
-            torch.stack([padded[(n, slice(None), *box)] for n, box in jobs])
-        )
+        logits = predict(torch.stack([padded[_at(box, n)] for n, box in jobs]))
         if total is None:
             shape = (len(padded), logits.shape[1], *spatial)
             total = torch.zeros(shape, device=image.device)
         for (n, box), part in zip(jobs, logits, strict=True):
-            total[(n, slice(None), *box)].addcmul_(part.float(), importance)
+            total[_at(box, n)].addcmul_(part.float(), importance)
     assert total is not None  # there is at least one window
-    return total.div_(weight)[(..., *crop)]
+    return total.div_(weight)[_at(crop)]
 
 
 def flipped_average(predict: Predict, *, spatial_dims: int) -> Predict:
@@ -97,6 +96,11 @@ def pad_to(image: Tensor, size: Sequence[int]) -> tuple[Tensor, tuple[slice, ...
         for side in (start, gap - start)
     ]
     return F.pad(image, pads), crop
+
+
+def _at(box: tuple[slice, ...], n: int | slice = slice(None)) -> Any:
+    """Index of a box in tensors (N, C, *spatial); torch's stubs know no starred one."""
+    return (n, slice(None), *box)
 
 
 def _batched(

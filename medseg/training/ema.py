@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class AveragedWeights:
@@ -27,7 +27,7 @@ class AveragedWeights:
     def update(self, network: nn.Module, step: int) -> None:
         """Moves towards the network's weights after a step (counted from 0)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        averaged = list(self.network.parameters())
+        averaged: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(averaged, list(network.parameters()), weight)
         for mine, other in zip(self.network.buffers(), network.buffers(), strict=True):
             mine.copy_(other)

@@ -103,7 +103,7 @@ def fresh_state(
         out_channels=plan.num_outputs,
     ).to(device)
     layout = (torch.channels_last, torch.channels_last_3d)[plan.spatial_dims - 2]
-    network = network.to(memory_format=layout).train()
+    network = network.to(memory_format=layout).train()  # type: ignore[call-overload]
     return TrainingState(
         network=network,
         averaged=(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
-from medseg.datasets import load_dataset
 from medseg.errors import SettingsError, StoreError
 from medseg.files import hash_text
-from medseg.preparation import Store, prepare
+from medseg.preparation import Store
 from medseg.progress import Progress
-from medseg.workflows.run_config import RunConfig
+from medseg.workflows.prepare import prepare_dataset
+from medseg.workflows.run_config import PreparationSettings, RunConfig
 
 
 def open_data(
@@ -29,15 +29,11 @@ def open_data(
         raise SettingsError("no data: give --data DATASET, or `data:` in the config")
     if (config.data / "store.json").is_file():
         return Store.open(config.data)
-    dataset = load_dataset(config.data)
-    progress.say(dataset.describe())
-    folder = out.parent / "stores" / _store_name(dataset.name, config)
-    return prepare(
-        dataset,
-        folder,
+    return prepare_dataset(
+        config.data,
+        out.parent / "stores" / _store_name(config.data, config.prepare),
         spatial_dims=config.prepare.spatial_dims,
-        compute="gpu" if device.type == "cuda" else "cpu",
-        memory_bytes=_memory_bytes(device),
+        device=str(device),
         num_folds=config.prepare.num_folds,
         seed=config.prepare.seed,
         skip_broken=config.prepare.skip_broken,
@@ -59,19 +55,8 @@ def split(store: Store, fold: int | None) -> tuple[tuple[str, ...], tuple[str, .
         raise SettingsError(f"fold {fold}: {error}") from error
 
 
-def _store_name(name: str, config: RunConfig) -> str:
+def _store_name(data: Path, settings: PreparationSettings) -> str:
     """Readable, and different for other data or other ways to prepare it."""
-    assert config.data is not None  # checked by the caller
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_").lower() or "data"
-    key = f"{config.data.resolve()}\n{config.prepare.model_dump_json()}"
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", data.resolve().name).strip("_") or "data"
+    key = f"{data.resolve()}\n{settings.model_dump_json()}"
     return f"{readable}_{hash_text(key)[:8]}"
-
-
-def _memory_bytes(device: torch.device) -> int:
-    """Memory that training may plan with: what is free now, with a margin."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free * 0.9)
-    import psutil
-
-    return int(psutil.virtual_memory().available * 0.5)

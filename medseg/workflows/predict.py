@@ -49,7 +49,7 @@ class Prediction:
 
 def predict(
     model_folder: Path,
-    scans: Path,
+    scans: Path | Sequence[Scan],
     out: Path,
     *,
     device: str = "auto",
@@ -65,7 +65,8 @@ def predict(
 
     Args:
         model_folder: A model folder, or a run that holds one.
-        scans: A scan, a folder of scans, or a folder of DICOM files.
+        scans: A scan, a folder of scans, a folder of DICOM files, or scans whose files
+            are known already.
         out: Where label maps and the table go.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         settings: Windows, overlap and flips.
@@ -83,7 +84,12 @@ def predict(
     """
     progress = progress or Silent()
     model = load_model(model_folder)
-    jobs = collect_scans(scans, num_channels=len(model.plan.channels))
+    num_channels = len(model.plan.channels)
+    jobs = (
+        collect_scans(scans, num_channels=num_channels)
+        if isinstance(scans, Path)
+        else list(scans)
+    )
     where = pick_device(device)
     predictor = Predictor(
         model.network.to(where), model.plan, where, settings or InferenceSettings()

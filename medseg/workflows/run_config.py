@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import yaml
 
+from medseg.evaluation.settings import MetricSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.networks.settings import NetworkSettings
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
@@ -63,6 +64,8 @@ class RunConfig(Settings):
     """How to train."""
     inference: InferenceSettings = InferenceSettings()
     """How the held-out cases are segmented at the end."""
+    metrics: MetricSettings = MetricSettings()
+    """How they are scored."""
     tracking: TrackingSettings = TrackingSettings()
     """Where the run is tracked."""
 

@@ -12,6 +12,7 @@ import torch
 from medseg.augmentation.settings import suggest_augmentation
 from medseg.errors import SettingsError
 from medseg.files import hash_text, write_text
+from medseg.inference.predictor import Predictor
 from medseg.labels import LabelScheme
 from medseg.model import Provenance, save_model
 from medseg.plan import Plan, write_plan
@@ -32,13 +33,10 @@ from medseg.workflows.run_config import (
     dump_config,
     flat_params,
 )
-from medseg.workflows.validation import score_held_out
+from medseg.workflows.validation import Scores, score_held_out
 
 DEFAULT_EPOCHS = 200
 """Length of a run that names none."""
-
-RUN_ID = "mlflow_run_id"
-"""File in a run's folder that names its tracked run, so that resuming continues it."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,15 @@ class TrainedRun:
 
     Attributes:
         folder: The run's folder.
+        store: The prepared data.
         fit: How training went.
-        dice: Mean Dice of each structure over the held-out cases, on their own grid.
+        scores: Of the held-out cases; None where nothing was held out.
     """
 
     folder: Path
+    store: Store
     fit: FitResult
-    dice: dict[str, float]
+    scores: Scores | None
 
 
 def train(
@@ -118,25 +118,26 @@ def train(
             device=describe_device(where),
         )
         save_model(out / "model", result.network, plan, origin)
-        dice = score_held_out(
+        scores = score_held_out(
             out,
             store,
             held_out,
-            network=result.network,
-            plan=plan,
-            device=where,
-            settings=config.inference,
-            logger=logger,
+            predictor=Predictor(result.network, plan, where, config.inference),
+            metrics=config.metrics,
             progress=progress,
         )
-        scored = origin.model_copy(update={"validation_dice": dice})
-        save_model(out / "model", result.network, plan, scored)
+        if scores is not None:
+            scored = origin.model_copy(update={"validation_dice": scores.dice()})
+            save_model(out / "model", result.network, plan, scored)
+            logger.log_metrics(scores.metrics(), step=result.steps)
+            for line in scores.lines():
+                progress.say(line)
         _log_files(out, logger)
         logger.log_metrics(
             {f"time/{part}": share for part, share in result.shares.items()},
             step=result.steps,
         )
-    return TrainedRun(out, result, dice)
+    return TrainedRun(out, store, result, scores)
 
 
 @contextmanager
@@ -178,17 +179,15 @@ def _open_logger(
         return NullLogger()
     from medseg.tracking import open_mlflow_run
 
-    note = out / RUN_ID
-    run_id = note.read_text().strip() if resume and note.is_file() else None
     logger = open_mlflow_run(
         tracking_uri=config.tracking.uri,
         experiment=config.tracking.experiment or plan.name,
         run_name=out.name,
-        run_id=run_id,
         folder=out,
+        resume=resume,
+        progress=progress,
     )
     if logger.run_id:
-        write_text(note, logger.run_id)
         progress.say(f"tracked as MLflow run {logger.run_id}")
     return logger
 
@@ -200,7 +199,7 @@ def _change(plan: Plan, config: RunConfig) -> Plan:
         return plan
     reasons = {
         **plan.reasons,
-        **{key: "set in the run's configuration" for key in given},
+        **dict.fromkeys(given, "set in the run's configuration"),
     }
     try:
         return Plan.model_validate({**plan.model_dump(), **given, "reasons": reasons})
