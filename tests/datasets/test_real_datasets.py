@@ -1,0 +1,74 @@
+"""The data sets the project is tried on load as they are."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from medseg.datasets import load_dataset, make_folds
+from medseg.datasets.checksums import read_sums
+from medseg.datasets.description import read_description
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / ".." / "shared" / "data"
+MANIFESTS = ROOT / "data_manifests"
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no data beside the checkout")
+
+
+@pytest.mark.parametrize(
+    ("name", "num_cases", "num_patients", "channels"),
+    [
+        ("hippocampus", 200, 134, ("MRI",)),
+        ("em_membrane", 24, 24, ("image",)),
+        ("glioma_3d", 88, 88, ("channel_0", "channel_1", "channel_2")),
+        ("brats2013", 2, 2, ("flair", "t1c")),
+        ("radiomics_cases", 4, 4, ("image",)),
+        ("nuclei", 531, 213, ("red", "green", "blue")),
+    ],
+)
+def test_folders_load_by_themselves(name, num_cases, num_patients, channels):
+    study = load_dataset(DATA / name)
+    assert len(study.cases) == num_cases
+    assert len(study.patients) == num_patients
+    assert study.channels == channels
+    assert study.orphans == ()
+
+
+@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_descriptions_load(path):
+    study = load_dataset(path, root=DATA / path.stem)
+    assert study.scheme_source == "as described"
+    assert all(
+        file.is_file() for case in study.cases for file in (*case.images, case.label)
+    )
+
+
+@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_descriptions_are_complete(path):
+    description = read_description(path)
+    assert description.source
+    assert description.licence
+    assert description.citation
+    assert len(read_sums(path.parent / description.checksums)) > 0
+
+
+def test_membrane_is_value_0_and_folds_are_blocks():
+    path = MANIFESTS / "em_membrane.yaml"
+    study = load_dataset(path, root=DATA / "em_membrane")
+    assert study.scheme.values == (255, 0)
+    folds = make_folds(study)
+    assert [folds[f"slice_{n:02d}"] for n in (0, 5, 6, 23)] == [0, 0, 1, 3]
+
+
+def test_hippocampus_is_split_by_subject():
+    study = load_dataset(DATA / "hippocampus")
+    folds = make_folds(study)
+    assert set(Counter(folds.values()).values()) == {40}
+    by_subject = {(case.patient_id, folds[case.case_id]) for case in study.cases}
+    assert len(by_subject) == 134
+
+
+def test_glioma_folds_are_those_of_the_table():
+    study = load_dataset(MANIFESTS / "glioma_3d.yaml", root=DATA / "glioma_3d")
+    assert Counter(make_folds(study).values()) == {0: 22, 1: 22, 2: 22, 3: 22}
