@@ -108,9 +108,9 @@ class LabelScheme(Settings):
         return indices
 
     def _indices_by_value(self, label_map: LabelArray) -> LabelArray:
-        indices = np.zeros(label_map.shape, dtype=np.uint8)
-        for index, value in enumerate(self.values):
-            indices[label_map == value] = index
+        indices = np.zeros_like(label_map, dtype=np.uint8)  # in the same memory order
+        for index, value in enumerate(self.values[1:], start=1):
+            np.copyto(indices, index, where=label_map == value)
         return indices
 
     def to_values(self, indices: LabelArray) -> LabelArray:
