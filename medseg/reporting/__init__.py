@@ -1,0 +1,1 @@
+"""Pictures, tables and one self-contained page about what a model does."""

@@ -1,0 +1,71 @@
+"""Tables as plain text, for a terminal or a log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from medseg.evaluation.metrics import metric_named
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "lesion_f1")
+"""Metrics that a summary in text shows; files hold all."""
+
+
+def format_number(value: float, *, unit: str = "") -> str:
+    """A number as people read it: shares with three digits, lengths with two."""
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.2f}" if unit else f"{value:.3f}"
+
+
+def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width; the first is aligned left, the others right."""
+    widths = [max(len(line[n]) for line in (header, *rows)) for n in range(len(header))]
+    lines = []
+    for line in (header, *rows):
+        first = line[0].ljust(widths[0])
+        rest = (text.rjust(w) for text, w in zip(line[1:], widths[1:], strict=True))
+        lines.append("  ".join([first, *rest]).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def format_summary(summary: pd.DataFrame, *, confidence: float = 0.95) -> str:
+    """The summary of structures: mean and interval of the main metrics, and counts.
+
+    Args:
+        summary: As `medseg.evaluation.summarize` gives.
+        confidence: Level of its intervals, for the caption.
+    """
+    shown = [name for name in SHOWN if name in set(summary["metric"])]
+    titles = [metric_named(name) for name in shown]
+    header = ["structure", *(m.title + (f" [{m.unit}]" * bool(m.unit)) for m in titles)]
+    header += ["n", "missed", "invented"]
+    rows = []
+    for structure, part in summary.groupby("structure", sort=False):
+        cells = {str(row["metric"]): row for _, row in part.iterrows()}
+        first = part.iloc[0]
+        rows.append(
+            [
+                str(structure),
+                *(_mean_with_interval(cells[name], name) for name in shown),
+                str(first["n"]),
+                str(first["n_missed"]),
+                str(first["n_invented"]),
+            ]
+        )
+    caption = f"mean ({confidence:.0%} interval over patients); missed counts as worst"
+    return format_columns(header, rows) + f"\n{caption}"
+
+
+def _mean_with_interval(row: pd.Series, metric: str) -> str:
+    unit = metric_named(metric).unit
+    mean, low, high = (
+        format_number(float(row[name]), unit=unit)
+        for name in ("mean", "ci_low", "ci_high")
+    )
+    return mean if low == "–" else f"{mean} ({low} to {high})"
