@@ -108,7 +108,8 @@ class LabelScheme(Settings):
         return indices
 
     def _indices_by_value(self, label_map: LabelArray) -> LabelArray:
-        indices = np.zeros_like(label_map, dtype=np.uint8)  # in the same memory order
+        # in the memory order of the file, or masks are many times slower
+        indices: LabelArray = np.zeros_like(label_map, dtype=np.uint8)
         for index, value in enumerate(self.values[1:], start=1):
             np.copyto(indices, index, where=label_map == value)
         return indices
