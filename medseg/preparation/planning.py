@@ -180,15 +180,20 @@ def _network(topology: Topology, dims: int, compute: Compute) -> UNetSettings:
         ),
         strides=topology.strides,
         kernel_sizes=topology.kernel_sizes,
-        decoder_convs=1 if compute == "cpu" else 2,
+        decoder_convs=2,
         deep_supervision=compute == "gpu" and count > 2,
+        refinement="branch" if compute == "cpu" else "none",
+        refinement_channels=16,
     )
 
 
 def _explain_network(topology: Topology, compute: Compute) -> str:
     steps = f"{len(topology.strides)} stages, down to under 8 voxels along each axis"
     if compute == "cpu":
-        return f"{steps}; the first halves already, as a CPU pays for every voxel"
+        return (
+            f"{steps}; the first halves already, as a CPU pays for every voxel, and a "
+            "thin branch brings details back at full resolution"
+        )
     return f"{steps}, the first at full resolution"
 
 
