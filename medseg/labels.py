@@ -100,7 +100,7 @@ class LabelScheme(Settings):
                 f"({self.describe()}); add them to the scheme or correct the file"
             )
         if self.instances:
-            indices = (label_map != self.background).astype(np.uint8)
+            indices: LabelArray = (label_map != self.background).astype(np.uint8)
         else:
             indices = self._indices_by_value(label_map)
         if self.ignore is not None:
