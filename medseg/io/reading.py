@@ -42,10 +42,17 @@ def read_volume(source: Path | Sequence[Path], *, allow_shear: bool = False) -> 
 def read_label_map(path: Path) -> LabelMap:
     """The label map held by a file; whole numbers stored as floats are accepted.
 
+    A DICOM segmentation object lies on the smallest grid that holds its planes; the
+    labels are the numbers of its segments.
+
     Raises:
         InputError: The file cannot be read, has several channels, or holds values
             that are no whole numbers.
     """
+    if format_of(path) is Format.DICOM and path.is_file():
+        from medseg.io.dicom.segmentation import read_segmentation
+
+        return read_segmentation(path).label_map()
     volume = _read_one(path, allow_shear=False, as_labels=True)
     first = volume.voxels[:1]
     if volume.num_channels > 1 and not (volume.voxels == first).all():

@@ -8,6 +8,7 @@ from pathlib import Path
 from medseg.errors import GeometryError, MissingFileError
 from medseg.io.dicom.choice import SeriesRule
 from medseg.io.dicom.correction import Correction
+from medseg.io.dicom.frame import Kind
 from medseg.io.dicom.scan import read_series
 from medseg.io.dicom.series import Series, SeriesTree, files_below, series_of
 from medseg.io.formats import Format, format_or_none, is_scan, scan_stem
@@ -16,6 +17,8 @@ from medseg.io.reading import read_volume
 from medseg.io.straight import straightened
 from medseg.progress import Progress, Silent
 from medseg.volume import Volume
+
+LABEL_KINDS = (Kind.SEGMENTATION, Kind.STRUCTURES)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class ScanSource:
     series: Series | None = None
     reason: str = ""
     is_fault: bool = False
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether it is a segmentation or a structure set, not an image."""
+        return self.series is not None and self.series.kind in LABEL_KINDS
 
     @property
     def shown(self) -> str:

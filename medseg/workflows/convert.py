@@ -7,17 +7,21 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from medseg.errors import InputError, MedsegError, OutputError
+from medseg.errors import GeometryError, InputError, MedsegError, OutputError
 from medseg.files import write_text
-from medseg.io import GeometryWarning, write_volume
+from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
+from medseg.io import GeometryWarning, read_grid, write_label_map, write_volume
 from medseg.io.dicom.choice import parse_rule
+from medseg.io.dicom.labels import LabelledImage, NamedLabels, read_labels
 from medseg.io.identity import identifiers_of, masked
 from medseg.io.pseudonym import load_pseudonymizer
-from medseg.io.sources import LoadedScan, ScanSource, find_sources, load_source
+from medseg.io.sources import ScanSource, find_sources, load_source
 from medseg.progress import Progress, Silent
+from medseg.volume import LabelMap, Volume
 
 TABLE = "conversion.csv"
 DONE, KEPT, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
@@ -41,6 +45,8 @@ class Conversion:
     voxel_type: str = ""
     corrections: str = ""
     """What was repaired, resampled or decided, with numbers."""
+    structures: str = ""
+    """Values and names of the labels, for a segmentation or a structure set."""
     reason: str = ""
     """Why the scan failed or was set aside."""
     seconds: str = ""
@@ -101,8 +107,11 @@ def convert(
     identifiers = identifiers_of(s.series.attributes for s in found if s.series)
     earlier = _earlier_lines(out / TABLE)
     lines: list[Conversion] = []
+    images: dict[str, LabelledImage] = {}
+    found.sort(key=lambda source: source.is_labels)  # after the images they belong to
     for source in shown.track(found, label="converting", total=len(found)):
-        line = _convert_one(source, out, strict, earlier.get(source.name))
+        line = _convert_one(source, out, strict, earlier.get(source.name), images)
+        _remember(images, source, line, out)
         line = _without_identity(line, source, identifiers)
         lines.append(line)
         if line.status in (FAILED, SET_ASIDE):
@@ -116,6 +125,7 @@ def _convert_one(
     out: Path,
     strict: bool,  # noqa: FBT001
     earlier: Conversion | None,
+    images: dict[str, LabelledImage],
 ) -> Conversion:
     """The line of one scan, whose volume has been written unless it failed."""
     line = Conversion(
@@ -126,10 +136,12 @@ def _convert_one(
         num_files=len(source.files),
         reason=source.reason,
     )
-    if source.reason:
+    if source.reason and not source.is_labels:
         return line
     started = time.perf_counter()
     try:
+        if source.is_labels:
+            return _write_labels(source, line, out, images)
         return _read_and_write(source, line, out, strict, earlier, started)
     except OutputError:
         raise
@@ -169,12 +181,56 @@ def _read_and_write(
         seconds=f"{time.perf_counter() - started:.2f}",
         settings=settings,
         content_sha256=content,
-        **_geometry(scan),
+        **_geometry(scan.volume),
     )
 
 
-def _geometry(scan: LoadedScan) -> dict[str, str]:
-    volume = scan.volume
+def _write_labels(
+    source: ScanSource, line: Conversion, out: Path, images: dict[str, LabelledImage]
+) -> Conversion:
+    """The line of a segmentation or structure set, put on its image's grid."""
+    assert source.series is not None
+    labels, outputs, names = None, [], []
+    for number, path in enumerate(sorted(source.files)):
+        labels = read_labels(path, source.series.kind, images)
+        _require_straight(labels, path)
+        suffix = f"_{number + 1}" if len(source.files) > 1 else ""
+        stem = "__".join(filter(None, [labels.image, source.name + suffix]))
+        write_label_map(out / f"{stem}.nii.gz", labels.label_map)
+        outputs.append(f"{stem}.nii.gz")
+        names += [f"{value} {name}" for value, name in labels.names.items()]
+    assert labels is not None
+    return replace(
+        line,
+        status=DONE,
+        reason="",
+        output="; ".join(outputs),
+        structures="; ".join(names),
+        **_geometry(labels.label_map),
+    )
+
+
+def _require_straight(labels: NamedLabels, path: Path) -> None:
+    """Refuses tilted planes whose image, and so whose grid, is not at hand."""
+    if orthonormality_error(labels.label_map.affine) > ORTHONORMAL_TOLERANCE:
+        raise GeometryError(
+            f"{path}: planes of a tilted image that is not here; convert them together"
+        )
+
+
+def _remember(
+    images: dict[str, LabelledImage], source: ScanSource, line: Conversion, out: Path
+) -> None:
+    """Keeps an image's grid for the labels that refer to it."""
+    if source.series is None or line.status not in (DONE, KEPT) or source.is_labels:
+        return
+    uid = source.series.attributes["SeriesInstanceUID"]
+    grid = read_grid(out / line.output)
+    images.setdefault(uid, LabelledImage(source.name, source.series, grid))
+
+
+def _geometry(volume: Volume | LabelMap) -> dict[str, Any]:
+    """Columns that say where the voxels lie."""
     rows = np.round(volume.affine[:3], 6).tolist()
     return {
         "shape": " ".join(map(str, volume.voxels.shape)),
@@ -200,9 +256,9 @@ def _without_identity(
     line: Conversion, source: ScanSource, identifiers: frozenset[str]
 ) -> Conversion:
     """The line without absolute paths and without parts of patients' names."""
-    texts = {
+    texts: dict[str, Any] = {
         name: masked(getattr(line, name).replace(f"{source.root}/", ""), identifiers)
-        for name in ("source", "reason", "corrections")
+        for name in ("source", "reason", "corrections", "structures")
     }
     return replace(line, **texts)
 
@@ -217,8 +273,12 @@ def _earlier_lines(table: Path) -> dict[str, Conversion]:
     rows = csv.DictReader(io.StringIO(text))
     if rows.fieldnames != known:
         return {}
-    lines = (Conversion(**{**row, "num_files": int(row["num_files"])}) for row in rows)
+    lines = [_line_of(row) for row in rows]
     return {line.name: line for line in lines}
+
+
+def _line_of(row: dict[str, Any]) -> Conversion:
+    return Conversion(**{**row, "num_files": int(row["num_files"])})
 
 
 def _write_table(path: Path, lines: Sequence[Conversion]) -> None:

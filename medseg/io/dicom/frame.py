@@ -11,6 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+IMPLICIT = "1.2.840.10008.1.2"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+PLAIN_SYNTAXES = (IMPLICIT, "1.2.840.10008.1.2.1", BIG_ENDIAN)
+"""Transfer syntaxes whose pixels lie in the file as they are."""
+
 
 class Kind(Enum):
     """What a DICOM object is to a segmentation tool."""

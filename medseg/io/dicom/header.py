@@ -20,6 +20,8 @@ from medseg.io.dicom.elements import (
 )
 from medseg.io.dicom.frame import (
     ATTRIBUTES,
+    IMPLICIT,
+    PLAIN_SYNTAXES,
     TRAITS,
     DicomFile,
     Frame,
@@ -30,8 +32,7 @@ from medseg.io.dicom.kind import kind_of
 from medseg.io.dicom.mosaic import is_mosaic, mosaic_frames
 from medseg.io.dicom.multiframe import enhanced_frames, is_enhanced
 
-DEFLATED = "1.2.840.10008.1.2.1.99"
-_IMPLICIT = "1.2.840.10008.1.2"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _GEOMETRY = (
     "SOPInstanceUID",
     "InstanceNumber",
@@ -116,6 +117,29 @@ def read_header(
         return dataset, stream.tell()
 
 
+def _require_pixels(path: Path, layout: PixelLayout) -> None:
+    """Refuses a file that ends before its pixels do, without reading them.
+
+    Raises:
+        UnreadableFileError: It holds no pixel data, or fewer than it says.
+    """
+    size = path.stat().st_size
+    if layout.offset + 8 >= size:
+        raise UnreadableFileError(
+            f"{path}: the file ends before its pixel data; export it again"
+        )
+    if layout.syntax not in PLAIN_SYNTAXES:
+        return
+    count = layout.num_frames * layout.rows * layout.columns * layout.samples
+    needed = count * layout.bits_allocated // 8
+    if not 0 < needed <= size - layout.offset:
+        raise UnreadableFileError(
+            f"{path}: {layout.num_frames} × {layout.rows} × {layout.columns} pixels "
+            f"of {layout.bits_allocated} bits expected, {size - layout.offset} bytes "
+            "found; export it again"
+        )
+
+
 def _damaged(path: Path, error: BaseException) -> UnreadableFileError:
     return UnreadableFileError(
         f"{path}: the DICOM header is damaged ({type(error).__name__}); export the "
@@ -135,13 +159,16 @@ def _looks_bare(head: bytes) -> bool:
 
 def _describe(dataset: DicomDataset, path: Path, offset: int) -> DicomFile:
     attributes = {name: text_of(dataset, name) for name in ATTRIBUTES}
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _IMPLICIT)
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or IMPLICIT)
     kind, reason = kind_of(attributes, dataset)
     frames: tuple[Frame, ...] = ()
-    if syntax == DEFLATED:
+    if syntax == _DEFLATED:
         kind, reason = Kind.OTHER, "deflated transfer syntax, which is not supported"
     elif kind is Kind.IMAGE:
-        frames = _frames(dataset, path, _pixel_layout(dataset, offset, syntax))
+        layout = _pixel_layout(dataset, offset, syntax)
+        if not reason:
+            _require_pixels(path, layout)
+            frames = _frames(dataset, path, layout)
     return DicomFile(path, kind, reason, attributes, frames)
 
 
@@ -169,7 +196,7 @@ def frames_of_object(
     dataset: DicomDataset, path: Path, offset: int
 ) -> tuple[Frame, ...]:
     """The frames of an object whose header was read already, whatever its kind."""
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or _IMPLICIT)
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or IMPLICIT)
     return _frames(dataset, path, _pixel_layout(dataset, offset, syntax))
 
 

@@ -12,11 +12,14 @@ import numpy as np
 from medseg.errors import UnreadableFileError
 from medseg.io.bytestream import open_file, require_memory
 from medseg.io.dicom.elements import quiet
-from medseg.io.dicom.frame import Frame, PixelLayout
+from medseg.io.dicom.frame import (
+    BIG_ENDIAN,
+    IMPLICIT,
+    PLAIN_SYNTAXES,
+    Frame,
+    PixelLayout,
+)
 
-_IMPLICIT = "1.2.840.10008.1.2"
-_EXPLICIT = "1.2.840.10008.1.2.1"
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
 
@@ -112,7 +115,7 @@ def _file_values(layout: PixelLayout, path: Path) -> np.ndarray:
             f"{path}: {layout.num_frames} frames of {layout.rows} × {layout.columns} "
             "pixels, expected at least one pixel"
         )
-    if layout.syntax in (_IMPLICIT, _EXPLICIT, _BIG_ENDIAN):
+    if layout.syntax in PLAIN_SYNTAXES:
         values = _plain_values(layout, path, count)
     else:
         values = _decoded_values(layout, path, count)
@@ -121,8 +124,8 @@ def _file_values(layout: PixelLayout, path: Path) -> np.ndarray:
 
 def _plain_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
     dtype = _dtype(layout)
-    stored = dtype.newbyteorder(">" if layout.syntax == _BIG_ENDIAN else "<")
-    length_at = 4 if layout.syntax == _IMPLICIT else 8
+    stored = dtype.newbyteorder(">" if layout.syntax == BIG_ENDIAN else "<")
+    length_at = 4 if layout.syntax == IMPLICIT else 8
     with open_file(path) as stream:
         stream.seek(layout.offset)
         head = stream.read(length_at + 4)
