@@ -1,71 +1,49 @@
-"""Losses of whole regions, computed from three sums per sample and class."""
+"""Soft Dice and soft Jaccard."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class RegionSums:
-    """Sums over the voxels of each sample and class, each of shape (N, L), float64."""
-
-    inside: Tensor
-    """Probability that lies inside the reference, the soft true positives Σ p t."""
-    predicted: Tensor
-    """Probability everywhere, Σ p, or Σ p² for the squared forms."""
-    reference: Tensor
-    """Voxels of the reference, Σ t."""
-
-
-RegionLoss = Callable[[RegionSums], Tensor]
-"""From the sums to a scalar, differentiable in the first two of them."""
+from medseg.losses.region_sums import RegionSums, class_mean
 
 
 @dataclass(frozen=True)
 class OverlapLoss:
     """One minus soft Dice, or one minus soft Jaccard, averaged over classes.
 
-    Dice = (2 Σpt + ε) / (Σp + Σt + δ), Jaccard = (2 Σpt + ε) / (2 (Σp + Σt − Σpt) + δ),
-    as MONAI's `DiceLoss` has them.
+    Dice = (2Σpt + ε) / (Σp + Σt + δ); Jaccard = (2Σpt + ε) / (2(Σp + Σt − Σpt) + δ);
+    the squared forms have Σp² in place of Σp. As `monai.losses.DiceLoss` has them.
+    A class without a voxel in the reference scores 1 − ε / (Σp + δ): nearly 1 unless
+    almost nothing is predicted; `skip_empty` leaves it out.
+
+    References:
+        Milletari et al., 3DV 2016, arXiv:1606.04797 (squared Dice).
+        Rahman and Wang, ISVC 2016, doi:10.1007/978-3-319-50835-1_22 (Jaccard).
     """
 
-    first_class: int
-    batch: bool
-    skip_empty: bool
-    jaccard: bool
-    smooth_nr: float
-    smooth_dr: float
-    weights: Tensor | None
+    first_class: int = 0
+    """1 to leave out the background."""
+    batch: bool = False
+    """Sum over the batch before dividing."""
+    skip_empty: bool = False
+    """Leave classes without a reference voxel out of the mean."""
+    jaccard: bool = False
+    """Jaccard in place of Dice."""
+    smooth_nr: float = 1e-5
+    """ε."""
+    smooth_dr: float = 1e-5
+    """δ."""
+    weights: tuple[float, ...] | None = None
+    """Multiplies each class's loss, background first."""
 
     def __call__(self, sums: RegionSums) -> Tensor:
         """The mean over samples and classes, a scalar."""
-        inside, predicted, reference = (
-            part[:, self.first_class :].sum(0, keepdim=True)
-            if self.batch
-            else part[:, self.first_class :]
-            for part in (sums.inside, sums.predicted, sums.reference)
-        )
-        total = predicted + reference
+        s = sums.select(self.first_class, batch=self.batch)
+        total = s.predicted + s.reference
         if self.jaccard:
-            total = 2 * (total - inside)
-        loss = 1 - (2 * inside + self.smooth_nr) / (total + self.smooth_dr)
+            total = 2 * (total - s.inside)
+        loss = 1 - (2 * s.inside + self.smooth_nr) / (total + self.smooth_dr)
         if self.weights is not None:
-            loss = loss * self.weights.to(loss)[self.first_class :]
-        if not self.skip_empty:
-            return loss.mean()
-        present = (reference > 0).to(loss)
-        return (loss * present).sum() / present.sum().clamp_min(1)
-
-
-def partial_derivatives(
-    loss: RegionLoss, sums: RegionSums
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss, and its derivatives with respect to Σpt and Σp, each (N, L)."""
-    with torch.enable_grad():
-        inside = sums.inside.detach().requires_grad_()
-        predicted = sums.predicted.detach().requires_grad_()
-        value = loss(RegionSums(inside, predicted, sums.reference))
-        by_inside, by_predicted = torch.autograd.grad(value, (inside, predicted))
-    return value.detach(), by_inside, by_predicted
+            loss = loss * torch.tensor(self.weights).to(loss)[self.first_class :]
+        return class_mean(loss, s.reference, skip_empty=self.skip_empty)

@@ -1,5 +1,16 @@
-"""Losses over softmax classes, streamed over the voxels in one pass each way."""
+"""Losses over classes that exclude each other, streamed over the voxels.
 
+With p = softmax(z), t the true class, and a loss R(Σpt, Σp) + Σ φ(log p_t), the chain
+rule through the softmax closes to, for class k of one voxel,
+
+    dz_k = p_k (b_k − m) + [k = t] (a_t p_t + φ'),   m = Σ_c b_c p_c + a_t p_t + φ'
+
+where a = ∂R/∂Σpt and b = ∂R/∂Σp are numbers per sample and class. So one pass over
+the voxels finds the sums, and a second one, in the backward pass, writes the gradient;
+of the size of the logits nothing is kept in between but the logits themselves.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,157 +18,191 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from medseg.labels import IGNORE_INDEX
-from medseg.losses.overlap import RegionLoss, RegionSums, partial_derivatives
-from medseg.losses.pointwise import VoxelTerm
-
-CHUNK_ELEMENTS = 1 << 18
+from medseg.losses.huge_pages import empty_gradient
+from medseg.losses.pointwise import ChannelPart, VoxelPart
+from medseg.losses.region_sums import RegionPart, RegionSums, partial_derivatives
+from medseg.losses.softmax_chunk import (
+    Slopes,
+    channel_sum,
+    region_sums,
+    soften,
+    truth,
+    voxel_sum,
+    write_gradient,
+)
+from medseg.losses.streaming import Chunk, stream
+from medseg.losses.targets import count_labels
 
 
 @dataclass(frozen=True)
-class SoftmaxTerms:
-    """What a loss over softmax classes is made of."""
+class SoftmaxParts:
+    """What a loss over classes that exclude each other is made of."""
 
-    region: RegionLoss | None = None
-    """Loss of the whole regions."""
-    region_weight: float = 1.0
-    """Factor of it."""
-    squared: bool = False
-    """The regions' sums take p² in place of p."""
-    voxel: VoxelTerm | None = None
-    """Loss of single voxels."""
-    voxel_weight: float = 1.0
-    """Factor of it."""
-    weights: Tensor | None = None
-    """Weight per class of the voxels' loss."""
-    divide_by_weights: bool = True
-    """Mean of the voxels' loss: over the sum of weights (cross-entropy), else over
-    voxels times classes (focal loss, as MONAI)."""
+    region: RegionPart | None = None
+    """Looks at whole regions."""
+    voxel: VoxelPart | None = None
+    """Looks at each voxel's true class."""
+    channel: ChannelPart | None = None
+    """Looks at each channel through a sigmoid, one against the rest."""
+
+    @property
+    def squared(self) -> bool:
+        """Regions sum p² in place of p."""
+        return self.region is not None and self.region.squared
 
 
-def softmax_loss(logits: Tensor, target: Tensor, terms: SoftmaxTerms) -> Tensor:
-    """The loss as a scalar; its gradient is in closed form.
+def softmax_loss(logits: Tensor, target: Tensor, parts: SoftmaxParts) -> Tensor:
+    """The loss as a scalar, float64 for such logits, else float32.
 
     Args:
-        logits: Shape (N, L, *spatial), any floating type.
-        target: Class indices of shape (N, *spatial); 255 is left out.
-        terms: What to compute.
+        logits: Shape (N, L, *spatial), any floating type; computed in float32 or
+            float64.
+        target: Class indices of shape (N, *spatial); 255 is left out. Where all is
+            left out, the voxels' loss is 0.
+        parts: What to compute.
+
+    Raises:
+        LabelError: The target holds other indices.
     """
+    apply: Callable[..., Tensor] = _SoftmaxLoss.apply
     with torch.autocast(logits.device.type, enabled=False):
-        loss: Tensor = _Streamed.apply(logits, target, terms)  # type: ignore[no-untyped-call]
-    return loss
+        return apply(logits, target, parts)
 
 
-class _Streamed(torch.autograd.Function):
+@dataclass(frozen=True)
+class _Totals:
+    """Sums over all chunks, float64."""
+
+    inside: Tensor
+    predicted: Tensor
+    voxel: Tensor
+    channel: Tensor
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """The two passes, as autograd knows them; a second derivative is refused."""
+
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, terms: SoftmaxTerms
+        ctx: Any, logits: Tensor, target: Tensor, parts: SoftmaxParts
     ) -> Tensor:
-        n, num_classes = logits.shape[:2]
         flat, labels = logits.flatten(2), target.flatten(1)
-        counts = torch.stack(
-            [torch.bincount(row, minlength=IGNORE_INDEX + 1) for row in labels]
-        )[:, :num_classes]
-        inside = logits.new_zeros((n, num_classes), dtype=torch.float64)
-        predicted = torch.zeros_like(inside)
-        voxel_sum = logits.new_zeros((), dtype=torch.float64)
-        weights = terms.weights
-        for i, part in _chunks(flat):
-            p, t, valid = _probabilities(flat[i, :, part], labels[i, part])
-            at_true = p.gather(0, t[None])[0]
-            if terms.voxel is not None:
-                value = terms.voxel.value(at_true, _log(at_true, flat[i, :, part], t))
-                if weights is not None:
-                    value = value * weights.to(value)[t]
-                if valid is not None:
-                    value = value * valid
-                voxel_sum += value.sum(dtype=torch.float64)
-            q = p.square() if terms.squared else p
-            if valid is not None:
-                q, at_true = q * valid, at_true * valid
-            predicted[i] += q.sum(1)
-            inside[i].index_add_(0, t, at_true.double())
-        sums = RegionSums(inside, predicted, counts.double())
-        total = logits.new_zeros((), dtype=torch.float64)
-        ctx.slopes = None
-        if terms.region is not None:
-            value, by_inside, by_predicted = partial_derivatives(terms.region, sums)
-            total = total + terms.region_weight * value
-            ctx.slopes = (
-                terms.region_weight * by_inside,
-                terms.region_weight * by_predicted,
-            )
-        ctx.voxel_scale = None
-        if terms.voxel is not None:
-            if terms.divide_by_weights:
-                over = counts.double()
-                if weights is not None:
-                    over = over * weights.to(over)
-                scale = terms.voxel_weight / over.sum().clamp_min(1e-12)
-            else:
-                scale = terms.voxel_weight / (counts.sum() * num_classes).clamp_min(1)
-            total = total + scale * voxel_sum
-            ctx.voxel_scale = scale
+        counts, ignoring = count_labels(labels, num_classes=flat.shape[1])
+        totals = _sum_up(flat, labels, parts, ignoring=ignoring)
+        value, ctx.slopes = _combine(parts, totals, counts)
         ctx.save_for_backward(logits, target)
-        ctx.terms = terms
-        return total.to(
-            logits.dtype if logits.dtype == torch.float64 else torch.float32
-        )
+        ctx.parts, ctx.ignoring = parts, ignoring
+        return value.to(torch.promote_types(logits.dtype, torch.float32))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         logits, target = ctx.saved_tensors
-        terms: SoftmaxTerms = ctx.terms
-        gradient = torch.empty_like(logits)
+        parts: SoftmaxParts = ctx.parts
+        gradient = empty_gradient(logits)
         flat, labels, out = logits.flatten(2), target.flatten(1), gradient.flatten(2)
-        for i, part in _chunks(flat):
-            p, t, valid = _probabilities(flat[i, :, part], labels[i, part])
-            at_true = p.gather(0, t[None])[0]
-            pull = torch.zeros_like(at_true)
-            rest: Tensor | float = 0.0
-            if ctx.slopes is not None:
-                a = (ctx.slopes[0][i] * grad_output).to(p)
-                b = (ctx.slopes[1][i] * grad_output).to(p)[:, None]
-                pull = pull + a[t] * at_true
-                rest = 2 * b * p if terms.squared else b
-            mean = pull + ((rest * p).sum(0) if ctx.slopes is not None else 0.0)
-            if terms.voxel is not None:
-                slope = terms.voxel.slope(at_true, _log(at_true, flat[i, :, part], t))
-                slope = slope * (ctx.voxel_scale * grad_output).to(p)
-                if terms.weights is not None:
-                    slope = slope * terms.weights.to(p)[t]
-                pull, mean = pull + slope, mean + slope
-            result = p * (rest - mean)
-            result.scatter_add_(0, t[None], pull[None])
-            if valid is not None:
-                result *= valid
-            out[i, :, part] = result
+        slopes = [_scaled(per_sample, grad_outputs[0]) for per_sample in ctx.slopes]
+
+        def work(chunk: Chunk) -> None:
+            i, voxels = chunk.sample, chunk.voxels
+            write_gradient(
+                soften(flat[i, :, voxels], labels[i, voxels], ignoring=ctx.ignoring),
+                slopes[i],
+                out[i, :, voxels],
+                squared=parts.squared,
+                voxel=parts.voxel.term if parts.voxel else None,
+                channel=parts.channel.term if parts.channel else None,
+            )
+
+        stream(flat, work)
         return gradient, None, None
 
 
-def _chunks(flat: Tensor) -> list[tuple[int, slice]]:
-    """Sample and run of voxels of every piece that stays in the cache."""
-    length = max(1, CHUNK_ELEMENTS // flat.shape[1])
-    return [
-        (i, slice(start, min(start + length, flat.shape[2])))
-        for i in range(flat.shape[0])
-        for start in range(0, flat.shape[2], length)
+def _sum_up(
+    flat: Tensor, labels: Tensor, parts: SoftmaxParts, *, ignoring: bool
+) -> _Totals:
+    """The first pass over the voxels."""
+    num_samples, num_classes = flat.shape[:2]
+    none = flat.new_zeros((), dtype=torch.float64)
+    empty = flat.new_zeros(num_classes, dtype=torch.float64)
+    voxel, channel = parts.voxel, parts.channel
+    voxel_weights = _table(voxel.class_weights, flat) if voxel else None
+    channel_weights = channel.channel_weights(num_classes) if channel else none
+    channel_weights = channel_weights.to(flat.device)
+
+    def work(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        i, voxels = chunk.sample, chunk.voxels
+        s = soften(flat[i, :, voxels], labels[i, voxels], ignoring=ignoring)
+        at_voxels, p = none, None
+        if voxel is not None:
+            at_voxels, p = voxel_sum(s, voxel.term, voxel_weights)
+        at_channels = channel_sum(s, channel.term, channel_weights) if channel else none
+        regions = (empty, empty)
+        if parts.region is not None:
+            p = truth(s) if p is None else p
+            regions = region_sums(s, p, squared=parts.squared)
+        return (*regions, at_voxels, at_channels)
+
+    results = stream(flat, work)
+    per_sample = len(results) // num_samples
+    inside, predicted, at_voxels, at_channels = (
+        torch.stack(column).view(num_samples, per_sample, -1).sum(1)
+        for column in zip(*results, strict=True)
+    )
+    return _Totals(inside, predicted, at_voxels.sum(), at_channels.sum())
+
+
+def _combine(
+    parts: SoftmaxParts, totals: _Totals, counts: Tensor
+) -> tuple[Tensor, list[Slopes]]:
+    """The loss, and its derivatives for each sample."""
+    num_samples, num_classes = counts.shape
+    value = counts.new_zeros(())
+    by_inside = by_predicted = at_voxel = at_channel = None
+    if parts.region is not None:
+        sums = RegionSums(totals.inside, totals.predicted, counts)
+        loss, by_inside, by_predicted = partial_derivatives(parts.region.loss, sums)
+        value = value + parts.region.weight * loss
+        by_inside = parts.region.weight * by_inside
+        by_predicted = parts.region.weight * by_predicted
+    if parts.voxel is not None:
+        at_voxel = _voxel_scale(parts.voxel, counts)
+        value = value + at_voxel * totals.voxel
+        weights = _table(parts.voxel.class_weights, counts)
+        at_voxel = at_voxel * (
+            counts.new_ones(num_classes) if weights is None else weights
+        )
+    if parts.channel is not None:
+        over = counts.sum().clamp_min(1)
+        value = value + totals.channel / over
+        at_channel = parts.channel.channel_weights(num_classes).to(counts) / over
+    return value, [
+        Slopes(
+            None if by_inside is None else by_inside[i],
+            None if by_predicted is None else by_predicted[i],
+            at_voxel,
+            at_channel,
+        )
+        for i in range(num_samples)
     ]
 
 
-def _probabilities(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Softmax of a chunk (L, B), its labels as int64, and which voxels count."""
-    z = z if z.dtype == torch.float64 else z.float()
-    t = t.long()
-    valid = t != IGNORE_INDEX
-    if bool(valid.all()):
-        return z.softmax(0), t, None
-    return z.softmax(0), t.masked_fill(~valid, 0), valid.to(z)
+def _voxel_scale(voxel: VoxelPart, counts: Tensor) -> Tensor:
+    """What the sum over voxels is multiplied by to give the part of the loss."""
+    if not voxel.weighted_mean:
+        return voxel.weight / (counts.sum() * counts.shape[1]).clamp_min(1)
+    weights = _table(voxel.class_weights, counts)
+    total = counts.sum() if weights is None else (counts * weights).sum()
+    return torch.where(total > 0, voxel.weight / total, 0)
 
 
-def _log(p: Tensor, z: Tensor, t: Tensor) -> Tensor:
-    """Log p, exact also where p itself underflows."""
-    if bool((p > 1e-30).all()):
-        return p.log()
-    return z.to(p).log_softmax(0).gather(0, t[None])[0]
+def _scaled(slopes: Slopes, factor: Tensor) -> Slopes:
+    """The slopes times what arrives from behind the loss."""
+    parts = (slopes.by_inside, slopes.by_predicted, slopes.voxel, slopes.channel)
+    return Slopes(*(None if part is None else part * factor for part in parts))
+
+
+def _table(weights: tuple[float, ...] | None, like: Tensor) -> Tensor | None:
+    if weights is None:
+        return None
+    return torch.tensor(weights, dtype=torch.float64, device=like.device)
