@@ -1,7 +1,6 @@
 """Trains one model: data in, a scored, tracked run folder out."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medseg.augmentation.settings import suggest_augmentation
 from medseg.errors import SettingsError
 from medseg.files import hash_text, write_text
 from medseg.inference.predictor import Predictor
-from medseg.labels import LabelScheme
 from medseg.model import Provenance, save_model
 from medseg.plan import Plan, write_plan
 from medseg.preparation import Store, StoredCase
@@ -22,21 +19,19 @@ from medseg.sampling import PatchSampler
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from medseg.training.length import RunLength, StepLength, TimeBudget
-from medseg.training.logger import NullLogger, RunLogger
 from medseg.training.loop import FitResult, Surroundings, fit
 from medseg.training.settings import TrainingSettings
 from medseg.workflows.data import open_data, split
 from medseg.workflows.device import describe_device, pick_device
-from medseg.workflows.run_config import (
-    RunConfig,
-    code_commit,
-    dump_config,
-    flat_params,
+from medseg.workflows.evaluate import Evaluation
+from medseg.workflows.resolve import change_plan, settle_training
+from medseg.workflows.run_config import RunConfig, code_commit, dump_config
+from medseg.workflows.tracked_run import log_files, tracked_run
+from medseg.workflows.validation import (
+    dice_of_structures,
+    summary_metrics,
+    validate_held_out,
 )
-from medseg.workflows.validation import Scores, score_held_out
-
-DEFAULT_EPOCHS = 200
-"""Length of a run that names none."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +42,13 @@ class TrainedRun:
         folder: The run's folder.
         store: The prepared data.
         fit: How training went.
-        scores: Of the held-out cases; None where nothing was held out.
+        evaluation: Of the held-out cases; None where nothing was held out.
     """
 
     folder: Path
     store: Store
     fit: FitResult
-    scores: Scores | None
+    evaluation: Evaluation | None
 
 
 def train(
@@ -85,14 +80,16 @@ def train(
             "another folder"
         )
     store = open_data(config, out, device=where, progress=progress)
-    plan = _change(store.plan, config)
-    settings = _settle(config.training, plan)
+    plan = change_plan(store.plan, config)
+    settings = settle_training(config.training, plan)
     config = config.model_copy(update={"training": settings})
     train_ids, held_out = split(store, config.fold)
     write_text(out / "config.yaml", dump_config(config))
     write_plan(out / "plan.yaml", plan)
     identity = _identity(store, plan, config)
-    with tracked(config, plan, store, out, resume=resume, progress=progress) as logger:
+    with tracked_run(
+        config, plan, store, out, resume=resume, progress=progress
+    ) as logger:
         result = fit(
             plan,
             settings,
@@ -118,119 +115,27 @@ def train(
             device=describe_device(where),
         )
         save_model(out / "model", result.network, plan, origin)
-        scores = score_held_out(
-            out,
-            store,
-            held_out,
-            predictor=Predictor(result.network, plan, where, config.inference),
-            metrics=config.metrics,
-            progress=progress,
-        )
-        if scores is not None:
-            scored = origin.model_copy(update={"validation_dice": scores.dice()})
+        evaluation = None
+        if held_out:
+            evaluation = validate_held_out(
+                out,
+                store,
+                held_out,
+                predictor=Predictor(result.network, plan, where, config.inference),
+                metrics=config.metrics,
+                progress=progress,
+            )
+            dice = dice_of_structures(evaluation)
+            scored = origin.model_copy(update={"validation_dice": dice})
             save_model(out / "model", result.network, plan, scored)
-            logger.log_metrics(scores.metrics(), step=result.steps)
-            for line in scores.lines():
-                progress.say(line)
-        _log_files(out, logger)
+            logger.log_metrics(summary_metrics(evaluation), step=result.steps)
+            progress.say(evaluation.to_text())
+        log_files(out, logger)
         logger.log_metrics(
             {f"time/{part}": share for part, share in result.shares.items()},
             step=result.steps,
         )
-    return TrainedRun(out, store, result, scores)
-
-
-@contextmanager
-def tracked(
-    config: RunConfig,
-    plan: Plan,
-    store: Store,
-    out: Path,
-    *,
-    resume: bool,
-    progress: Progress,
-) -> Iterator[RunLogger]:
-    """The run's logger; the tracked run ends as finished, killed or failed."""
-    logger = _open_logger(config, plan, out, resume=resume, progress=progress)
-    logger.log_params(flat_params(config.model_dump(mode="json")))
-    logger.log_params(flat_params({"plan": plan.model_dump(mode="json")}))
-    logger.set_tags(
-        {
-            "data_manifest_sha256": store.manifest_hash,
-            "medseg.commit": code_commit(),
-            "medseg.run_folder": out.name,
-        }
-    )
-    try:
-        yield logger
-    except KeyboardInterrupt:
-        logger.finish("KILLED")
-        raise
-    except BaseException:
-        logger.finish("FAILED")
-        raise
-    logger.finish("FINISHED")
-
-
-def _open_logger(
-    config: RunConfig, plan: Plan, out: Path, *, resume: bool, progress: Progress
-) -> RunLogger:
-    if not config.tracking.enabled:
-        return NullLogger()
-    from medseg.tracking import open_mlflow_run
-
-    logger = open_mlflow_run(
-        tracking_uri=config.tracking.uri,
-        experiment=config.tracking.experiment or plan.name,
-        run_name=out.name,
-        folder=out,
-        resume=resume,
-        progress=progress,
-    )
-    if logger.run_id:
-        progress.say(f"tracked as MLflow run {logger.run_id}")
-    return logger
-
-
-def _change(plan: Plan, config: RunConfig) -> Plan:
-    """The plan with the numbers that the configuration replaces."""
-    given = config.plan.model_dump(exclude_none=True)
-    if not given:
-        return plan
-    reasons = {
-        **plan.reasons,
-        **dict.fromkeys(given, "set in the run's configuration"),
-    }
-    try:
-        return Plan.model_validate({**plan.model_dump(), **given, "reasons": reasons})
-    except ValueError as error:
-        raise SettingsError(f"plan: {error}") from error
-
-
-def _settle(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
-    """The settings with what was left open decided: length and augmentation."""
-    changes: dict[str, object] = {}
-    if settings.budget is None and settings.epochs is None and settings.steps is None:
-        changes["epochs"] = DEFAULT_EPOCHS
-    if settings.augmentation is None:
-        changes["augmentation"] = suggest_augmentation(
-            plan.patch_size,
-            spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
-            has_sides=_has_sides(plan.labels),
-            left_right_axis=0 if plan.reorient else None,
-            keep_zeros=any(channel.nonzero_only for channel in plan.channels),
-        )
-    return settings.model_copy(update=changes)
-
-
-def _has_sides(scheme: LabelScheme) -> bool:
-    """Whether structures come in a left and a right."""
-    words = {word for name in scheme.structures for word in _words(name)}
-    return bool(words & {"left", "right", "lh", "rh", "l", "r"})
-
-
-def _words(name: str) -> list[str]:
-    return name.lower().replace("-", " ").replace("_", " ").split()
+    return TrainedRun(out, store, result, evaluation)
 
 
 def _batches(
@@ -308,12 +213,3 @@ def _report_end(result: FitResult, progress: Progress) -> None:
         "where the time went: "
         + ", ".join(f"{part} {share:.0%}" for part, share in shares if share >= 0.005)
     )
-
-
-def _log_files(out: Path, logger: RunLogger) -> None:
-    for name in ("config.yaml", "plan.yaml", "metrics.csv", "run.log"):
-        if (out / name).is_file():
-            logger.log_artifact(out / name)
-    logger.log_artifact(out / "model", folder="model")
-    if (out / "validation").is_dir():
-        logger.log_artifact(out / "validation", folder="validation")

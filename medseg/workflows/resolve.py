@@ -1,0 +1,52 @@
+"""A configuration with everything decided that it left open."""
+
+from medseg.augmentation.settings import suggest_augmentation
+from medseg.errors import SettingsError
+from medseg.labels import LabelScheme
+from medseg.plan import Plan
+from medseg.training.settings import TrainingSettings
+from medseg.workflows.run_config import RunConfig
+
+DEFAULT_EPOCHS = 200
+"""Length of a run that names none."""
+
+
+def change_plan(plan: Plan, config: RunConfig) -> Plan:
+    """The plan with the numbers that the configuration replaces."""
+    given = config.plan.model_dump(exclude_none=True)
+    if not given:
+        return plan
+    reasons = {
+        **plan.reasons,
+        **dict.fromkeys(given, "set in the run's configuration"),
+    }
+    try:
+        return Plan.model_validate({**plan.model_dump(), **given, "reasons": reasons})
+    except ValueError as error:
+        raise SettingsError(f"plan: {error}") from error
+
+
+def settle_training(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
+    """The settings with what was left open decided: length and augmentation."""
+    changes: dict[str, object] = {}
+    if settings.budget is None and settings.epochs is None and settings.steps is None:
+        changes["epochs"] = DEFAULT_EPOCHS
+    if settings.augmentation is None:
+        changes["augmentation"] = suggest_augmentation(
+            plan.patch_size,
+            spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
+            has_sides=_has_sides(plan.labels),
+            left_right_axis=0 if plan.reorient else None,
+            keep_zeros=any(channel.nonzero_only for channel in plan.channels),
+        )
+    return settings.model_copy(update=changes)
+
+
+def _has_sides(scheme: LabelScheme) -> bool:
+    """Whether structures come in a left and a right."""
+    words = {word for name in scheme.structures for word in _words(name)}
+    return bool(words & {"left", "right", "lh", "rh", "l", "r"})
+
+
+def _words(name: str) -> list[str]:
+    return name.lower().replace("-", " ").replace("_", " ").split()
