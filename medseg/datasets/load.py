@@ -55,7 +55,7 @@ def load_dataset(
     values nobody named are read from the label maps.
 
     Args:
-        path: Folder, CSV or TSV table, or YAML description.
+        path: Folder, CSV or TSV table, JSON data list, or YAML description.
         scheme: Labels; wins over what the data set says.
         root: Folder of the files of a table or description; their own by default.
         progress: Follows the reading of label maps.
@@ -86,12 +86,14 @@ def _load(path: Path, known: Known, folder: Path) -> Dataset:
     table = path.with_suffix(".csv") if path.suffix in DESCRIPTIONS else path
     if table.suffix in TABLES and table.is_file():
         return load_manifest(table, known, root=folder)
+    if path.suffix == ".json":
+        return load_msd(path, known, root=folder)
     return _load_folder(folder, known)
 
 
 def _load_folder(folder: Path, known: Known) -> Dataset:
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: expected a folder, a .csv or .tsv, or a .yaml")
+        raise DatasetError(f"{folder}: expected a folder, .csv, .tsv, .json or .yaml")
     for layout in LAYOUTS:
         if layout.matches(folder):
             return layout.load(folder, known)
@@ -160,7 +162,7 @@ LAYOUTS = (
     Layout(
         "dataset.json of the Decathlon",
         lambda folder: (folder / SPECIFICATION).is_file(),
-        load_msd,
+        lambda folder, known: load_msd(folder / SPECIFICATION, known),
     ),
     Layout(
         "BIDS subjects and derivatives",

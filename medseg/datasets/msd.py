@@ -1,6 +1,7 @@
 """Data sets of the Medical Segmentation Decathlon: ``dataset.json`` lists the files."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,36 @@ from medseg.settings import parse_settings
 SPECIFICATION = "dataset.json"
 
 
-def load_msd(folder: Path, known: Known) -> Dataset:
-    """The data set that a folder's ``dataset.json`` describes.
+def load_msd(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
+    """The data set that a ``dataset.json``, or a MONAI data list, describes.
 
-    Files are taken as listed; whether they exist is the doctor's business.
+    Beyond the Decathlon's own form, an entry may list one image per channel and a
+    ``fold``; cases under ``validation`` are fold 0 and the others then fold 1. Files
+    are taken as listed; whether they exist is the doctor's business.
+
+    Args:
+        path: The JSON file.
+        known: What the user said.
+        root: Folder that paths are relative to; the JSON file's own by default.
 
     Raises:
-        UnreadableFileError: ``dataset.json`` is not JSON.
+        UnreadableFileError: It is not JSON.
         DatasetError: It lists no training case, or an entry has no image.
     """
-    path = folder / SPECIFICATION
-    values = read_specification(folder)
-    entries = values.get("training")
-    if not isinstance(entries, list) or not entries:
-        raise DatasetError(f"{path}: lists no case under 'training'")
-    pairs = [_pair(entry, path) for entry in entries]
-    names = [scan_stem(Path(image)) for image, _ in pairs]
+    folder = path.parent if root is None else root
+    values = read_specification(path)
+    entries = _entries(values, path)
+    names = [scan_stem(Path(entry.images[0])) for entry in entries]
     patients, source = find_patients(folder, names)
     cases = tuple(
-        Case(name, patients[name], (folder / image,), folder / label)
-        for name, (image, label) in zip(names, pairs, strict=True)
+        Case(
+            name,
+            patients[name],
+            tuple(folder / image for image in entry.images),
+            folder / entry.label,
+            entry.fold,
+        )
+        for name, entry in zip(names, entries, strict=True)
     )
     return Dataset(
         name=known.name or str(values.get("name") or folder.resolve().name),
@@ -50,13 +61,12 @@ def load_msd(folder: Path, known: Known) -> Dataset:
     )
 
 
-def read_specification(folder: Path) -> dict[str, Any]:
-    """What ``dataset.json`` holds.
+def read_specification(path: Path) -> dict[str, Any]:
+    """What a ``dataset.json`` holds.
 
     Raises:
         UnreadableFileError: It is not a JSON object.
     """
-    path = folder / SPECIFICATION
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -101,13 +111,37 @@ def unlisted(folder: Path, cases: tuple[Case, ...]) -> tuple[Path, ...]:
     return tuple(path for path in found if path not in used)
 
 
-def _pair(entry: Any, path: Path) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _Entry:
+    """A training case as the JSON lists it."""
+
+    images: tuple[str, ...]
+    label: str
+    fold: int | None
+
+
+def _entries(values: dict[str, Any], path: Path) -> list[_Entry]:
+    parts = {part: values.get(part) for part in ("training", "validation")}
+    listed = {part: v for part, v in parts.items() if isinstance(v, list) and v}
+    if "training" not in listed:
+        raise DatasetError(f"{path}: lists no case under 'training'")
+    folds = {"training": 1, "validation": 0} if len(listed) == 2 else {}
+    return [
+        _entry(entry, path, folds.get(part))
+        for part, entries in listed.items()
+        for entry in entries
+    ]
+
+
+def _entry(entry: Any, path: Path, fold: int | None) -> _Entry:
     if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
         raise DatasetError(
             f"{path}: each entry of 'training' needs 'image' and 'label', found "
             f"{entry!r:.80}"
         )
-    return str(entry["image"]), str(entry["label"])
+    images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
+    fold = int(entry["fold"]) if "fold" in entry else fold
+    return _Entry(tuple(str(image) for image in images), str(entry["label"]), fold)
 
 
 def _test_cases(

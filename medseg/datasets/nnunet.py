@@ -32,7 +32,7 @@ def is_nnunet(folder: Path) -> bool:
     """Whether a folder is an nnU-Net raw data set rather than a Decathlon one."""
     if not (folder / SPECIFICATION).is_file():
         return False
-    values = read_specification(folder)
+    values = read_specification(folder / SPECIFICATION)
     if "channel_names" in values or "file_ending" in values:
         return True
     names = {scan_stem(path) for path in _files(folder / "imagesTr")}
@@ -56,7 +56,7 @@ def load_nnunet(folder: Path, known: Known) -> Dataset:
         DatasetError: Channels or labels are not named.
     """
     path = folder / SPECIFICATION
-    values = read_specification(folder)
+    values = read_specification(path)
     channels = channel_names(values, path)
     ending = str(values.get("file_ending", ".nii.gz"))
     files = _listed(values, folder) or _found(folder, len(channels), ending)

@@ -54,6 +54,26 @@ def test_decathlon_lists_what_is_held_out_and_what_is_left_over(tiny):
     assert [p.name for p in study.orphans] == ["tiny_002.nii.gz"] * 2
 
 
+def test_a_monai_data_list(tiny):
+    values = json.loads((tiny / "dataset.json").read_text())
+    first, second, third = values["training"]
+    first["image"] = [first["image"], first["image"].replace("000", "001")]
+    values |= {"training": [first, second], "validation": [third]}
+    (tiny / "list.json").write_text(json.dumps(values))
+    study = load_dataset(tiny / "list.json")
+    assert [len(case.images) for case in study.cases] == [2, 1, 1]
+    assert [case.fold for case in study.cases] == [1, 1, 0]
+
+
+def test_folds_of_a_data_list_are_kept(tiny):
+    values = json.loads((tiny / "dataset.json").read_text())
+    for number, entry in enumerate(values["training"]):
+        entry["fold"] = number % 2
+    (tiny / "list.json").write_text(json.dumps(values))
+    found = [case.fold for case in load_dataset(tiny / "list.json").cases]
+    assert found == [0, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("image", "label"),
     [
