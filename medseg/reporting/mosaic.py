@@ -1,0 +1,112 @@
+"""Many cases side by side, from worst to best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.errors import InputError
+from medseg.labels import LabelScheme
+from medseg.reporting.drawing import draw_panel
+from medseg.reporting.figures import (
+    add_cells,
+    dark_figure,
+    draw_legend,
+    legend_height,
+    save_figure,
+)
+from medseg.reporting.palette import FAINT, GROUND, INK
+from medseg.reporting.panels import Panel, cut_panels, main_panel
+from medseg.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CELL = 2.5
+_GAP = 0.1
+_TOP = 0.5
+_WORDS = 0.42
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One case of a mosaic; small, so that many fit into memory."""
+
+    panel: Panel
+    title: str
+    """The case."""
+    detail: str = ""
+    """Its score, and why it is shown."""
+
+
+def make_tile(
+    volume: Volume,
+    *,
+    prediction: LabelMap,
+    reference: LabelMap | None,
+    scheme: LabelScheme,
+    title: str,
+    detail: str = "",
+) -> Tile:
+    """The plane of a case that shows most, close to its structures.
+
+    Raises:
+        GridMismatchError: A label map does not lie on the scan's grid.
+    """
+    panels = cut_panels(
+        volume, prediction=prediction, reference=reference, scheme=scheme
+    )
+    return Tile(main_panel(panels).closer(), title, detail)
+
+
+def write_mosaic(
+    path: Path,
+    tiles: Sequence[Tile],
+    *,
+    scheme: LabelScheme,
+    title: str = "",
+    columns: int = 6,
+) -> None:
+    """Writes a PNG with a cell for each tile, in the order given.
+
+    Raises:
+        InputError: There is no tile.
+        OutputError: The file cannot be written.
+    """
+    if not tiles:
+        raise InputError(f"{path}: no case to show")
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    heights = [_CELL + _WORDS] * rows
+    width = max(columns * (_CELL + _GAP) + _GAP, 5.2)
+    top = _TOP if title else _GAP
+    bottom = legend_height(scheme, width=width) + 0.15
+    figure = dark_figure(width, top + sum(heights) + rows * _GAP + bottom)
+    cells = add_cells(figure, heights, columns, top=top, gap=_GAP)
+    boxes = [box for row in cells for box in row]
+    for tile, box in zip(tiles, boxes, strict=False):
+        _draw_tile(figure, tile, box, objects=scheme.instances)
+    if title:
+        x, y = _GAP / width, 1 - 0.26 / figure.get_figheight()
+        figure.text(x, y, title, color=INK, fontsize=12, fontweight="bold", va="center")
+    with_reference = any(tile.panel.reference is not None for tile in tiles)
+    draw_legend(figure, scheme, with_reference=with_reference, y=bottom / 2)
+    save_figure(figure, path)
+
+
+def _draw_tile(
+    figure: Figure,
+    tile: Tile,
+    box: tuple[float, float, float, float],
+    *,
+    objects: bool,
+) -> None:
+    x, y, width, height = box
+    words = _WORDS / figure.get_figheight()
+    axes = figure.add_axes((x, y + words, width, height - words), facecolor=GROUND)
+    draw_panel(axes, tile.panel, objects=objects, line_width=1.3)
+    lines = ((tile.title, INK, 9, 0.68), (tile.detail, FAINT, 8, 0.24))
+    for text, color, size, level in lines:
+        figure.text(x, y + words * level, text, color=color, fontsize=size, va="center")
