@@ -1,0 +1,56 @@
+"""What a report holds: plain tables, pictures and facts, wherever they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An overlay of one case."""
+
+    path: Path
+    """A PNG file; the page carries its bytes."""
+    case_id: str
+    score: float
+    """The page sorts pictures by it, worst first; NaN comes last."""
+    detail: str = ""
+    """Score and why it is shown, for the caption."""
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything a page may show; what is left out has no section."""
+
+    title: str
+    subtitle: str = ""
+    """What was done, in a line: data, fold, model, time."""
+    figures: Mapping[str, str] = field(default_factory=dict)
+    """Key figures for the head of the page, such as {"mean Dice": "0.887"}."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must know first: failed cases, missing predictions, alarms."""
+    notes: tuple[str, ...] = ()
+    """How numbers were made: tolerance, definition of a surface, interval."""
+    summary: pd.DataFrame | None = None
+    """As `medseg.evaluation.summary.summarize` gives."""
+    cases: pd.DataFrame | None = None
+    """A row per case and structure."""
+    lesions: pd.DataFrame | None = None
+    """Lesions by size, as `summarize_lesions` gives."""
+    objects: pd.DataFrame | None = None
+    """Single objects, as `summarize_objects` gives."""
+    history: Path | None = None
+    """The run's ``metrics.csv``, for curves."""
+    pictures: tuple[Picture, ...] = ()
+    ledger: pd.DataFrame | None = None
+    """What training was shown, by structure and size."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Where the time went: seconds of each part."""
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Environment, hashes, settings: lists of names and values under headings."""

@@ -1,0 +1,180 @@
+"""Tables as HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from medseg.evaluation.metrics import metric_named
+from medseg.reporting.text import format_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CASE_METRICS = ("dice", "nsd", "hd95_mm", "assd_mm", "sensitivity", "precision")
+_COUNTS = ("n", "n_missed", "n_invented", "n_absent")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is shown, what it sorts by, how it looks."""
+
+    html: str
+    sort_by: float | str = ""
+    style: str = ""
+    """CSS class."""
+
+
+def make_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    sortable: bool = False,
+    identifier: str = "",
+) -> str:
+    """A table; columns sort by a click on their heads where asked for."""
+    kind = "sortable" if sortable else ""
+    named = f' id="{escape(identifier)}"' if identifier else ""
+    heads = "".join(_head(text, sortable=sortable) for text in header)
+    body = "\n".join(f"<tr>{''.join(map(_td, row))}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table class="{kind}"{named}><thead><tr>{heads}</tr>'
+        f"</thead><tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def summary_table(summary: pd.DataFrame) -> str:
+    """Mean with interval of every metric, a row per structure, with counts."""
+    metrics = [
+        name
+        for name in dict.fromkeys(summary["metric"])
+        if name not in ("volume_ml", "reference_ml", "relative_volume_error")
+    ]
+    counts = [name for name in _COUNTS if name in summary]
+    rows = []
+    for structure, part in summary.groupby("structure", sort=False):
+        by_metric = {str(row["metric"]): row for _, row in part.iterrows()}
+        first = part.iloc[0]
+        cells = [Cell(escape(str(structure)), str(structure), "name")]
+        cells += [_interval_cell(by_metric.get(name), name) for name in metrics]
+        cells += [_count_cell(first[name], name) for name in counts]
+        rows.append(cells)
+    titles = [_titled(name) for name in metrics]
+    return make_table(["Structure", *titles, *map(_count_title, counts)], rows)
+
+
+def case_table(cases: pd.DataFrame) -> str:
+    """Every case and structure; sorts by a click on a head."""
+    metrics = [name for name in CASE_METRICS if name in cases and cases[name].any()]
+    extra = [
+        name
+        for name in ("num_lesions", "num_lesions_found", "num_false_lesions")
+        if name in cases
+    ]
+    volumes = ("reference_ml", "volume_ml", "volume_error_ml")
+    header = ["Case", "Structure", "Outcome", *map(_titled, (*metrics, *volumes))]
+    header += [name.removeprefix("num_").replace("_", " ") for name in extra]
+    rows = []
+    for record in cases.to_dict(orient="records"):
+        cells = [
+            Cell(escape(str(record["case_id"])), str(record["case_id"]), "name"),
+            Cell(escape(str(record["structure"])), str(record["structure"])),
+            _outcome_cell(str(record["outcome"])),
+        ]
+        cells += [_number_cell(record[name], name) for name in (*metrics, *volumes)]
+        cells += [_plain_cell(record[name]) for name in extra]
+        rows.append(cells)
+    return make_table(header, rows, sortable=True, identifier="cases")
+
+
+def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> str:
+    """Any table as it is, with readable heads; named columns as percentages."""
+    header = [_plain_title(str(name)) for name in table.columns]
+    rows = [
+        [
+            _share_cell(value) if str(name) in shares else _plain_cell(value)
+            for name, value in record.items()
+        ]
+        for record in table.to_dict(orient="records")
+    ]
+    return make_table(header, rows)
+
+
+def _head(text: str, *, sortable: bool) -> str:
+    if not sortable:
+        return f"<th>{escape(text)}</th>"
+    return f'<th><button type="button">{escape(text)}</button></th>'
+
+
+def _td(cell: Cell) -> str:
+    style = f' class="{cell.style}"' if cell.style else ""
+    value = cell.sort_by
+    if isinstance(value, float) and math.isnan(value):
+        value = ""
+    return f'<td{style} data-sort="{escape(str(value))}">{cell.html}</td>'
+
+
+def _interval_cell(row: pd.Series | None, metric: str) -> Cell:
+    if row is None:
+        return Cell("–", style="number")
+    known = metric_named(metric)
+    mean = float(row["mean"])
+    show: Callable[[float], str] = lambda v: format_number(v, unit=known.unit)  # noqa: E731
+    html = f"<b>{show(mean)}</b>"
+    low, high = (float(row.get(name, math.nan)) for name in ("ci_low", "ci_high"))
+    if not math.isnan(low):
+        html += f"<small>{show(low)} – {show(high)}</small>"
+    return Cell(html, mean, "number")
+
+
+def _number_cell(value: float, metric: str) -> Cell:
+    unit = metric_named(metric).unit
+    return Cell(format_number(float(value), unit=unit), float(value), "number")
+
+
+def _count_cell(value: float, name: str) -> Cell:
+    if math.isnan(float(value)):
+        return Cell("–", style="number")
+    alarming = name in ("n_missed", "n_invented") and value > 0
+    style = "number alarm" if alarming else "number"
+    return Cell(str(int(value)), float(value), style)
+
+
+def _outcome_cell(outcome: str) -> Cell:
+    kind = "bad" if outcome in ("missed", "invented") else "quiet"
+    return Cell(f'<span class="pill {kind}">{escape(outcome)}</span>', outcome)
+
+
+def _share_cell(value: object) -> Cell:
+    number = float(value) if isinstance(value, (int, float)) else math.nan
+    text = "–" if math.isnan(number) else f"{number:.1%}"
+    return Cell(text, number, "number")
+
+
+def _plain_cell(value: object) -> Cell:
+    if isinstance(value, str):
+        return Cell(escape(value), value, "name")
+    number = float(value) if isinstance(value, (int, float)) else math.nan
+    if math.isnan(number):
+        return Cell("–", style="number")
+    text = f"{int(number):,}" if number.is_integer() else f"{number:.3f}"
+    return Cell(text, number, "number")
+
+
+def _titled(name: str) -> str:
+    metric = metric_named(name)
+    return metric.title + f" [{metric.unit}]" * bool(metric.unit)
+
+
+def _count_title(name: str) -> str:
+    return "n" if name == "n" else name.removeprefix("n_")
+
+
+def _plain_title(name: str) -> str:
+    known = metric_named(name)
+    if known.title != name:
+        return _titled(name)
+    return name.removeprefix("n_").replace("_", " ")
