@@ -1,0 +1,103 @@
+"""What a network really looks at: the effective receptive field.
+
+References:
+    Luo et al., "Understanding the effective receptive field in deep convolutional
+    neural networks", arXiv:1701.04128: much smaller than the theoretical one and
+    close to a Gaussian.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from medseg.networks.network import SegmentationNetwork
+
+SHARES = (0.5, 0.9, 0.99)
+
+
+def effective_field(
+    network: SegmentationNetwork,
+    size: Sequence[int],
+    *,
+    images: torch.Tensor | None = None,
+    num_samples: int = 8,
+    seed: int = 0,
+) -> np.ndarray:
+    """Mean absolute gradient of the centre's logits by the input.
+
+    Args:
+        network: In the state (trained or fresh) that is of interest.
+        size: Spatial size of the input.
+        images: Real images of shape (N, C, *size); by default standard normal noise.
+        num_samples: Number of noise images.
+        seed: Of the noise and of the random signs given to the logits.
+
+    Returns:
+        Array of shape `size` that sums to 1.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, network.in_channels, *size)
+    device = next(network.parameters()).device
+    total = torch.zeros(tuple(size), dtype=torch.float64)
+    samples = (
+        [torch.randn(shape, generator=generator) for _ in range(num_samples)]
+        if images is None
+        else list(torch.split(images, 1))
+    )
+    middle = int(np.ravel_multi_index([n // 2 for n in size], tuple(size)))
+    training = network.training
+    network.eval()
+    for sample in samples:
+        x = sample.to(device, torch.float32).requires_grad_()
+        logits = network(x)
+        assert isinstance(logits, torch.Tensor)
+        centre = logits[0].flatten(1)[:, middle]
+        signs = torch.randn(centre.shape, generator=generator).to(device)
+        (gradient,) = torch.autograd.grad((centre * signs).sum(), x)
+        total += gradient.abs().sum(dim=(0, 1)).double().cpu()
+    network.train(training)
+    return (total / total.sum()).numpy()
+
+
+def radii_holding(
+    field: np.ndarray,
+    shares: Sequence[float] = SHARES,
+    *,
+    spacing: Sequence[float] | None = None,
+) -> tuple[float, ...]:
+    """Radii about the centre that hold given shares of a field's mass.
+
+    Args:
+        field: What `effective_field` returned.
+        shares: Between 0 and 1.
+        spacing: Voxel size along each axis, for radii in mm rather than voxels.
+    """
+    distance = _distances(field.shape, spacing or (1.0,) * field.ndim)
+    order = np.argsort(distance, axis=None, kind="stable")
+    mass = np.cumsum(field.ravel()[order]) / field.sum()
+    places = np.minimum(np.searchsorted(mass, shares), mass.size - 1)
+    return tuple(float(distance.ravel()[order][place]) for place in places)
+
+
+def half_widths_holding(field: np.ndarray, share: float) -> tuple[int, ...]:
+    """Voxels to each side of the centre, per axis, that hold a share of the mass.
+
+    The number that chooses the overlap of tiles along each axis.
+    """
+    widths = []
+    for axis in range(field.ndim):
+        others = tuple(a for a in range(field.ndim) if a != axis)
+        profile = field.sum(axis=others)
+        (radius,) = radii_holding(profile, (share,))
+        widths.append(int(radius))
+    return tuple(widths)
+
+
+def _distances(shape: Sequence[int], spacing: Sequence[float]) -> np.ndarray:
+    axes = [
+        (np.arange(n) - n // 2) * step for n, step in zip(shape, spacing, strict=True)
+    ]
+    grid = np.meshgrid(*axes, indexing="ij")
+    distances: np.ndarray = np.sqrt(sum(axis**2 for axis in grid))
+    return distances

@@ -1,0 +1,43 @@
+"""The layers of a network as a graph, so that they can be walked and calculated."""
+
+from typing import Any
+
+from torch import fx, nn
+
+from medseg.networks.deeplab import ImagePooling
+from medseg.networks.instance_norm import InstanceNorm
+from medseg.networks.network import SegmentationNetwork
+from medseg.networks.unet import CentreCrop
+from medseg.networks.upsampling import Interpolate, PixelShuffle
+
+LEAVES = (CentreCrop, ImagePooling, InstanceNorm, Interpolate, PixelShuffle)
+
+
+class _Tracer(fx.Tracer):
+    """Keeps layers whole whose code looks at sizes."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LEAVES) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(network: SegmentationNetwork) -> fx.GraphModule | None:
+    """The graph of a network's core; None where its code depends on its input.
+
+    MONAI's SwinUNETR is such a one: its windows depend on the size.
+    """
+    tracer = _Tracer()
+    try:
+        graph = tracer.trace(network.core)
+    except (fx.proxy.TraceError, TypeError, ValueError):
+        return None
+    return fx.GraphModule(network.core, graph)
+
+
+def full_resolution_output(graph: fx.Graph) -> fx.Node:
+    """The node that makes the logits at full resolution."""
+    (result,) = next(node for node in graph.nodes if node.op == "output").args
+    logits: Any = result
+    while isinstance(logits, list | tuple):
+        logits = logits[0]
+    assert isinstance(logits, fx.Node)
+    return logits
