@@ -49,8 +49,8 @@ def main() -> None:
     for row in rows:
         equal = f"{100 * row.share_equal:.2f} %"
         print(
-            f"| `{row.series}` | {row.shape} | {row.affine_error_mm:.0e} | {row.compared} "
-            f"| {equal} | {row.mean_difference:.3g} | {row.corrections or 'none'} |"
+            f"| `{row.series}` | {row.shape} | {row.affine_error_mm:.0e} "
+            f"| {row.compared} | {equal} | {row.mean_difference:.3g} | {row.corrections or 'none'} |"
         )
 
 
@@ -94,14 +94,19 @@ def _row(
     index = np.indices(ours.shape).reshape(3, -1)
     where = mapping[:3, :3] @ index + mapping[:3, 3:]
     rounded = np.rint(where)
-    inside = ((rounded >= 0) & (rounded.T < voxels.shape).T).all(axis=0)
+    inside = ((rounded >= 0) & (voxels.shape > rounded.T).T).all(axis=0)
     offset = np.abs(affine[:3, :3] @ (where - rounded)[:, inside]).max()
     if name == "reference_voxels_only.nii.gz":
         return _planes_only(label, scan, voxels, name)
     resampled = any(c.is_repair for c in scan.corrections)
-    there = ndimage.map_coordinates(
-        voxels.astype(float), where, order=1 if resampled else 0, mode="nearest"
-    ).reshape(ours.shape)
+    if resampled:
+        there = ndimage.map_coordinates(
+            voxels.astype(float), where, order=1, mode="nearest"
+        )
+    else:
+        limits = np.asarray(voxels.shape)[:, None] - 1
+        there = voxels[tuple(np.clip(rounded, 0, limits).astype(int))]
+    there = there.reshape(ours.shape)
     kept = inside.reshape(ours.shape)
     difference = np.abs(there - ours)[kept]
     return Row(

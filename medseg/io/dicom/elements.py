@@ -1,10 +1,47 @@
 """Elements of a DICOM data set as plain values, whatever their writer made of them."""
 
 from contextlib import AbstractContextManager
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
+
+_CHARSET = 0x00080005
+_SHORT = 256
 
 DicomDataset: TypeAlias = Any
 """A pydicom Dataset, whose attributes carry no types."""
+
+
+class Elements:
+    """A data set whose short values are converted once for all slices of a series.
+
+    Most elements of a series repeat from file to file. pydicom converts each
+    distinct value; the same bytes are not converted again.
+    """
+
+    def __init__(self, dataset: DicomDataset) -> None:
+        """Wraps a pydicom data set."""
+        self.dataset = dataset
+        self._raw = {int(tag): element for tag, element in dataset.items()}
+        charset = self._raw.get(_CHARSET)
+        value = getattr(charset, "value", None)
+        self._charset = value if isinstance(value, bytes) else b""
+
+    def __contains__(self, keyword: str) -> bool:
+        """Whether an element is there, be it empty."""
+        return _tag_of(keyword) in self._raw
+
+    def get(self, keyword: str) -> Any:
+        """An element's value; None where it is absent."""
+        tag = _tag_of(keyword)
+        raw = self._raw.get(tag)
+        if raw is None:
+            return None
+        value = raw.value
+        if not isinstance(value, bytes) or len(value) > _SHORT:
+            return self.dataset[tag].value
+        return _converted(
+            tag, raw.VR, value, raw.is_implicit_VR, raw.is_little_endian, self._charset
+        )
 
 
 def quiet() -> AbstractContextManager[Any]:
@@ -19,6 +56,8 @@ def text_of(dataset: DicomDataset, keyword: str) -> str:
     value = dataset.get(keyword)
     if value is None:
         return ""
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
         return "\\".join(str(part) for part in value)
     return str(value)
@@ -39,3 +78,33 @@ def number_of(dataset: DicomDataset, keyword: str, default: float) -> float:
     """An element of one number, or a default where it is absent."""
     found = numbers_of(dataset, keyword, 1)
     return found[0] if found else default
+
+
+@cache
+def _tag_of(keyword: str) -> int:
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return tag
+
+
+@lru_cache(maxsize=8192)
+def _converted(
+    tag: int,
+    vr: str | None,
+    value: bytes,
+    is_implicit: bool,  # noqa: FBT001 - the cache wants plain arguments
+    is_little_endian: bool,  # noqa: FBT001
+    charset: bytes,
+) -> Any:
+    from pydicom.charset import convert_encodings
+    from pydicom.dataelem import RawDataElement, convert_raw_data_element
+    from pydicom.tag import BaseTag
+
+    names = charset.decode("ascii", "replace").strip(" \0").split("\\")
+    raw = RawDataElement(
+        BaseTag(tag), vr, len(value), value, 0, is_implicit, is_little_endian
+    )
+    element = convert_raw_data_element(raw, encoding=convert_encodings(names))
+    return element.value

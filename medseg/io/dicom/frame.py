@@ -17,6 +17,10 @@ PLAIN_SYNTAXES = (IMPLICIT, "1.2.840.10008.1.2.1", BIG_ENDIAN)
 """Transfer syntaxes whose pixels lie in the file as they are."""
 
 
+PIXEL_ELEMENTS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+"""Bytes with which the pixel data element begins, in either byte order."""
+
+
 class Kind(Enum):
     """What a DICOM object is to a segmentation tool."""
 

@@ -4,15 +4,18 @@ pydicom parses; only the elements that are needed are converted, and the pixel d
 are left where they are.
 """
 
+import io
 import struct
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medseg.errors import InputError, UnreadableFileError
 from medseg.io.bytestream import open_file
 from medseg.io.dicom.elements import (
     DicomDataset,
+    Elements,
     number_of,
     numbers_of,
     quiet,
@@ -21,6 +24,7 @@ from medseg.io.dicom.elements import (
 from medseg.io.dicom.frame import (
     ATTRIBUTES,
     IMPLICIT,
+    PIXEL_ELEMENTS,
     PLAIN_SYNTAXES,
     TRAITS,
     DicomFile,
@@ -59,8 +63,9 @@ _GEOMETRY = (
     "PerFrameFunctionalGroupsSequence",
 )
 _CSA = (0x00290010, 0x00291010, 0x00291020, 0x00190010, 0x0019100A)
-WANTED: list[Any] = [*_GEOMETRY, *ATTRIBUTES, *TRAITS, *_CSA]
+WANTED: list[Any] = [*_GEOMETRY, *ATTRIBUTES, *TRAITS]
 
+_HEAD_BYTES = 1 << 19
 NOT_DICOM = "not a DICOM file"
 
 
@@ -73,7 +78,7 @@ def read_dicom_file(path: Path) -> DicomFile:
     dataset, offset = read_header(path)
     with quiet():
         try:
-            return _describe(dataset, path, offset)
+            return _describe(Elements(dataset), path, offset)
         except InputError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -94,8 +99,6 @@ def read_header(
     Raises:
         InputError: The file is missing, no DICOM, or damaged.
     """
-    import pydicom
-
     with open_file(path) as stream:
         head = stream.read(132 + 8)
         is_part10 = head[128:132] == b"DICM"
@@ -104,17 +107,50 @@ def read_header(
         stream.seek(0)
         with quiet():
             try:
-                dataset = pydicom.dcmread(
-                    stream,
-                    stop_before_pixels=True,
-                    specific_tags=list(WANTED if wanted is None else wanted),
-                    force=not is_part10,
-                )
+                return _parse(stream, wanted, is_bare=not is_part10)
             except OSError:
                 raise
             except Exception as error:  # a parser fed with damaged bytes
                 raise _damaged(path, error) from error
-        return dataset, stream.tell()
+
+
+def _parse(
+    stream: BinaryIO, wanted: Sequence[Any] | None, *, is_bare: bool
+) -> tuple[DicomDataset, int]:
+    """The header from the file's first bytes where these hold it, else from the file.
+
+    Parsing from memory is faster, and most headers are short.
+    """
+    import pydicom
+
+    tags = _wanted_tags() if wanted is None else list(wanted)
+    head = io.BytesIO(stream.read(_HEAD_BYTES))
+    for source in (head, stream):
+        source.seek(0)
+        try:
+            dataset = pydicom.dcmread(
+                source, stop_before_pixels=True, specific_tags=tags, force=is_bare
+            )
+        except Exception:
+            if source is stream:
+                raise
+            continue
+        offset = source.tell()
+        if source is stream or _is_pixel_element(head, offset):
+            break
+    return dataset, offset
+
+
+def _is_pixel_element(head: io.BytesIO, offset: int) -> bool:
+    head.seek(offset)
+    return head.read(4) in PIXEL_ELEMENTS
+
+
+@cache
+def _wanted_tags() -> list[Any]:
+    from pydicom.tag import Tag
+
+    return [Tag(name) for name in WANTED]
 
 
 def _require_pixels(path: Path, layout: PixelLayout) -> None:
@@ -157,9 +193,9 @@ def _looks_bare(head: bytes) -> bool:
     )
 
 
-def _describe(dataset: DicomDataset, path: Path, offset: int) -> DicomFile:
+def _describe(dataset: Elements, path: Path, offset: int) -> DicomFile:
     attributes = {name: text_of(dataset, name) for name in ATTRIBUTES}
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or IMPLICIT)
+    syntax = _syntax_of(dataset)
     kind, reason = kind_of(attributes, dataset)
     frames: tuple[Frame, ...] = ()
     if syntax == _DEFLATED:
@@ -172,16 +208,16 @@ def _describe(dataset: DicomDataset, path: Path, offset: int) -> DicomFile:
     return DicomFile(path, kind, reason, attributes, frames)
 
 
-def _pixel_layout(dataset: DicomDataset, offset: int, syntax: str) -> PixelLayout:
-    allocated = int(dataset.BitsAllocated)
+def _pixel_layout(dataset: Elements, offset: int, syntax: str) -> PixelLayout:
+    allocated = int(dataset.get("BitsAllocated"))
     padding = dataset.get("PixelPaddingValue")
     limit = dataset.get("PixelPaddingRangeLimit")
     return PixelLayout(
         offset=offset,
         syntax=syntax,
         num_frames=int(number_of(dataset, "NumberOfFrames", 1)),
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
+        rows=int(dataset.get("Rows")),
+        columns=int(dataset.get("Columns")),
         bits_allocated=allocated,
         bits_stored=int(number_of(dataset, "BitsStored", allocated)),
         is_signed=bool(number_of(dataset, "PixelRepresentation", 0)),
@@ -196,22 +232,27 @@ def frames_of_object(
     dataset: DicomDataset, path: Path, offset: int
 ) -> tuple[Frame, ...]:
     """The frames of an object whose header was read already, whatever its kind."""
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or IMPLICIT)
-    return _frames(dataset, path, _pixel_layout(dataset, offset, syntax))
+    elements = Elements(dataset)
+    layout = _pixel_layout(elements, offset, _syntax_of(elements))
+    return _frames(elements, path, layout)
 
 
-def _frames(
-    dataset: DicomDataset, path: Path, pixels: PixelLayout
-) -> tuple[Frame, ...]:
+def _syntax_of(elements: Elements) -> str:
+    meta = elements.dataset.file_meta
+    return str(getattr(meta, "TransferSyntaxUID", "") or IMPLICIT)
+
+
+def _frames(dataset: Elements, path: Path, pixels: PixelLayout) -> tuple[Frame, ...]:
     frame = _classic_frame(dataset, path, pixels)
     if is_enhanced(dataset):
         return enhanced_frames(dataset, frame)
-    if is_mosaic(dataset):
-        return mosaic_frames(dataset, frame)
+    if is_mosaic(text_of(dataset, "ImageType")):
+        private, _ = read_header(path, wanted=(*_GEOMETRY, *_CSA))
+        return mosaic_frames(private, frame)
     return (frame,)
 
 
-def _classic_frame(dataset: DicomDataset, path: Path, pixels: PixelLayout) -> Frame:
+def _classic_frame(dataset: Elements, path: Path, pixels: PixelLayout) -> Frame:
     """The one frame of a file without functional groups."""
     position = numbers_of(dataset, "ImagePositionPatient", 3)
     spacing = numbers_of(dataset, "PixelSpacing", 2) or numbers_of(

@@ -39,7 +39,7 @@ def kind_of(attributes: dict[str, str], dataset: Any) -> tuple[Kind, str]:
 
 def _unusable_pixels(dataset: Any) -> str:
     """Why an image's pixels cannot be segmented; empty if they can."""
-    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     if photometric == "PALETTE COLOR":
         return "palette colours, expected one intensity per pixel"
     if photometric not in _GREY:

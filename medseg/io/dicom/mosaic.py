@@ -16,10 +16,9 @@ from medseg.errors import UnreadableFileError
 from medseg.io.dicom.frame import Frame
 
 
-def is_mosaic(dataset: object) -> bool:
-    """Whether ImageType says MOSAIC."""
-    image_type = getattr(dataset, "ImageType", None) or ()
-    return "MOSAIC" in {str(part).upper() for part in image_type}
+def is_mosaic(image_type: str) -> bool:
+    """Whether ImageType, its values joined by backslashes, says MOSAIC."""
+    return "MOSAIC" in image_type.upper().split("\\")
 
 
 def mosaic_frames(dataset: object, whole: Frame) -> tuple[Frame, ...]:

@@ -31,7 +31,7 @@ def enhanced_frames(dataset: Any, base: Frame) -> tuple[Frame, ...]:
     Raises:
         UnreadableFileError: Their number is not the number of frames.
     """
-    groups = dataset.PerFrameFunctionalGroupsSequence
+    groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if len(groups) != base.pixels.num_frames:
         raise UnreadableFileError(
             f"{base.path}: {len(groups)} frames described, "

@@ -4,8 +4,10 @@ Uncompressed pixels are copied from the file as they lie there; compressed ones 
 through pydicom's decoders (GDCM, OpenJPEG, CharLS, RLE).
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,12 +17,11 @@ from medseg.io.dicom.elements import quiet
 from medseg.io.dicom.frame import (
     BIG_ENDIAN,
     IMPLICIT,
+    PIXEL_ELEMENTS,
     PLAIN_SYNTAXES,
     Frame,
     PixelLayout,
 )
-
-_PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
 
 def stored_values(frames: Sequence[Frame]) -> np.ndarray:
@@ -34,11 +35,12 @@ def stored_values(frames: Sequence[Frame]) -> np.ndarray:
     count = len(frames) * first.rows * first.columns
     require_memory(2 * count * dtype.itemsize, first.path)
     values = np.empty((len(frames), first.rows, first.columns), dtype=dtype)
+    if all(_lies_plain(frame, dtype) for frame in frames):
+        for plane, frame in zip(values, frames, strict=True):
+            _read_into(plane, frame)
+        return _used_bits(values, first.pixels)
     opened: tuple[Path, np.ndarray] | None = None
     for number, frame in enumerate(frames):
-        if frame.pixels.num_frames == 1 and frame.tile is None:
-            values[number] = _file_values(frame.pixels, frame.path)[0]
-            continue
         if opened is None or opened[0] != frame.path:
             opened = (frame.path, _file_values(frame.pixels, frame.path))
         row, column = frame.tile or (0, 0)
@@ -102,6 +104,38 @@ def inverted(frames: Sequence[Frame], stored: np.ndarray) -> np.ndarray:
     return (np.int64(high + low) - stored).astype(stored.dtype)
 
 
+def _lies_plain(frame: Frame, dtype: np.dtype) -> bool:
+    """Whether a file holds this frame alone, in the machine's own form."""
+    return (
+        frame.tile is None
+        and frame.pixels.num_frames == 1
+        and frame.pixels.syntax in PLAIN_SYNTAXES
+        and frame.pixels.syntax != BIG_ENDIAN
+        and _dtype(frame.pixels) == dtype
+        and sys.byteorder == "little"
+    )
+
+
+def _read_into(plane: np.ndarray, frame: Frame) -> None:
+    """Copies a frame's pixels from its file into a contiguous plane."""
+    with open_file(frame.path) as stream:
+        _seek_pixels(stream, frame.pixels, frame.path)
+        count = stream.readinto(plane.data.cast("B"))  # type: ignore[attr-defined]
+    if count < plane.nbytes:
+        raise UnreadableFileError(
+            f"{frame.path}: {count} bytes of pixels found, expected {plane.nbytes}; "
+            "the file is truncated"
+        )
+
+
+def _seek_pixels(stream: BinaryIO, layout: PixelLayout, path: Path) -> None:
+    """Moves to the first pixel's byte."""
+    stream.seek(layout.offset)
+    head = stream.read(8 if layout.syntax == IMPLICIT else 12)
+    if head[:4] not in PIXEL_ELEMENTS:
+        raise UnreadableFileError(f"{path}: the file holds no pixel data")
+
+
 def _dtype(layout: PixelLayout) -> np.dtype:
     kind = "i" if layout.is_signed else "u"
     return np.dtype(f"{kind}{layout.bits_allocated // 8}")
@@ -125,12 +159,8 @@ def _file_values(layout: PixelLayout, path: Path) -> np.ndarray:
 def _plain_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
     dtype = _dtype(layout)
     stored = dtype.newbyteorder(">" if layout.syntax == BIG_ENDIAN else "<")
-    length_at = 4 if layout.syntax == IMPLICIT else 8
     with open_file(path) as stream:
-        stream.seek(layout.offset)
-        head = stream.read(length_at + 4)
-        if head[:4] not in _PIXEL_DATA or len(head) < length_at + 4:
-            raise UnreadableFileError(f"{path}: the file holds no pixel data")
+        _seek_pixels(stream, layout, path)
         values = np.fromfile(stream, dtype=stored, count=count)
     if len(values) < count:
         raise UnreadableFileError(

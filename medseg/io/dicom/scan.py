@@ -17,6 +17,7 @@ from medseg.io.dicom.pixels import (
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import Stack, group_by_place, stack_of
 from medseg.io.dicom.straighten import fill_gaps, undo_tilt
+from medseg.io.dicom.suv import suv_scale
 from medseg.io.geometry_warning import settle_affine
 from medseg.types import Affine
 from medseg.volume import Volume
@@ -119,7 +120,21 @@ def _voxels(series: Series, stack: Stack, corrections: list[Correction]) -> np.n
             values[padding] = lowest
             text = f"{int(padding.sum())} unmeasured pixels take the lowest, {lowest}"
             corrections.append(Correction("padding", text))
+    if modality == "PT":
+        values = _uptake(stack, values, corrections)
     return values.transpose(2, 1, 0)
+
+
+def _uptake(
+    stack: Stack, values: np.ndarray, corrections: list[Correction]
+) -> np.ndarray:
+    """PET activity as SUV where the header allows, else as stored."""
+    scale = suv_scale(stack.frames[0].path)
+    if scale.factor is None:
+        corrections.append(Correction("activity", f"no SUV: {scale.detail}"))
+        return values
+    corrections.append(Correction("suv", scale.detail))
+    return (values * scale.factor).astype(np.float32)
 
 
 def _gridded(
