@@ -1,6 +1,8 @@
 """Intensity changes whose result is known."""
 
+import pytest
 import torch
+from monai.transforms import AdjustContrast
 
 from medseg.augmentation.intensity import (
     change_brightness,
@@ -52,3 +54,12 @@ def test_constant_rows_stay_finite_and_constant():
     flat = torch.full((1, 6), 2.5)
     for change in (change_contrast, change_gamma, change_inverted_gamma):
         assert torch.equal(change(flat.clone(), torch.tensor([0.7])), flat)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_gamma_agrees_with_monai(inverted):
+    image = torch.randn((1, 9, 8, 7), generator=torch.Generator().manual_seed(0))
+    change = change_inverted_gamma if inverted else change_gamma
+    got = change(image.flatten()[None].clone(), torch.tensor([1.4]))
+    theirs = AdjustContrast(1.4, invert_image=inverted, retain_stats=True)(image)
+    assert torch.allclose(got.view_as(image), theirs.as_tensor(), atol=1e-4)

@@ -1,0 +1,61 @@
+# make env | demo | test | check | bench | nightly | clean
+# PYTHON chooses the interpreter for a new environment, DATA a data set for the demo.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCHMARKS := $(wildcard benchmarks/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check format bench nightly clean
+
+help:
+	@echo "make env      the environment in $(VENV), with the tested versions"
+	@echo "make demo     the whole journey on a simulated study, or DATA=<data set>"
+	@echo "make test     the quick tests"
+	@echo "make check    style and types"
+	@echo "make format   settles the style where that can be done by itself"
+	@echo "make bench    every benchmark, as rows of JSON in benchmarks/results/"
+	@echo "make nightly  all tests, the slow ones too"
+	@echo "make clean    removes what these targets made"
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "medseg needs Python 3.10 to 3.13, $(PYTHON) is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.12" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv -q $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) can make no environment; install its venv module (on Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,demo]"
+	@touch $@
+
+demo: env
+	$(BIN)/medseg demo $(if $(DATA),--data "$(DATA)") -o demo
+
+test: env
+	$(BIN)/python -m pytest
+
+check: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env
+	@mkdir -p benchmarks/results
+	@for file in $(BENCHMARKS); do \
+	  name=$$(basename $$file .py); echo "$$name"; \
+	  $(BIN)/python $$file --json > benchmarks/results/$$name.json.part && \
+	  mv benchmarks/results/$$name.json.part benchmarks/results/$$name.json || exit 1; \
+	done
+
+nightly: env
+	$(BIN)/python -m pytest -m "not gpu" --timeout 1800
+
+clean:
+	rm -rf $(VENV) demo dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
