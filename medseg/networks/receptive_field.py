@@ -62,6 +62,39 @@ def receptive_field(network: SegmentationNetwork) -> ReceptiveField | None:
     return ReceptiveField(tuple(extents), tuple(radii))
 
 
+def layer_fields(
+    network: SegmentationNetwork,
+) -> dict[str, tuple[int | None, ...]] | None:
+    """Receptive field of every layer, by its name within the core.
+
+    Returns:
+        Voxels along each axis, None where the whole image is seen; None altogether
+        for a network that cannot be traced.
+    """
+    graph = trace(network)
+    if graph is None:
+        return None
+    fields: dict[str, list[int | None]] = {}
+    for axis in range(network.spatial_dims):
+        size = _long_axis(network, graph, axis)
+        for node, reach in walk(graph, size, axis).items():
+            if node.op == "call_module":
+                extent = int(reach.extent.max())
+                known = extent if extent < size // 2 else None
+                fields.setdefault(str(node.target), []).append(known)
+    return {name: tuple(extents) for name, extents in fields.items()}
+
+
+def _long_axis(
+    network: SegmentationNetwork, graph: torch.fx.GraphModule, axis: int
+) -> int:
+    """An input size in whose middle no layer but global ones meets a border."""
+    output = full_resolution_output(graph.graph)
+    extent, _ = _along(network, graph, output, axis)
+    wanted = 1024 if extent is None else 2 * extent + 2
+    return network.core.input_size((wanted,) * network.spatial_dims)[axis]
+
+
 def reach_of_output(network: SegmentationNetwork, size: Sequence[int]) -> list[Reach]:
     """For an input size, the input voxels that each output voxel depends on.
 
