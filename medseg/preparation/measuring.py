@@ -129,7 +129,7 @@ def _attempt(function: Callable[[Case], R], case: Case) -> Attempt[R]:
         return Attempt(function(case))
     except InputError as error:
         text = str(error)
-        named = text if case.case_id in text else f"{case.case_id}: {text}"
+        named = text if text.startswith(case.case_id) else f"{case.case_id}: {text}"
         return Attempt(None, named)
     except MemoryError:
         return Attempt(None, f"{case.case_id}: memory ran out while reading it")

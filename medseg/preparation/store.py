@@ -11,7 +11,7 @@ from medseg.preparation.decision import PLAN
 from medseg.preparation.fingerprint import Fingerprint, read_fingerprint
 from medseg.preparation.stored_case import StoredCase
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Layout of the folder; another version is prepared anew."""
 
 FINGERPRINT = "fingerprint.json"

@@ -17,7 +17,7 @@ from medseg.preparation.arrays import (
     write_array,
 )
 from medseg.preparation.placement import Placement
-from medseg.preparation.voxel_index import VoxelIndex
+from medseg.preparation.voxel_index import VoxelIndex, count_blocks
 from medseg.types import ImageArray, LabelArray, Shape
 
 LARGEST_HALF = 6e4
@@ -35,7 +35,7 @@ class StoredCase:
         """A worker opens the files anew."""
         return (StoredCase, (self.folder,))
 
-    @property
+    @cached_property
     def case_id(self) -> str:
         """Name of the case."""
         return self.folder.name
@@ -45,13 +45,13 @@ class StoredCase:
         """Hash of the files and settings the case was prepared from."""
         return str(self._facts["key"])
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         """Voxels along (i, j, k)."""
         i, j, k = self._facts["shape"]
         return (int(i), int(j), int(k))
 
-    @property
+    @cached_property
     def num_channels(self) -> int:
         """Channels of the image."""
         return int(self._facts["num_channels"])
@@ -75,6 +75,11 @@ class StoredCase:
             positions=open_array(self.folder, "positions"),
             lesions=np.asarray(open_array(self.folder, "lesions")),
         )
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """Structure voxels in each block of 8 x 8 x 1 voxels, uint8."""
+        return np.asarray(self._open("blocks"))
 
     @cached_property
     def image(self) -> Any:
@@ -151,6 +156,7 @@ def write_case(
         write_array(part, "label", label, compression)
         write_array(part, "positions", index.positions, "none")
         write_array(part, "lesions", index.lesions, "none")
+        write_array(part, "blocks", count_blocks(label), "none")
         (part / "case.json").write_text(json.dumps(facts), encoding="utf-8")
 
 

@@ -62,7 +62,8 @@ def cube_within(
         edge = (low + high) / 2
         window = np.maximum(np.minimum(shape, edge / spacing), 1)
         low, high = (edge, high) if np.prod(window) <= most_voxels else (low, edge)
-    return np.asarray(np.floor(np.maximum(np.minimum(shape, low / spacing), 1)))
+    window = np.maximum(np.minimum(shape, low / spacing), 1)
+    return np.asarray(np.floor(window + 1e-6))
 
 
 def stages(

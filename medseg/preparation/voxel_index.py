@@ -11,6 +11,8 @@ MOST_PER_CLASS = 10_000
 """Positions kept of a class in one case; a sample of the voxels above that."""
 MOST_PER_LESION = 64
 """Positions kept of each connected component."""
+BLOCK = (8, 8, 1)
+"""Voxels of a block along (i, j, k) whose structure voxels are counted."""
 
 LESION = np.dtype(
     [
@@ -86,6 +88,18 @@ def build_index(
         positions=(np.stack(positions, axis=1) + start).astype(np.uint16),
         lesions=lesions,
     )
+
+
+def count_blocks(labels: LabelArray) -> np.ndarray:
+    """Structure voxels in each block of a label map, uint8; blocks may be cut off."""
+    known = (labels > 0) & (labels != IGNORE_INDEX)
+    pad = [
+        (0, -length % block) for length, block in zip(labels.shape, BLOCK, strict=True)
+    ]
+    padded = np.pad(known, pad).view(np.uint8)
+    i, j, k = (n // b for n, b in zip(padded.shape, BLOCK, strict=True))
+    blocks = padded.reshape(i, BLOCK[0], j, BLOCK[1], k)
+    return np.asarray(blocks.sum(axis=(1, 3), dtype=np.uint8))
 
 
 def _cut_to_foreground(labels: LabelArray) -> tuple[np.ndarray, LabelArray]:

@@ -7,9 +7,10 @@ import numpy as np
 
 from medseg.errors import TrainingError
 from medseg.preparation import StoredCase
-from medseg.sampling.choices import STRATEGIES, Choice
+from medseg.sampling.choice import Choice
 from medseg.sampling.draw import Draw
 from medseg.sampling.settings import SamplingSettings
+from medseg.sampling.strategies import STRATEGIES
 from medseg.types import Shape
 
 

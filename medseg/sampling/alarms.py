@@ -1,0 +1,91 @@
+"""Warnings with a suggested change, from what was shown and how it went."""
+
+from collections.abc import Mapping, Sequence
+
+from medseg.sampling.ledger import Ledger
+from medseg.sampling.settings import SamplingSettings
+
+ENOUGH_PATCHES = 200
+"""Fewer patches say nothing yet."""
+STARVED_SHARE = 0.05
+"""A structure in fewer patches than this is starved."""
+UNSEEN_SHARE = 0.5
+"""Warn when more than this share of a size bin's lesions was never shown."""
+COLLAPSED, WAS_LEARNED = 0.05, 0.2
+"""Dice below the first counts as none, above the second as learned."""
+
+
+def starvation_alarms(ledger: Ledger, settings: SamplingSettings) -> list[str]:
+    """Structures and lesions that training hardly sees, each with a change to make."""
+    if ledger.num_patches < ENOUGH_PATCHES:
+        return []
+    found = []
+    table = ledger.table()
+    for row in table[table["size_bin"] == "all"].to_dict("records"):
+        if row["cases"] and row["patches_share"] < STARVED_SHARE:
+            found.append(
+                f"{row['structure']} is in {row['patches_share']:.1%} of "
+                f"{ledger.num_patches} patches: {_suggest(settings)}"
+            )
+    for row in table[table["size_bin"] != "all"].to_dict("records"):
+        unseen = row["lesions"] - row["lesions_shown"]
+        if _overdue(ledger, row["lesions"]) and unseen > UNSEEN_SHARE * row["lesions"]:
+            found.append(
+                f"{unseen} of {row['lesions']} components of {row['structure']} with "
+                f"{row['size_bin']} voxels were never shown in {ledger.num_patches} "
+                f"patches: {_suggest_for_lesions(settings)}"
+            )
+    return found
+
+
+def collapse_alarms(
+    history: Sequence[Mapping[str, float]], ledger: Ledger, settings: SamplingSettings
+) -> list[str]:
+    """Structures whose Dice fell to nothing, or never rose from it.
+
+    Args:
+        history: Dice by structure of each look at the validation cases, oldest first.
+        ledger: What was shown.
+        settings: How patches were chosen.
+    """
+    if len(history) < 3:
+        return []
+    metrics = ledger.metrics()
+    found = []
+    for name in ledger.structures:
+        dice = [look[name] for look in history if name in look]
+        if len(dice) < 3 or max(dice[-2:]) >= COLLAPSED:
+            continue
+        share = metrics[f"sampling/{name}/patches_share"]
+        learned = max(dice) >= WAS_LEARNED
+        what = f"fell from {max(dice):.2f} to" if learned else "has stayed at"
+        change = (
+            _suggest(settings)
+            if share < 0.2
+            else "it is shown enough, so lower the learning rate, or use a loss with "
+            "cross-entropy (loss.name: dice_ce)"
+        )
+        found.append(
+            f"Dice of {name} {what} {dice[-1]:.2f}; it is in {share:.1%} of patches: "
+            f"{change}"
+        )
+    return found
+
+
+def _overdue(ledger: Ledger, lesions: int) -> bool:
+    """Whether there were patches enough to have shown each lesion ten times."""
+    return ledger.num_patches >= 10 * lesions
+
+
+def _suggest(settings: SamplingSettings) -> str:
+    if settings.strategy in ("uniform", "any_foreground", "foreground"):
+        return "set sampling.strategy: class_balanced"
+    if settings.foreground_share < 0.9:
+        return f"raise sampling.foreground_share above {settings.foreground_share:g}"
+    return "give training a larger patch_size or more cases that show it"
+
+
+def _suggest_for_lesions(settings: SamplingSettings) -> str:
+    if settings.strategy != "lesion_balanced":
+        return "set sampling.strategy: lesion_balanced"
+    return f"raise sampling.foreground_share above {settings.foreground_share:g}"

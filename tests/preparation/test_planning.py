@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from medseg.labels import LabelScheme
+from medseg.plan import read_plan, write_plan
+from medseg.preparation import Fingerprint, make_plan
+from medseg.preparation.case_facts import CaseFacts, ChannelFacts
+from medseg.preparation.fingerprint import ClassFacts, IntensityFacts
+
+SCHEME = LabelScheme(names={"organ": 1})
+
+
+def fingerprint(
+    shapes, spacings, *, modality="other", zero_fraction=0.0, pictures=False, **case
+) -> Fingerprint:
+    channel = ChannelFacts(smallest=0, largest=1, integer=True, zero_fraction=0)
+    cases = tuple(
+        CaseFacts(
+            **{
+                "case_id": f"c{number}",
+                "shape": shape,
+                "cropped_shape": shape,
+                "spacing": spacing,
+                "orientation": "LPS",
+                "channels": (channel,),
+                "num_voxels": (10, 5),
+                "num_components": (1,),
+                "foreground_cropped": 0,
+                **case,
+            }
+        )
+        for number, (shape, spacing) in enumerate(zip(shapes, spacings, strict=True))
+    )
+    intensities = IntensityFacts(
+        name="image",
+        modality=modality,
+        modality_reason="a test says so",
+        mean=40,
+        std=20,
+        median=40,
+        percentile_00_5=-100,
+        percentile_99_5=200,
+        smallest=-1000,
+        largest=3000,
+        integer_cases=len(cases),
+        zero_fraction=zero_fraction,
+    )
+    organ = ClassFacts(
+        name="organ",
+        num_cases=len(cases),
+        voxels=5,
+        fraction=0.1,
+        num_components=1,
+        component_voxels=(5, 5, 5),
+    )
+    return Fingerprint(
+        name="set",
+        num_cases=len(cases),
+        channels=(intensities,),
+        classes=(organ,),
+        pictures=pictures,
+        cases=cases,
+    )
+
+
+def hippocampus() -> Fingerprint:
+    return fingerprint([(35, 50, 36)] * 200, [(1.0, 1.0, 1.0)] * 200)
+
+
+def anisotropic() -> Fingerprint:
+    thick = [(0.7, 0.7, 6.0 + number / 10) for number in range(11)]
+    return fingerprint([(256, 256, 24)] * 11, thick)
+
+
+def test_hippocampus_patch_covers_the_crops() -> None:
+    plan = make_plan(hippocampus(), SCHEME)
+    assert plan.patch_size == (40, 56, 40)
+    assert 5 <= plan.batch_size <= 9
+    assert plan.network.strides[0] == (2, 2, 2)
+    assert "median of 200 cases is 1 x 1 x 1 mm" in plan.reasons["target_spacing"]
+
+
+def test_gpu_gets_a_network_at_full_resolution() -> None:
+    plan = make_plan(hippocampus(), SCHEME, compute="gpu", memory_bytes=2**33)
+    assert plan.network.strides[0] == (1, 1, 1)
+    assert plan.network.deep_supervision
+
+
+def test_coarse_axis_gets_its_tenth_percentile() -> None:
+    plan = make_plan(anisotropic(), SCHEME)
+    assert plan.target_spacing == pytest.approx((0.7, 0.7, 6.1))
+    assert "10th percentile" in plan.reasons["target_spacing"]
+    assert plan.network.strides[0] == (2, 2, 1)
+
+
+def test_more_memory_gives_larger_patches() -> None:
+    large = fingerprint([(512, 512, 400)] * 50, [(0.8, 0.8, 0.8)] * 50)
+    sizes = [
+        np.prod(
+            make_plan(large, SCHEME, compute="gpu", memory_bytes=m * 2**30).patch_size
+        )
+        for m in (4, 8, 16)
+    ]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_little_memory_never_gives_less_than_two_patches() -> None:
+    plan = make_plan(hippocampus(), SCHEME, memory_bytes=2**27)
+    assert plan.batch_size >= 2
+    assert np.prod(plan.patch_size) * plan.batch_size * 600 <= 2**27
+
+
+def test_ct_is_clipped_and_scaled_by_its_foreground() -> None:
+    ct = fingerprint([(64, 64, 64)], [(1.0, 1.0, 1.0)], modality="ct")
+    channel = make_plan(ct, SCHEME).channels[0]
+    assert (channel.normalization, channel.clip) == ("ct", (-100, 200))
+    assert (channel.mean, channel.std) == (40, 20)
+
+
+@pytest.mark.parametrize(("zeros", "masked"), [(0.02, False), (0.6, True)])
+def test_zero_background_is_left_out_of_statistics(zeros, masked) -> None:
+    mr = fingerprint([(64, 64, 64)], [(1.0, 1.0, 1.0)], zero_fraction=zeros)
+    assert make_plan(mr, SCHEME).channels[0].nonzero_only is masked
+
+
+def test_margin_is_cropped_only_where_no_structure_is_lost() -> None:
+    shapes = {"cropped_shape": (32, 32, 32)}
+    safe = fingerprint([(64, 64, 64)], [(1.0, 1.0, 1.0)], **shapes)
+    assert make_plan(safe, SCHEME).crop_nonzero
+    lost = fingerprint(
+        [(64, 64, 64)], [(1.0, 1.0, 1.0)], foreground_cropped=3, **shapes
+    )
+    plan = make_plan(lost, SCHEME)
+    assert not plan.crop_nonzero
+    assert "3 labelled voxels" in plan.reasons["crop_nonzero"]
+
+
+def test_pictures_are_planned_in_2d() -> None:
+    shots = fingerprint([(300, 200, 1)] * 9, [(1.0, 1.0, 1.0)] * 9, pictures=True)
+    plan = make_plan(shots, SCHEME)
+    assert (plan.spatial_dims, len(plan.patch_size)) == (2, 2)
+    assert plan.channels[0].normalization == "percentile"
+    assert not plan.reorient
+    assert plan.target_spacing[2] == 0
+
+
+def test_slices_of_scans_can_be_asked_for() -> None:
+    plan = make_plan(hippocampus(), SCHEME, spatial_dims=2)
+    assert plan.patch_size == (40, 56)
+    assert "asked for" in plan.reasons["spatial_dims"]
+
+
+def test_written_plan_explains_itself_and_reads_back(tmp_path) -> None:
+    plan = make_plan(anisotropic(), SCHEME)
+    write_plan(tmp_path / "plan.yaml", plan)
+    assert read_plan(tmp_path / "plan.yaml") == plan
+    text = (tmp_path / "plan.yaml").read_text()
+    for key in ("target_spacing", "patch_size", "batch_size", "channels", "network"):
+        assert f"# {plan.reasons[key][:40]}" in text

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from sampling_phantoms import FakeCase
+
+from medseg.sampling import (
+    Draw,
+    Ledger,
+    PatchSampler,
+    SamplingSettings,
+    collapse_alarms,
+    gather,
+    starvation_alarms,
+)
+
+
+def two_sizes() -> FakeCase:
+    label = np.zeros((40, 40, 40), dtype=np.uint8)
+    label[2:12, 2:12, 2:12] = 1
+    label[30, 30, 30:33] = 1
+    label[30, 5, 5] = 2
+    return FakeCase("a", label, num_classes=3)
+
+
+def ledger_of(case: FakeCase) -> Ledger:
+    return Ledger([case], structures=("big", "small"), size_bins=(10,))
+
+
+def shown(case, corner, size=(16, 16, 16)) -> tuple[list[Draw], np.ndarray]:
+    draws = [Draw(0, case.case_id, corner, size)]
+    return draws, gather([case], draws, spatial_dims=3).labels.numpy()
+
+
+def test_counts_are_right_by_hand() -> None:
+    case = two_sizes()
+    ledger = ledger_of(case)
+    ledger.add(*shown(case, (0, 0, 0)))
+    ledger.add(*shown(case, (24, 24, 24)))
+    ledger.add(*shown(case, (8, 8, 8)))
+    rows = ledger.table().set_index(["structure", "size_bin"])
+    big = rows.loc[("big", "all")]
+    assert (big["patches"], big["lesions"], big["lesions_shown"]) == (3, 2, 2)
+    assert big["voxels_shown"] == 1000 + 3 + 64
+    assert rows.loc[("big", "under 10"), "shows_per_lesion"] == 1
+    assert rows.loc[("big", "10 or more"), "shows_per_lesion"] == 2
+    assert rows.loc[("small", "all"), "lesions_shown"] == 0
+    assert ledger.per_case()["patches_with"].tolist() == [3, 0]
+
+
+def test_metrics_are_shares() -> None:
+    case = two_sizes()
+    ledger = ledger_of(case)
+    ledger.add(*shown(case, (0, 0, 0)))
+    found = ledger.metrics()
+    assert found["sampling/patches"] == 1
+    assert found["sampling/big/patches_share"] == 1
+    assert found["sampling/big/voxels_share"] == pytest.approx(1000 / 16**3)
+    assert found["sampling/big/lesions_shown_share"] == 0.5
+    assert found["sampling/small/lesions_shown_share"] == 0
+
+
+def test_ledger_goes_on_counting() -> None:
+    case = two_sizes()
+    one, other = ledger_of(case), ledger_of(case)
+    one.add(*shown(case, (0, 0, 0)))
+    other.load_state_dict(one.state_dict())
+    assert other.table().equals(one.table())
+
+
+def run(case: FakeCase, ledger: Ledger, settings: SamplingSettings, num: int) -> None:
+    sampler = PatchSampler([case], patch_size=(8, 8, 8), settings=settings, seed=0)
+    for _ in range(num):
+        draws = sampler.draw(1)
+        ledger.add(draws, gather([case], draws, spatial_dims=3).labels.numpy())
+
+
+def test_starved_structure_raises_an_alarm_with_a_change() -> None:
+    case, settings = two_sizes(), SamplingSettings(strategy="uniform")
+    ledger = ledger_of(case)
+    run(case, ledger, settings, 250)
+    alarms = starvation_alarms(ledger, settings)
+    assert any(a.startswith("small is in") and "class_balanced" in a for a in alarms)
+
+
+def test_balanced_sampling_raises_no_alarm() -> None:
+    case = two_sizes()
+    settings = SamplingSettings(strategy="lesion_balanced", foreground_share=0.9)
+    ledger = ledger_of(case)
+    run(case, ledger, settings, 250)
+    assert starvation_alarms(ledger, settings) == []
+
+
+def test_lesions_never_shown_are_counted() -> None:
+    case, settings = two_sizes(), SamplingSettings(strategy="foreground")
+    ledger = ledger_of(case)
+    for _ in range(250):
+        ledger.add(*shown(case, (0, 0, 0)))
+    alarms = starvation_alarms(ledger, settings)
+    assert any(
+        "1 of 1 components of big with under 10 voxels were never shown" in a
+        and "lesion_balanced" in a
+        for a in alarms
+    )
+
+
+def test_collapse_is_told_from_slow_learning() -> None:
+    case, settings = two_sizes(), SamplingSettings()
+    ledger = ledger_of(case)
+    ledger.add(*shown(case, (0, 0, 0)))
+    fell = [{"big": d, "small": 0.3} for d in (0.1, 0.6, 0.01, 0.0)]
+    (alarm,) = collapse_alarms(fell, ledger, settings)
+    assert alarm.startswith("Dice of big fell from 0.60 to 0.00; it is in 100.0%")
+    assert "dice_ce" in alarm
+    good = [{"big": 0.0}, {"big": 0.1}, {"big": 0.4}]
+    assert collapse_alarms(good, ledger, settings) == []
