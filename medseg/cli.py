@@ -233,6 +233,50 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    study: Annotated[
+        Path | None, typer.Argument(help="YAML of a study: variations and folds.")
+    ] = None,
+    out: Out = Path("comparison"),
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set or prepared store.")
+    ] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option("--runs", help="NAME=RUN for each finished run, no training."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="With --runs: dice, nsd, ...")
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train variations on the same folds, and compare them case by case.
+
+    Finished runs are kept, so a stopped study continues where it was.
+
+    Example: medseg compare configs/compare_losses.yaml --data DATASET -o study
+    """
+    from medseg.workflows import compare as workflow
+
+    if (study is None) == (not runs):
+        raise SettingsError("give either the YAML of a study, or --runs NAME=RUN ...")
+    console = Console(quiet=quiet)
+    if study is not None:
+        console.log_to(out / "study.log")
+        result = workflow.compare(
+            study, out, data=data, device=device, progress=console
+        )
+    else:
+        folders = dict(_named_run(text) for text in runs or [])
+        tables = workflow.read_run_tables(folders)
+        result = workflow.compare_runs(tables, metric or ["dice"])
+        workflow.write_comparison(out, result)
+    typer.echo(result.text)
+    raise typer.Exit(1 if result.failures else 0)
+
+
+@app.command()
 def demo(
     out: Out = Path("demo"),
     data: Annotated[
@@ -267,9 +311,18 @@ def ui(
     open_ui(folder, port=port)
 
 
+def _named_run(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not equals or not name or not folder:
+        raise SettingsError(f"--runs {text}: expected NAME=RUN")
+    return name, Path(folder)
+
+
 def _dims(number: int | None) -> Literal[2, 3] | None:
-    if number is None or number == 2:
-        return number
+    if number is None:
+        return None
+    if number == 2:
+        return 2
     if number == 3:
         return 3
     raise SettingsError(f"--dims {number}: expected 2 for slices or 3 for volumes")

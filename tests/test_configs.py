@@ -3,8 +3,17 @@ from pathlib import Path
 import pytest
 
 from medseg.workflows.run_config import RunConfig, dump_config, read_config
+from medseg.workflows.study import read_study
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parent.parent / "configs"
+STUDIES = sorted(FOLDER.glob("compare_*.yaml"))
+CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(STUDIES))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_every_study_is_valid(path: Path) -> None:
+    study, runs = read_study(path)
+    assert len(runs) == len(study.folds) * len(study.seeds) * len(study.variations)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.evaluation.metrics import metric_named
 from medseg.reporting.palette import ALARM, PAPER_FAINT, PAPER_INK, color_of
@@ -59,9 +59,9 @@ def _section(
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.rank_} | {row.variation} | {row.mean_:.4f} | "
-        f"{row.rank_low} to {row.rank_high} | {row.share_first:.0%} |"
-        for row in ranks.rename(columns={"rank": "rank_", "mean": "mean_"}).itertuples()
+        f"| {row['rank']} | {row['variation']} | {row['mean']:.4f} | "
+        f"{row['rank_low']} to {row['rank_high']} | {row['share_first']:.0%} |"
+        for row in _rows(ranks)
     ]
     lines += [
         "",
@@ -69,10 +69,11 @@ def _section(
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.first} − {row.second} | {row.mean_difference:+.4f} "
-        f"[{row.ci_low:+.4f}, {row.ci_high:+.4f}] | {row.p_holm:.3g} | "
-        f"{row.rank_biserial:+.2f} | {row.wins}/{row.ties}/{row.losses} | {row.n} |"
-        for row in pairs.itertuples()
+        f"| {_pair(row)} | {row['mean_difference']:+.4f} "
+        f"[{row['ci_low']:+.4f}, {row['ci_high']:+.4f}] | {row['p_holm']:.3g} | "
+        f"{row['rank_biserial']:+.2f} | "
+        f"{row['wins']}/{row['ties']}/{row['losses']} | {row['n']} |"
+        for row in _rows(pairs)
     ]
     return [*lines, "", _verdict(ranks, pairs), ""]
 
@@ -81,9 +82,9 @@ def _verdict(ranks: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """One sentence that claims no more than the numbers do."""
     best = str(ranks.iloc[0]["variation"])
     beaten = [
-        str(row.second if row.first == best else row.first)
-        for row in pairs.itertuples()
-        if best in (row.first, row.second) and row.p_holm < SIGNIFICANT
+        str(row["second"] if row["first"] == best else row["first"])
+        for row in _rows(pairs)
+        if best in (row["first"], row["second"]) and row["p_holm"] < SIGNIFICANT
     ]
     others = len(ranks) - 1
     if not beaten:
@@ -130,12 +131,12 @@ def draw_comparison(
 
 def _draw_differences(axes: Axes, pairs: pd.DataFrame) -> None:
     """A line per pair: mean difference with its interval, coloured where it holds."""
-    for height, row in enumerate(reversed(list(pairs.itertuples()))):
-        color = ALARM if row.p_holm < SIGNIFICANT else PAPER_FAINT
-        axes.plot([row.ci_low, row.ci_high], [height, height], color=color, lw=2)
-        axes.plot([row.mean_difference], [height], "o", color=color, ms=5)
-    names = [f"{row.first} − {row.second}" for row in pairs.itertuples()]
-    axes.set_yticks(range(len(names)), names[::-1], fontsize=8)
+    rows = _rows(pairs)[::-1]
+    for height, row in enumerate(rows):
+        color = ALARM if row["p_holm"] < SIGNIFICANT else PAPER_FAINT
+        axes.plot([row["ci_low"], row["ci_high"]], [height] * 2, color=color, lw=2)
+        axes.plot([row["mean_difference"]], [height], "o", color=color, ms=5)
+    axes.set_yticks(range(len(rows)), [_pair(row) for row in rows], fontsize=8)
     axes.axvline(0, color=PAPER_INK, lw=0.8)
     title = metric_named(str(pairs.iloc[0]["metric"])).title
     axes.set_xlabel(
@@ -148,22 +149,24 @@ def _draw_differences(axes: Axes, pairs: pd.DataFrame) -> None:
 
 def _draw_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
     """Rank of each variation, with the range it takes on resampled patients."""
-    for height, row in enumerate(reversed(list(ranks.itertuples()))):
-        color = color_of(len(ranks) - height)
-        axes.plot([row.rank_low, row.rank_high], [height, height], color=color, lw=5)
-        axes.plot([row.rank], [height], "o", color=PAPER_INK, ms=5)
-    axes.set_yticks(
-        range(len(ranks)),
-        [f"{row.variation}  {row.mean_:.3f}" for row in _renamed(ranks)][::-1],
-        fontsize=8,
-    )
+    rows = _rows(ranks)[::-1]
+    for height, row in enumerate(rows):
+        color = color_of(len(rows) - height)
+        axes.plot([row["rank_low"], row["rank_high"]], [height] * 2, color=color, lw=5)
+        axes.plot([row["rank"]], [height], "o", color=PAPER_INK, ms=5)
+    names = [f"{row['variation']}  {row['mean']:.3f}" for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_xticks(range(1, len(ranks) + 1))
     axes.set_xlabel("rank, and its range on resampled patients", fontsize=8)
     _quiet(axes)
 
 
-def _renamed(ranks: pd.DataFrame) -> list[object]:
-    return list(ranks.rename(columns={"mean": "mean_"}).itertuples())
+def _rows(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    return table.to_dict(orient="records")
+
+
+def _pair(row: Mapping[Hashable, Any]) -> str:
+    return f"{row['first']} − {row['second']}"
 
 
 def _quiet(axes: Axes) -> None:

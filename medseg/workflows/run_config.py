@@ -89,18 +89,6 @@ def dump_config(config: RunConfig) -> str:
     return text
 
 
-def flat_params(values: Any, prefix: str = "") -> dict[str, str | float | int | bool]:
-    """Nested values as ``a.b.c: value``, as MLflow shows parameters."""
-    if isinstance(values, dict):
-        flat: dict[str, str | float | int | bool] = {}
-        for key, value in values.items():
-            flat |= flat_params(value, f"{prefix}.{key}" if prefix else str(key))
-        return flat
-    if isinstance(values, bool | int | float | str):
-        return {prefix: values}
-    return {prefix: str(values)}
-
-
 def code_commit() -> str:
     """Commit of the working tree that this code runs from; empty where unknown."""
     try:

@@ -7,8 +7,9 @@ from pathlib import Path
 from medseg.plan import Plan
 from medseg.preparation import Store
 from medseg.progress import Progress
+from medseg.tracking.params import flatten_params
 from medseg.training.logger import NullLogger, RunLogger
-from medseg.workflows.run_config import RunConfig, code_commit, flat_params
+from medseg.workflows.run_config import RunConfig, code_commit
 
 
 @contextmanager
@@ -19,12 +20,20 @@ def tracked_run(
     out: Path,
     *,
     resume: bool,
+    parent_folder: Path | None,
     progress: Progress,
 ) -> Iterator[RunLogger]:
     """The run's logger; the tracked run ends as finished, killed or failed."""
-    logger = _open_logger(config, plan, out, resume=resume, progress=progress)
-    logger.log_params(flat_params(config.model_dump(mode="json")))
-    logger.log_params(flat_params({"plan": plan.model_dump(mode="json")}))
+    logger = _open_logger(
+        config,
+        plan,
+        out,
+        resume=resume,
+        parent_folder=parent_folder,
+        progress=progress,
+    )
+    logger.log_params(flatten_params(config.model_dump(mode="json")))
+    logger.log_params(flatten_params({"plan": plan.model_dump(mode="json")}))
     logger.set_tags(
         {
             "data_manifest_sha256": store.manifest_hash,
@@ -44,7 +53,13 @@ def tracked_run(
 
 
 def _open_logger(
-    config: RunConfig, plan: Plan, out: Path, *, resume: bool, progress: Progress
+    config: RunConfig,
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool,
+    parent_folder: Path | None,
+    progress: Progress,
 ) -> RunLogger:
     if not config.tracking.enabled:
         return NullLogger()
@@ -55,6 +70,7 @@ def _open_logger(
         experiment=config.tracking.experiment or plan.name,
         run_name=out.name,
         folder=out,
+        parent_folder=parent_folder,
         resume=resume,
         progress=progress,
     )

@@ -57,6 +57,7 @@ def train(
     *,
     device: str = "auto",
     resume: bool = False,
+    parent_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedRun:
     """Prepares the data if need be, trains, scores the held-out cases, tracks it all.
@@ -66,6 +67,7 @@ def train(
         out: The run's folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         resume: Continue the run in the folder.
+        parent_folder: Folder of the tracked study that the run is part of.
         progress: Shows progress.
 
     Raises:
@@ -88,7 +90,13 @@ def train(
     write_plan(out / "plan.yaml", plan)
     identity = _identity(store, plan, config)
     with tracked_run(
-        config, plan, store, out, resume=resume, progress=progress
+        config,
+        plan,
+        store,
+        out,
+        resume=resume,
+        parent_folder=parent_folder,
+        progress=progress,
     ) as logger:
         result = fit(
             plan,
