@@ -22,8 +22,10 @@ def choose_cases(scores: Mapping[str, float], *, each: int = 3) -> list[ChosenCa
         scores: Score of each case, larger is better; cases without a score (NaN) are
             passed over.
         each: Number of cases of each kind; where there are fewer cases than three
-            times that, all are shown once.
+            times that, all are shown once; 0 for none.
     """
+    if each < 1:
+        return []
     known = {case: score for case, score in scores.items() if not math.isnan(score)}
     ranked = sorted(known, key=lambda case: (known[case], case))
     chosen: dict[str, Literal["worst", "median", "best"]] = {}

@@ -22,6 +22,9 @@ class Picture:
     """The page sorts pictures by it, worst first; NaN comes last."""
     detail: str = ""
     """Score and why it is shown, for the caption."""
+    thumbnail: Path | None = None
+    """A small PNG file to show until the picture is clicked; the picture itself
+    when left out."""
 
 
 @dataclass(frozen=True)

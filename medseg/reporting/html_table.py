@@ -38,8 +38,13 @@ def make_table(
     """A table; columns sort by a click on their heads where asked for."""
     kind = "sortable" if sortable else ""
     named = f' id="{escape(identifier)}"' if identifier else ""
-    heads = "".join(_head(text, sortable=sortable) for text in header)
-    body = "\n".join(f"<tr>{''.join(map(_td, row))}</tr>" for row in rows)
+    lines = [list(row) for row in rows]
+    styles = [cell.style for cell in lines[0]] if lines else [""] * len(header)
+    heads = "".join(
+        _head(text, style, sortable=sortable)
+        for text, style in zip(header, styles, strict=True)
+    )
+    body = "\n".join(f"<tr>{''.join(map(_td, line))}</tr>" for line in lines)
     return (
         f'<div class="scroll"><table class="{kind}"{named}><thead><tr>{heads}</tr>'
         f"</thead><tbody>\n{body}\n</tbody></table></div>"
@@ -59,11 +64,11 @@ def summary_table(summary: pd.DataFrame) -> str:
         by_metric = {str(row["metric"]): row for _, row in part.iterrows()}
         first = part.iloc[0]
         cells = [Cell(escape(str(structure)), str(structure), "name")]
-        cells += [_interval_cell(by_metric.get(name), name) for name in metrics]
         cells += [_count_cell(first[name], name) for name in counts]
+        cells += [_interval_cell(by_metric.get(name), name) for name in metrics]
         rows.append(cells)
     titles = [_titled(name) for name in metrics]
-    return make_table(["Structure", *titles, *map(_count_title, counts)], rows)
+    return make_table(["Structure", *map(_count_title, counts), *titles], rows)
 
 
 def case_table(cases: pd.DataFrame) -> str:
@@ -81,7 +86,7 @@ def case_table(cases: pd.DataFrame) -> str:
     for record in cases.to_dict(orient="records"):
         cells = [
             Cell(escape(str(record["case_id"])), str(record["case_id"]), "name"),
-            Cell(escape(str(record["structure"])), str(record["structure"])),
+            Cell(escape(str(record["structure"])), str(record["structure"]), "text"),
             _outcome_cell(str(record["outcome"])),
         ]
         cells += [_number_cell(record[name], name) for name in (*metrics, *volumes)]
@@ -103,10 +108,12 @@ def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> str:
     return make_table(header, rows)
 
 
-def _head(text: str, *, sortable: bool) -> str:
+def _head(text: str, style: str, *, sortable: bool) -> str:
+    """A column's head, aligned as its cells are."""
+    side = ' class="text"' if style in ("name", "text") else ""
     if not sortable:
-        return f"<th>{escape(text)}</th>"
-    return f'<th><button type="button">{escape(text)}</button></th>'
+        return f"<th{side}>{escape(text)}</th>"
+    return f'<th{side}><button type="button">{escape(text)}</button></th>'
 
 
 def _td(cell: Cell) -> str:
@@ -145,7 +152,8 @@ def _count_cell(value: float, name: str) -> Cell:
 
 def _outcome_cell(outcome: str) -> Cell:
     kind = "bad" if outcome in ("missed", "invented") else "quiet"
-    return Cell(f'<span class="pill {kind}">{escape(outcome)}</span>', outcome)
+    html = f'<span class="pill {kind}">{escape(outcome)}</span>'
+    return Cell(html, outcome, "text")
 
 
 def _share_cell(value: object) -> Cell:
@@ -156,7 +164,7 @@ def _share_cell(value: object) -> Cell:
 
 def _plain_cell(value: object) -> Cell:
     if isinstance(value, str):
-        return Cell(escape(value), value, "name")
+        return Cell(escape(value), value, "text")
     number = float(value) if isinstance(value, (int, float)) else math.nan
     if math.isnan(number):
         return Cell("–", style="number")

@@ -96,6 +96,18 @@ def write_mosaic(
     save_figure(figure, path)
 
 
+def write_tile(path: Path, tile: Tile, *, scheme: LabelScheme) -> None:
+    """Writes the picture of one tile alone, as a small square PNG.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    figure = dark_figure(_CELL, _CELL)
+    axes = figure.add_axes((0, 0, 1, 1))
+    draw_panel(axes, tile.panel, objects=scheme.instances, line_width=1.3)
+    save_figure(figure, path)
+
+
 def _draw_tile(
     figure: Figure,
     tile: Tile,

@@ -41,7 +41,7 @@ if (filter) {
 const dialog = document.querySelector("dialog");
 for (const button of document.querySelectorAll(".mosaic button")) {
   button.addEventListener("click", () => {
-    dialog.querySelector("img").src = button.querySelector("img").src;
+    dialog.querySelector("img").src = button.dataset.full;
     dialog.showModal();
   });
 }

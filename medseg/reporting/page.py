@@ -160,12 +160,13 @@ def _pictures(pictures: Sequence[Picture]) -> str:
 
 
 def _picture(picture: Picture) -> str:
-    data = base64.b64encode(_read(picture.path)).decode("ascii")
+    full = _data_uri(picture.path)
+    small = full if picture.thumbnail is None else _data_uri(picture.thumbnail)
     name, detail = escape(picture.case_id), escape(picture.detail)
     return (
-        f'<figure><button type="button"><img alt="Overlay of {name}" '
-        f'src="data:image/png;base64,{data}"></button><figcaption>{name}'
-        f"<span>{detail}</span></figcaption></figure>"
+        f'<figure><button type="button" data-full="{full}"><img alt="Overlay of '
+        f'{name}" src="{small}"></button><figcaption>{name}<span>{detail}</span>'
+        "</figcaption></figure>"
     )
 
 
@@ -238,11 +239,12 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _read(path: Path) -> bytes:
+def _data_uri(path: Path) -> str:
     try:
-        return path.read_bytes()
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such picture") from error
+    return f"data:image/png;base64,{data}"
 
 
 def _resource(name: str) -> str:

@@ -143,8 +143,15 @@ def _draw_distribution(axes: Axes, part: pd.DataFrame, name: str, row: int) -> N
         return
     color = _line_color(row)
     spread = np.random.default_rng(row).uniform(-0.26, 0.26, len(values))
-    dots = {"s": 9, "linewidths": 0, "rasterized": len(values) > _MOST_VECTOR_POINTS}
-    axes.scatter(values[~bad], row + spread[~bad], color=color, alpha=0.45, **dots)
+    axes.scatter(
+        values[~bad],
+        row + spread[~bad],
+        s=9,
+        color=color,
+        alpha=0.45,
+        linewidths=0,
+        rasterized=len(values) > _MOST_VECTOR_POINTS,
+    )
     axes.scatter(values[bad], row + spread[bad], color=ALARM, marker="X", s=22, lw=0)
     axes.boxplot(
         values,

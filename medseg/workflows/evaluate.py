@@ -1,73 +1,19 @@
-"""Scores of a folder of label maps: tables, summary and pictures."""
+"""Scores of a folder of label maps: tables, summary, pictures and a page."""
 
-from __future__ import annotations
-
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medseg.errors import InputError
-from medseg.evaluation.folder import ScoredCase, score_pairs
-from medseg.evaluation.pairs import CasePair, pair_files
+from medseg.evaluation.pairs import pair_files
 from medseg.evaluation.settings import MetricSettings
-from medseg.evaluation.summary import summarize, summarize_lesions, summarize_objects
-from medseg.evaluation.tables import lesion_table, object_table, structure_table
-from medseg.files import atomic_write, write_text
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
-from medseg.reporting.text import format_summary
+from medseg.reporting.page import write_page
+from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
 from medseg.workflows.references import find_references
+from medseg.workflows.scores_report import evaluation_content, write_pictures
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The scores of a set of cases."""
-
-    scheme: LabelScheme
-    settings: MetricSettings
-    scored: tuple[ScoredCase, ...]
-    """Every pair, in order, scored or failed."""
-    unpaired_predictions: tuple[str, ...]
-    """Files among the predictions that no reference belongs to."""
-    unpaired_references: tuple[str, ...]
-    """Cases without a prediction."""
-    cases: pd.DataFrame
-    """A row per case and structure."""
-    summary: pd.DataFrame
-    """Mean, interval and counts per structure and metric."""
-    lesions: pd.DataFrame
-    """A row per lesion and false positive; empty unless asked for."""
-    objects: pd.DataFrame
-    """A row per image of single objects; empty unless values number objects."""
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Why each failed pair could not be scored."""
-        return tuple(case.failure for case in self.scored if case.failure)
-
-    @property
-    def failed(self) -> bool:
-        """Whether any pair could not be scored."""
-        return bool(self.failures)
-
-    def to_text(self) -> str:
-        """The summary for a terminal."""
-        parts = []
-        if len(self.summary):
-            confidence = self.settings.confidence
-            parts.append(format_summary(self.summary, confidence=confidence))
-        scored = sum(not case.failure for case in self.scored)
-        parts.append(
-            f"{scored} cases scored, {len(self.failures)} failed, "
-            f"{len(self.unpaired_references)} references without a prediction"
-        )
-        return "\n".join(parts)
+__all__ = ["Evaluation", "evaluate", "score", "write_evaluation"]
 
 
 def evaluate(
@@ -78,6 +24,7 @@ def evaluate(
     scheme: LabelScheme | None = None,
     settings: MetricSettings | None = None,
     workers: int | None = None,
+    pictures: int = 4,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Scores the label maps in a folder and writes what was found.
@@ -88,10 +35,13 @@ def evaluate(
             folder of label maps.
         out: Gets ``cases.csv``, ``summary.csv``, ``summary.json`` and, where scored,
             ``lesions.csv``, ``lesions_by_size.csv``, ``objects.csv`` and
-            ``objects_summary.csv``.
+            ``objects_summary.csv``; further ``report.html``, ``mosaic.png`` and
+            ``pictures/``.
         scheme: What the values mean; wins over what the references say.
         settings: What is measured.
         workers: Processes; None chooses.
+        pictures: How many of the worst, of the middle and of the best cases are
+            pictured.
         progress: Shows progress and warnings.
 
     Raises:
@@ -120,89 +70,17 @@ def evaluate(
             f"{predictions}: none of {len(evaluation.scored)} cases could be scored; "
             f"the first: {evaluation.failures[0]}"
         )
-    return evaluation
-
-
-def score(
-    pairs: Sequence[CasePair],
-    scheme: LabelScheme,
-    settings: MetricSettings,
-    *,
-    workers: int | None = None,
-    progress: Progress | None = None,
-    unpaired_predictions: tuple[str, ...] = (),
-    unpaired_references: tuple[str, ...] = (),
-) -> Evaluation:
-    """Scores pairs of label maps; writes nothing.
-
-    Args:
-        pairs: Label maps that belong together.
-        scheme: What the values mean.
-        settings: What is measured.
-        workers: Processes; None chooses.
-        progress: Shows progress and warnings.
-        unpaired_predictions: To be kept with the result.
-        unpaired_references: To be kept with the result.
-    """
-    scored = score_pairs(pairs, scheme, settings, workers=workers, progress=progress)
-    rows = [row for case in scored for row in case.structures]
-    table = structure_table(rows)
-    overall = list(scheme.regions) or list(scheme.structures)
-    return Evaluation(
-        scheme=scheme,
-        settings=settings,
-        scored=tuple(scored),
-        unpaired_predictions=unpaired_predictions,
-        unpaired_references=unpaired_references,
-        cases=table,
-        summary=summarize(table, settings=settings, overall=overall),
-        lesions=lesion_table(rows, edges_ml=settings.lesion_size_edges_ml),
-        objects=object_table(scored),
+    drawn = write_pictures(
+        out, evaluation, images=found.images, each=pictures, progress=progress
     )
-
-
-def write_evaluation(out: Path, evaluation: Evaluation) -> None:
-    """Writes the tables and the summary of an evaluation.
-
-    Raises:
-        OutputError: The folder cannot be written.
-    """
-    tables = {"cases.csv": evaluation.cases, "summary.csv": evaluation.summary}
-    if len(evaluation.lesions):
-        tables["lesions.csv"] = evaluation.lesions
-        tables["lesions_by_size.csv"] = summarize_lesions(evaluation.lesions)
-    if len(evaluation.objects):
-        tables["objects.csv"] = evaluation.objects
-        tables["objects_summary.csv"] = summarize_objects(
-            evaluation.objects, settings=evaluation.settings
-        )
-    for name, table in tables.items():
-        with atomic_write(out / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
-    write_text(out / "summary.json", _to_json(evaluation))
-
-
-def _to_json(evaluation: Evaluation) -> str:
-    """Everything but the cases, with the choices behind the numbers."""
-    content = {
-        "settings": evaluation.settings.model_dump(mode="json"),
-        "labels": evaluation.scheme.model_dump(mode="json"),
-        "num_scored": sum(not case.failure for case in evaluation.scored),
-        "failures": list(evaluation.failures),
-        "unpaired_predictions": list(evaluation.unpaired_predictions),
-        "unpaired_references": list(evaluation.unpaired_references),
-        "summary": [
-            {key: _plain(value) for key, value in row.items()}
-            for row in evaluation.summary.to_dict(orient="records")
-        ],
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON knows neither NaN nor infinity
-    return value
+    content = evaluation_content(
+        evaluation,
+        title=f"Scores of {predictions.name}",
+        subtitle=f"{evaluation.num_scored} cases; references: {found.source}",
+        pictures=drawn,
+    )
+    write_page(out / "report.html", content)
+    return evaluation
 
 
 def _warn_of_lone_files(

@@ -48,6 +48,7 @@ def run(study, references="study", **options):
         study / references,
         study / "scores",
         settings=options.pop("settings", QUICK),
+        pictures=options.pop("pictures", 0),
         **options,
     )
 
@@ -157,3 +158,20 @@ def test_objects_are_scored_where_values_number_them(study):
 def test_a_path_that_is_not_there_is_refused(study):
     with pytest.raises(MissingFileError, match="no such file or folder"):
         run(study, "nowhere")
+
+
+def test_the_page_and_pictures_are_written(study):
+    run(study, pictures=1)
+    pictures = {path.stem for path in (study / "scores" / "pictures").glob("*.png")}
+    assert "tiny_001" in pictures
+    page = (study / "scores" / "report.html").read_text()
+    assert page.count("<figure>") == len(pictures) == 3
+    assert (study / "scores" / "mosaic.png").stat().st_size > 1000
+
+
+def test_a_case_without_its_scan_is_pictured_all_the_same(study):
+    (study / "study" / "imagesTr" / "tiny_001.nii.gz").write_bytes(b"")
+    listener = Listener()
+    run(study, pictures=1, progress=listener)
+    assert (study / "scores" / "pictures" / "tiny_001.png").exists()
+    assert any("pictured without its scan" in line for line in listener.said)

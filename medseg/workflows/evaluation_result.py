@@ -1,0 +1,154 @@
+"""The scores of a set of cases: made, kept together, written as tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.evaluation.folder import ScoredCase, score_pairs
+from medseg.evaluation.pairs import CasePair
+from medseg.evaluation.settings import MetricSettings
+from medseg.evaluation.summary import summarize, summarize_lesions, summarize_objects
+from medseg.evaluation.tables import lesion_table, object_table, structure_table
+from medseg.files import atomic_write, write_text
+from medseg.labels import LabelScheme
+from medseg.progress import Progress
+from medseg.reporting.text import format_summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a set of cases."""
+
+    scheme: LabelScheme
+    settings: MetricSettings
+    scored: tuple[ScoredCase, ...]
+    """Every pair, in order, scored or failed."""
+    unpaired_predictions: tuple[str, ...]
+    """Files among the predictions that no reference belongs to."""
+    unpaired_references: tuple[str, ...]
+    """Cases without a prediction."""
+    cases: pd.DataFrame
+    """A row per case and structure."""
+    summary: pd.DataFrame
+    """Mean, interval and counts per structure and metric."""
+    lesions: pd.DataFrame
+    """A row per lesion and false positive; empty unless asked for."""
+    objects: pd.DataFrame
+    """A row per image of single objects; empty unless values number objects."""
+
+    @property
+    def num_scored(self) -> int:
+        """Number of pairs that were scored."""
+        return sum(not case.failure for case in self.scored)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why each failed pair could not be scored."""
+        return tuple(case.failure for case in self.scored if case.failure)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any pair could not be scored."""
+        return bool(self.failures)
+
+    def to_text(self) -> str:
+        """The summary for a terminal."""
+        parts = []
+        if len(self.summary):
+            confidence = self.settings.confidence
+            parts.append(format_summary(self.summary, confidence=confidence))
+        parts.append(
+            f"{self.num_scored} cases scored, {len(self.failures)} failed, "
+            f"{len(self.unpaired_references)} references without a prediction"
+        )
+        return "\n".join(parts)
+
+
+def score(
+    pairs: Sequence[CasePair],
+    scheme: LabelScheme,
+    settings: MetricSettings,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    unpaired_predictions: tuple[str, ...] = (),
+    unpaired_references: tuple[str, ...] = (),
+) -> Evaluation:
+    """Scores pairs of label maps; writes nothing.
+
+    Args:
+        pairs: Label maps that belong together.
+        scheme: What the values mean.
+        settings: What is measured.
+        workers: Processes; None chooses.
+        progress: Shows progress and warnings.
+        unpaired_predictions: To be kept with the result.
+        unpaired_references: To be kept with the result.
+    """
+    scored = score_pairs(pairs, scheme, settings, workers=workers, progress=progress)
+    rows = [row for case in scored for row in case.structures]
+    table = structure_table(rows)
+    overall = list(scheme.regions) or list(scheme.structures)
+    return Evaluation(
+        scheme=scheme,
+        settings=settings,
+        scored=tuple(scored),
+        unpaired_predictions=unpaired_predictions,
+        unpaired_references=unpaired_references,
+        cases=table,
+        summary=summarize(table, settings=settings, overall=overall),
+        lesions=lesion_table(rows, edges_ml=settings.lesion_size_edges_ml),
+        objects=object_table(scored),
+    )
+
+
+def write_evaluation(out: Path, evaluation: Evaluation) -> None:
+    """Writes the tables and the summary of an evaluation.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    tables = {"cases.csv": evaluation.cases, "summary.csv": evaluation.summary}
+    if len(evaluation.lesions):
+        tables["lesions.csv"] = evaluation.lesions
+        tables["lesions_by_size.csv"] = summarize_lesions(evaluation.lesions)
+    if len(evaluation.objects):
+        tables["objects.csv"] = evaluation.objects
+        tables["objects_summary.csv"] = summarize_objects(
+            evaluation.objects, settings=evaluation.settings
+        )
+    for name, table in tables.items():
+        with atomic_write(out / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    write_text(out / "summary.json", _to_json(evaluation))
+
+
+def _to_json(evaluation: Evaluation) -> str:
+    """Everything but the cases, with the choices behind the numbers."""
+    content = {
+        "settings": evaluation.settings.model_dump(mode="json"),
+        "labels": evaluation.scheme.model_dump(mode="json"),
+        "num_scored": evaluation.num_scored,
+        "failures": list(evaluation.failures),
+        "unpaired_predictions": list(evaluation.unpaired_predictions),
+        "unpaired_references": list(evaluation.unpaired_references),
+        "summary": [
+            {key: _plain(value) for key, value in row.items()}
+            for row in evaluation.summary.to_dict(orient="records")
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON knows neither NaN nor infinity
+    return value
