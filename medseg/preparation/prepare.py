@@ -23,6 +23,7 @@ from medseg.preparation.fingerprint import (
     write_fingerprint,
 )
 from medseg.preparation.inputs import FileHashes
+from medseg.preparation.mapping import MAPPED
 from medseg.preparation.measuring import (
     Attempt,
     make_fingerprint,
@@ -194,6 +195,8 @@ class _Way:
         if not todo:
             return
         (self.folder / SUMMARY).unlink(missing_ok=True)
+        for case in todo:
+            MAPPED.forget(cases / case.case_id)
         work = partial(
             prepare_case, folder=cases, plan=plan, keys=keys, compression=compression
         )

@@ -13,9 +13,9 @@ from medseg.preparation.arrays import (
     WHOLE,
     Box,
     Compression,
-    open_array,
     write_array,
 )
+from medseg.preparation.mapping import MAPPED
 from medseg.preparation.placement import Placement
 from medseg.preparation.voxel_index import VoxelIndex, count_blocks
 from medseg.types import ImageArray, LabelArray, Shape
@@ -30,6 +30,7 @@ class StoredCase:
     def __init__(self, folder: Path) -> None:
         """Takes the folder of the case; nothing is read yet."""
         self.folder = folder
+        self._kept: dict[str, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[type["StoredCase"], tuple[Path]]:
         """A worker opens the files anew."""
@@ -72,24 +73,28 @@ class StoredCase:
         return VoxelIndex(
             num_voxels=tuple(self._facts["num_voxels"]),
             num_kept=tuple(self._facts["num_kept"]),
-            positions=open_array(self.folder, "positions"),
-            lesions=np.asarray(open_array(self.folder, "lesions")),
+            positions=self._map("positions"),
+            lesions=np.array(self._map("lesions")),
         )
 
     @property
     def blocks(self) -> np.ndarray:
         """Structure voxels in each block of 8 x 8 x 1 voxels, uint8."""
-        return np.asarray(self._open("blocks"))
+        return np.asarray(self._map("blocks"))
 
-    @cached_property
+    @property
     def image(self) -> Any:
         """The image as stored, float16 or float32; indexing it reads that part."""
-        return self._open("image")
+        return self._kept["image"] if self._kept else self._map("image")
 
-    @cached_property
+    @property
     def label(self) -> Any:
         """The label indices as stored, uint8; indexing it reads that part."""
-        return self._open("label")
+        return self._kept["label"] if self._kept else self._map("label")
+
+    def keep_in_memory(self) -> None:
+        """Reads the voxels once and for all; for slow or shared disks."""
+        self._kept = {name: np.array(self._map(name)[:]) for name in ("image", "label")}
 
     def read_image(self, box: Box = WHOLE) -> ImageArray:
         """Intensities inside a box, float32, shape (C, ...)."""
@@ -118,9 +123,9 @@ class StoredCase:
             ) from error
         return facts
 
-    def _open(self, name: str) -> Any:
+    def _map(self, name: str) -> Any:
         try:
-            return open_array(self.folder, name)
+            return MAPPED.get(self.folder, name)
         except (OSError, ValueError, RuntimeError) as error:
             raise StoreError(
                 f"{self.folder}: {name} cannot be read ({error}); delete the folder "

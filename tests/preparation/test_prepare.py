@@ -255,3 +255,11 @@ def test_image_is_what_preprocessing_made(study, store_folder) -> None:
     prepared = prepare_module.__globals__["preprocess"](volume, store.plan)
     stored = store.case("tiny_000").read_image()
     np.testing.assert_allclose(stored, prepared.image, rtol=1e-3, atol=1e-4)
+
+
+def test_case_kept_in_memory_reads_the_same(tiny_store) -> None:
+    case, kept = tiny_store.case("tiny_001"), tiny_store.case("tiny_001")
+    kept.keep_in_memory()
+    assert not isinstance(kept.image, np.memmap)
+    np.testing.assert_array_equal(kept.read_image(), case.read_image())
+    np.testing.assert_array_equal(kept.read_label(), case.read_label())
