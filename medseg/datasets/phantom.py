@@ -9,7 +9,9 @@ whether the program works, nothing about patients.
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,15 +103,20 @@ def make_phantom_study(
     cases = plan_cases(num_cases, spacing=spacing)
     averaged = {size: template.averaged(size) for size in {c.spacing for c in cases}}
     centers = white_matter_positions(template)
-    truth: list[list[object]] = []
-    shown = (progress or Silent()).track(cases, label="Simulating", total=num_cases)
-    for case in shown:
+
+    def write(case: PhantomCase) -> list[list[object]]:
         volume, label_map, lesions = simulate(
             case, averaged[case.spacing], centers=centers, seed=seed
         )
         write_volume(folder / "imagesTr" / f"{case.case_id}.nii.gz", volume)
         write_label_map(folder / "labelsTr" / f"{case.case_id}.nii.gz", label_map)
-        truth += _truth_rows(case, lesions)
+        return list(_truth_rows(case, lesions))
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        shown = (progress or Silent()).track(
+            pool.map(write, cases), label="Simulating", total=num_cases
+        )
+        truth = [row for rows in shown for row in rows]
     _write_tables(folder, cases, truth)
     return folder
 

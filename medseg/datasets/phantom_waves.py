@@ -27,8 +27,10 @@ class Waves:
 
     def at(self, positions: np.ndarray) -> np.ndarray:
         """The field at world positions in mm, shape (3, ...), as float32."""
-        total = np.zeros(positions.shape[1:], dtype=np.float32)
+        flat = positions.reshape(3, -1)
+        total = np.zeros(flat.shape[1], dtype=np.float32)
         for vector, phase in zip(self.vectors, self.phases, strict=True):
-            angle = np.tensordot(vector.astype(np.float32), positions, axes=1)
-            total += np.cos(angle + np.float32(phase))
-        return np.asarray(total * np.sqrt(2 / len(self.phases)), dtype=np.float32)
+            angle = vector.astype(np.float32) @ flat + np.float32(phase)
+            total += np.cos(angle, out=angle)
+        total *= np.float32(np.sqrt(2 / len(self.phases)))
+        return total.reshape(positions.shape[1:])
