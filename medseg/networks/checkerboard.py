@@ -12,6 +12,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from medseg.networks.fixed_statistics import with_fixed_statistics
 from medseg.networks.network import SegmentationNetwork
 
 
@@ -82,7 +83,9 @@ def pattern_strength(
     """How strongly a network's logits repeat with the period of its strides.
 
     A constant image should give constant logits. What is left of a pattern in their
-    centre is compared with how much logits vary over noise.
+    centre is compared with how much logits vary over noise. Instance and group
+    normalizations keep the statistics of the noise, since those of a constant image
+    are its borders'.
 
     Args:
         network: In the state (trained or fresh) that is of interest.
@@ -96,12 +99,11 @@ def pattern_strength(
     generator = torch.Generator().manual_seed(seed)
     device = next(network.parameters()).device
     noise = torch.randn((1, network.in_channels, *size), generator=generator)
-    training = network.training
-    network.eval()
+    noise = noise.to(device)
+    fixed = with_fixed_statistics(network, noise)
     with torch.no_grad():
-        flat = _centre(network(torch.ones_like(noise).to(device)), network.divisor)
-        varied = _centre(network(noise.to(device)), network.divisor)
-    network.train(training)
+        flat = _centre(fixed(torch.ones_like(noise)), network.divisor)
+        varied = _centre(fixed(noise), network.divisor)
     spread = _deviation(varied)
     return float(_deviation(flat) / spread) if spread > 0 else 0.0
 

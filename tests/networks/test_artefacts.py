@@ -49,10 +49,11 @@ def test_every_upsampling_of_a_network_is_listed() -> None:
     assert all(c.variance == 0 for c in coverages(build(NETWORKS["unet"])))
 
 
-def test_interpolation_leaves_no_pattern_and_odd_kernels_do() -> None:
+@pytest.mark.parametrize("normalization", ["none", "instance", "group", "batch"])
+def test_interpolation_leaves_no_pattern_and_odd_kernels_do(normalization: str) -> None:
     def strength(**choice: object) -> float:
         settings = UNetSettings(
-            channels=(8, 8), strides=(1, 2), normalization="none", **choice
+            channels=(8, 8), strides=(1, 2), normalization=normalization, **choice
         )
         return pattern_strength(build(settings))
 
