@@ -137,4 +137,5 @@ def _attempt(function: Callable[[Case], R], case: Case) -> Attempt[R]:
 
 def _bytes_of(case: Case) -> int:
     files = [*case.images, *([case.label] if case.label else [])]
-    return sum(path.stat().st_size for path in files if path.is_file())
+    parts = [p for f in files for p in (f.iterdir() if f.is_dir() else [f])]
+    return sum(part.stat().st_size for part in parts if part.is_file())
