@@ -15,7 +15,7 @@ from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.plan import Plan
 from medseg.preparation import StoredCase
-from medseg.sampling import PatchSampler, gather
+from medseg.sampling import Draw, Ledger, PatchSampler, gather
 
 QUEUE_SIZE = 3
 """Batches drawn ahead for a GPU, which then never waits for the CPU."""
@@ -28,14 +28,21 @@ class Batch:
     Attributes:
         images: Shape (N, C, *patch_size), float32.
         labels: Label indices, shape (N, *patch_size), uint8.
-        case_ids: Where each patch comes from.
+        draws: Where each patch comes from.
+        shown: Label indices before augmentation, uint8, on the CPU.
         sampler_state: State of the sampler after this batch was drawn.
     """
 
     images: Tensor
     labels: Tensor
-    case_ids: tuple[str, ...]
+    draws: tuple[Draw, ...]
+    shown: np.ndarray
     sampler_state: dict[str, Any]
+
+    @property
+    def case_ids(self) -> tuple[str, ...]:
+        """Case of each patch."""
+        return tuple(draw.case_id for draw in self.draws)
 
 
 class BatchSource:
@@ -66,8 +73,14 @@ class BatchSource:
             seed: Another seed gives other variations.
             device: Where batches are needed.
         """
+        self.ledger = Ledger(
+            cases,
+            structures=plan.labels.structures,
+            size_bins=sampler.settings.size_bins,
+        )
         self._cases = cases
         self._sampler = sampler
+        self._last_state: dict[str, Any] = {}
         self._plan = plan
         self._augmentation = augmentation
         self._seed = seed
@@ -92,11 +105,28 @@ class BatchSource:
         if self._ahead is not None:
             self._ahead.close()
 
-    def restore(self, sampler_state: dict[str, Any], *, step: int) -> None:
+    @property
+    def patches_per_epoch(self) -> int:
+        """As many patches as there are cases."""
+        return len(self._cases)
+
+    def state_dict(self) -> dict[str, Any]:
+        """From which the batches after the last one returned follow, and the ledger."""
+        ahead = self._ahead is not None
+        sampler = self._last_state if ahead else self._sampler.state_dict()
+        return {"sampler": sampler, "ledger": self.ledger.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], *, step: int) -> None:
         """Goes on after the given step; call it before entering."""
-        if sampler_state:
-            self._sampler.load_state_dict(sampler_state)
+        if state["sampler"]:
+            self._sampler.load_state_dict(state["sampler"])
+        self.ledger.load_state_dict(state["ledger"])
         self._step = step
+
+    def report_loss(self, case_ids: Sequence[str], loss: float) -> None:
+        """Tells the sampler how a batch went, which ``hard_example`` goes by."""
+        for case_id in case_ids:
+            self._sampler.report_loss(case_id, loss)
 
     def peek(self) -> Batch:
         """The batch that `next` will return."""
@@ -108,6 +138,8 @@ class BatchSource:
         """The batch of the next step."""
         batch = self.peek()
         self._peeked = None
+        self._last_state = batch.sampler_state
+        self.ledger.add(batch.draws, batch.shown)
         return batch
 
     def _take(self) -> Batch:
@@ -118,6 +150,7 @@ class BatchSource:
         draws = self._sampler.draw(plan.batch_size)
         patches = gather(self._cases, draws, spatial_dims=plan.spatial_dims)
         images, labels = patches.images, patches.labels
+        shown = labels.numpy()
         if self._device.type == "cuda":
             images = images.pin_memory().to(self._device, non_blocking=True)
             labels = labels.pin_memory().to(self._device, non_blocking=True)
@@ -132,7 +165,8 @@ class BatchSource:
             spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
         )
         self._step += 1
-        return Batch(images, labels, patches.case_ids, self._sampler.state_dict())
+        state = self._sampler.state_dict() if self._ahead is not None else {}
+        return Batch(images, labels, patches.draws, shown, state)
 
 
 class _Ahead:

@@ -1,6 +1,7 @@
 """Stops a run whose loss is no longer a number."""
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -10,9 +11,20 @@ from medseg.errors import NonFiniteLossError
 class LossGuard:
     """Looks at losses some steps later, so that a GPU need not be waited for."""
 
-    def __init__(self, *, every: int) -> None:
-        """Looks once in so many steps."""
+    def __init__(
+        self,
+        *,
+        every: int,
+        report: Callable[[tuple[str, ...], float], None] | None = None,
+    ) -> None:
+        """Looks once in so many steps.
+
+        Args:
+            every: Number of steps.
+            report: Told the cases and the loss of each step that was looked at.
+        """
         self._every = every
+        self._report = report
         self._pending: list[tuple[int, Tensor, tuple[str, ...]]] = []
 
     def add(self, loss: Tensor, *, step: int, case_ids: tuple[str, ...]) -> None:
@@ -39,4 +51,6 @@ class LossGuard:
                     f"{', '.join(sorted(set(case_ids)))}; look at these cases with "
                     "`medseg doctor`, or lower training.optimizer.learning_rate"
                 )
+            if self._report is not None:
+                self._report(case_ids, value)
         self._pending.clear()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from medseg.losses.deep_supervision import DeepSupervisionLoss
 from medseg.plan import Plan
 from medseg.preparation.stored_case import StoredCase
 from medseg.progress import Meter, Progress
+from medseg.sampling import Ledger, collapse_alarms, starvation_alarms
 from medseg.training.batches import Batch, BatchSource
 from medseg.training.checkpoint import load_checkpoint, save_checkpoint
 from medseg.training.guard import LossGuard
@@ -49,6 +50,8 @@ class FitResult:
         stopped_by: Why the run ended early; empty when it ran its length.
         shares: Share of this part's time by what it was spent on.
         precision: Number format of the convolutions.
+        ledger: What training was shown.
+        alarms: What the user was warned of on the way.
     """
 
     network: nn.Module
@@ -58,6 +61,8 @@ class FitResult:
     stopped_by: str
     shares: dict[str, float]
     precision: str
+    ledger: Ledger
+    alarms: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def fit(
     state = fresh_state(plan, settings, device)
     if resume:
         state.restore(load_checkpoint(folder, identity=surroundings.identity))
-        batches.restore(state.sampler, step=state.step)
+        batches.load_state_dict(state.batches, step=state.step)
     history = History(folder / "metrics.csv", resume_at=state.step if resume else None)
     run = _Run(
         plan=plan,
@@ -119,24 +124,28 @@ def fit(
             largest_share=settings.validation_share,
             folder=folder,
         ),
-        guard=LossGuard(every=1 if device.type == "cpu" else GPU_GUARD_STEPS),
+        guard=LossGuard(
+            every=1 if device.type == "cpu" else GPU_GUARD_STEPS,
+            report=batches.report_loss,
+        ),
+        batches=batches,
         history=history,
         watch=Stopwatch(),
         device=device,
         surroundings=surroundings,
     )
-    with Interruption(folder) as interruption, batches as stream:
+    with Interruption(folder) as interruption, batches:
         if not resume:
             interruption.clear()
-            run.choose_precision(stream.peek())
+            run.choose_precision(batches.peek())
         progress.say(
             f"training for {length.describe()} on {device}, {state.precision}, "
             f"from step {state.step}"
         )
         with progress.meter(label="training") as meter:
-            stopped_by = run.loop(stream, length, interruption, meter)
-    run.guard.check()
-    save_checkpoint(folder, state, identity=surroundings.identity)
+            stopped_by = run.loop(length, interruption, meter)
+        run.guard.check()
+        run.save()
     return FitResult(
         network=state.validated_network.eval(),
         steps=state.step,
@@ -145,6 +154,8 @@ def fit(
         stopped_by=stopped_by,
         shares=run.watch.shares(),
         precision=state.precision,
+        ledger=batches.ledger,
+        alarms=tuple(run.alarms),
     )
 
 
@@ -158,14 +169,16 @@ class _Run:
     loss: nn.Module
     looks: Looks
     guard: LossGuard
+    batches: BatchSource
     history: History
     watch: Stopwatch
     device: torch.device
     surroundings: Surroundings
+    alarms: list[str] = field(default_factory=list)
+    dice_history: list[dict[str, float]] = field(default_factory=list)
 
     def loop(
         self,
-        stream: BatchSource,
         length: RunLength,
         interruption: Interruption,
         meter: Meter,
@@ -177,7 +190,7 @@ class _Run:
         while (done := length.done(state.step)) < 1:
             if reason := interruption.reason():
                 return reason
-            self._step(stream, done)
+            self._step(done)
             now = time.monotonic()
             state.seconds = now - start
             if now - reported > REPORT_SECONDS:
@@ -185,7 +198,7 @@ class _Run:
                 self._report_loss(done, meter)
             if now - saved > self.settings.checkpoint_every:
                 saved = now
-                self._save()
+                self.save()
             if self.looks.due(length.done(state.step), state):
                 self._look(length.done(state.step))
             state.seconds = time.monotonic() - start
@@ -208,9 +221,9 @@ class _Run:
             self.device.type, enabled=state.precision == "float16"
         )
 
-    def _step(self, stream: BatchSource, done: float) -> None:
+    def _step(self, done: float) -> None:
         with self.watch.measure("data"):
-            batch = stream.next()
+            batch = self.batches.next()
         with self.watch.measure("steps"):
             loss = training_step(
                 self.state,
@@ -219,7 +232,6 @@ class _Run:
                 learning_rate=self._learning_rate(done),
                 gradient_clip=self.settings.gradient_clip,
             )
-        self.state.sampler = batch.sampler_state
         self.guard.add(loss, step=self.state.step, case_ids=batch.case_ids)
         self.last_loss = loss
 
@@ -235,11 +247,27 @@ class _Run:
     def _look(self, done: float) -> None:
         with self.watch.measure("validation"):
             scores = self.looks.take(self._predictor(), self.state, done)
-        self._record(scores)
+        self._record({**scores, **self.batches.ledger.metrics()})
+        self._raise_alarms(scores)
         self.surroundings.progress.say(
             f"step {self.state.step}: Dice {scores['dice/mean']:.4f} on whole "
             "validation cases"
         )
+
+    def _raise_alarms(self, scores: dict[str, float]) -> None:
+        """Warns once of each structure that is starved or collapses."""
+        self.dice_history.append(
+            {name.removeprefix("dice/"): dice for name, dice in scores.items()}
+        )
+        ledger, sampling = self.batches.ledger, self.settings.sampling
+        for alarm in (
+            *starvation_alarms(ledger, sampling),
+            *collapse_alarms(self.dice_history, ledger, sampling),
+        ):
+            subject = _subject(alarm)
+            if subject not in {_subject(known) for known in self.alarms}:
+                self.alarms.append(alarm)
+                self.surroundings.progress.warn(alarm)
 
     def _predictor(self) -> Predictor:
         return Predictor(
@@ -251,16 +279,25 @@ class _Run:
 
     def _record(self, metrics: dict[str, float]) -> None:
         step = self.state.step
+        patches = step * self.plan.batch_size
+        metrics = {**metrics, "epoch": patches / self.batches.patches_per_epoch}
         self.history.add(metrics, step=step, seconds=self.state.seconds)
         self.surroundings.logger.log_metrics(metrics, step=step)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        self.state.batches = self.batches.state_dict()
         with self.watch.measure("checkpoints"):
             save_checkpoint(
                 self.surroundings.folder,
                 self.state,
                 identity=self.surroundings.identity,
             )
+
+
+def _subject(alarm: str) -> str:
+    """An alarm without its numbers, which change from look to look."""
+    return "".join(sign for sign in alarm if not sign.isdigit())
 
 
 def _loss(plan: Plan, settings: TrainingSettings) -> nn.Module:

@@ -28,8 +28,8 @@ class TrainingState:
     """Best mean Dice on the validation cases looked at on the way."""
     next_look: float = 0.0
     """Share of the run after which the next look is due."""
-    sampler: dict[str, Any] = field(default_factory=dict)
-    """State of the sampler after the last batch that was trained on."""
+    batches: dict[str, Any] = field(default_factory=dict)
+    """State of the batch source after the last batch that was trained on."""
 
     @property
     def validated_network(self) -> nn.Module:
@@ -50,7 +50,7 @@ class TrainingState:
             "seconds": self.seconds,
             "best_dice": self.best_dice,
             "next_look": self.next_look,
-            "sampler": self.sampler,
+            "batches": self.batches,
             "torch_rng": torch.get_rng_state(),
         }
 
@@ -66,7 +66,7 @@ class TrainingState:
         self.seconds = values["seconds"]
         self.best_dice = values["best_dice"]
         self.next_look = values["next_look"]
-        self.sampler = values["sampler"]
+        self.batches = values["batches"]
         torch.set_rng_state(values["torch_rng"])
 
 

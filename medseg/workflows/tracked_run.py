@@ -81,7 +81,7 @@ def _open_logger(
 
 def log_files(out: Path, logger: RunLogger) -> None:
     """Keeps the files of a finished run as artifacts."""
-    for name in ("config.yaml", "plan.yaml", "metrics.csv", "run.log"):
+    for name in ("config.yaml", "plan.yaml", "metrics.csv", "report.html", "run.log"):
         if (out / name).is_file():
             logger.log_artifact(out / name)
     logger.log_artifact(out / "model", folder="model")

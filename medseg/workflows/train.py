@@ -15,7 +15,7 @@ from medseg.model import Provenance, save_model
 from medseg.plan import Plan, write_plan
 from medseg.preparation import Store, StoredCase
 from medseg.progress import Progress, Silent
-from medseg.sampling import PatchSampler
+from medseg.sampling import Ledger, PatchSampler
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from medseg.training.length import RunLength, StepLength, TimeBudget
@@ -23,7 +23,7 @@ from medseg.training.loop import FitResult, Surroundings, fit
 from medseg.training.settings import TrainingSettings
 from medseg.workflows.data import open_data, split
 from medseg.workflows.device import describe_device, pick_device
-from medseg.workflows.evaluate import Evaluation
+from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.resolve import change_plan, settle_training
 from medseg.workflows.run_config import RunConfig, code_commit, dump_config
 from medseg.workflows.tracked_run import log_files, tracked_run
@@ -31,6 +31,7 @@ from medseg.workflows.validation import (
     dice_of_structures,
     summary_metrics,
     validate_held_out,
+    write_report,
 )
 
 
@@ -136,6 +137,9 @@ def train(
             dice = dice_of_structures(evaluation)
             scored = origin.model_copy(update={"validation_dice": dice})
             save_model(out / "model", result.network, plan, scored)
+            write_report(
+                out, store, evaluation, result, provenance=scored, progress=progress
+            )
             logger.log_metrics(summary_metrics(evaluation), step=result.steps)
             progress.say(evaluation.to_text())
         log_files(out, logger)
@@ -221,3 +225,21 @@ def _report_end(result: FitResult, progress: Progress) -> None:
         "where the time went: "
         + ", ".join(f"{part} {share:.0%}" for part, share in shares if share >= 0.005)
     )
+    progress.say("what training was shown:\n" + _ledger_lines(result.ledger))
+
+
+def _ledger_lines(ledger: Ledger) -> str:
+    """A line per structure and lesion size: what there is and what was shown."""
+    lines = []
+    for row in ledger.table().to_dict(orient="records"):
+        line = f"  {row['structure']}, {row['size_bin']} voxels: "
+        if row["size_bin"] == "all":
+            line = (
+                f"  {row['structure']}: in {row['patches_share']:.0%} of patches, "
+                f"{row['voxels_share']:.2%} of voxels; "
+            )
+        lines.append(
+            f"{line}{row['lesions_shown']} of {row['lesions']} components shown, "
+            f"{row['shows_per_lesion']:.1f} times each"
+        )
+    return "\n".join(lines)

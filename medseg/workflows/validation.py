@@ -1,21 +1,23 @@
 """The held-out cases of a run: segmented from their own files, scored, pictured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.predictor import Predictor
-from medseg.io import read_label_map, read_volume, write_label_map
+from medseg.io import read_volume, write_label_map
+from medseg.model import Provenance
 from medseg.preparation import Store
 from medseg.progress import Progress
-from medseg.workflows.evaluate import Evaluation, score, write_evaluation
+from medseg.reporting.page import write_page
+from medseg.training.loop import FitResult
+from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
+from medseg.workflows.scores_report import evaluation_content, write_pictures
 
 FOLDER = "validation"
 """Where a run keeps its held-out cases, below its folder."""
-
-NUM_PICTURES = 4
-"""Worst cases that are pictured."""
 
 
 def validate_held_out(
@@ -29,8 +31,7 @@ def validate_held_out(
 ) -> Evaluation:
     """Segments and scores the held-out cases, each on its own grid.
 
-    Writes label maps, tables and pictures of the worst cases to ``validation/`` below
-    the run's folder.
+    Writes label maps and tables to ``validation/`` below the run's folder.
 
     Raises:
         MedsegError: A case cannot be read, or the folder cannot be written.
@@ -49,8 +50,61 @@ def validate_held_out(
     ]
     evaluation = score(pairs, predictor.plan.labels, metrics, progress=progress)
     write_evaluation(folder, evaluation)
-    _picture_worst(folder, store, predictions, evaluation, progress)
     return evaluation
+
+
+def write_report(
+    out: Path,
+    store: Store,
+    evaluation: Evaluation,
+    fit: FitResult,
+    *,
+    provenance: Provenance,
+    progress: Progress,
+) -> None:
+    """Writes ``report.html`` below the run's folder, with pictures of its cases.
+
+    Args:
+        out: The run's folder.
+        store: Where the scans are found.
+        evaluation: Scores of the held-out cases.
+        fit: How training went.
+        provenance: Where the model comes from.
+        progress: Shows progress.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    images = {
+        case.pair.case_id: store.images(case.pair.case_id) for case in evaluation.scored
+    }
+    content = evaluation_content(
+        evaluation,
+        title=f"{provenance.dataset}: {out.name}",
+        subtitle=f"{_held_out_in_words(provenance)}; {fit.steps} steps in "
+        f"{fit.seconds / 60:.1f} minutes on {provenance.device}, {fit.precision}",
+        pictures=write_pictures(
+            out / FOLDER, evaluation, images=images, progress=progress
+        ),
+        facts={"Model": {k: str(v) for k, v in provenance.model_dump().items()}},
+    )
+    write_page(
+        out / "report.html",
+        replace(
+            content,
+            warnings=(*fit.alarms, *content.warnings),
+            history=out / "metrics.csv",
+            ledger=fit.ledger.table(),
+            seconds={part: share * fit.seconds for part, share in fit.shares.items()},
+        ),
+    )
+
+
+def _held_out_in_words(provenance: Provenance) -> str:
+    return (
+        f"fold {provenance.fold}: {provenance.num_validation_cases} cases held out, "
+        f"{provenance.num_training_cases} trained on"
+    )
 
 
 def dice_of_structures(evaluation: Evaluation) -> dict[str, float]:
@@ -67,29 +121,3 @@ def summary_metrics(evaluation: Evaluation) -> dict[str, float]:
         values = {"": row["mean"], "/low": row["ci_low"], "/high": row["ci_high"]}
         metrics |= {name + end: float(v) for end, v in values.items() if v == v}
     return metrics
-
-
-def _picture_worst(
-    folder: Path,
-    store: Store,
-    predictions: Mapping[str, Path],
-    evaluation: Evaluation,
-    progress: Progress,
-) -> None:
-    """Scan, prediction and reference of the cases with the lowest mean Dice."""
-    from medseg.reporting.overlay import write_overlay
-
-    dice = evaluation.cases.groupby("case_id")["dice"].mean().sort_values()
-    worst = dice.dropna().head(NUM_PICTURES)
-    for rank, (case_id, value) in enumerate(
-        progress.track(list(worst.items()), label="pictures"), start=1
-    ):
-        name = str(case_id)
-        write_overlay(
-            folder / "pictures" / f"worst_{rank}_{name}.png",
-            read_volume(store.images(name)),
-            prediction=read_label_map(predictions[name]),
-            reference=read_label_map(store.label(name)),
-            scheme=evaluation.scheme,
-            title=f"{name}: mean Dice {value:.3f}",
-        )
