@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from medseg.labels import IGNORE_INDEX
+from medseg.losses.derivatives import refuse_second_derivative
 from medseg.losses.huge_pages import empty_gradient
 from medseg.losses.pointwise import ChannelPart
 from medseg.losses.region_sums import RegionPart, RegionSums, partial_derivatives
@@ -90,8 +90,8 @@ class _SigmoidLoss(torch.autograd.Function):
         return value.to(torch.promote_types(logits.dtype, torch.float32))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        refuse_second_derivative()
         logits, target = ctx.saved_tensors
         parts: SigmoidParts = ctx.parts
         gradient = empty_gradient(logits)

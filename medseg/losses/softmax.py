@@ -16,17 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from medseg.losses.derivatives import refuse_second_derivative
 from medseg.losses.huge_pages import empty_gradient
 from medseg.losses.pointwise import ChannelPart, VoxelPart
 from medseg.losses.region_sums import RegionPart, RegionSums, partial_derivatives
 from medseg.losses.softmax_chunk import (
     Slopes,
     channel_sum,
-    region_sums,
     soften,
-    truth,
     voxel_sum,
     write_gradient,
 )
@@ -95,8 +93,8 @@ class _SoftmaxLoss(torch.autograd.Function):
         return value.to(torch.promote_types(logits.dtype, torch.float32))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        refuse_second_derivative()
         logits, target = ctx.saved_tensors
         parts: SoftmaxParts = ctx.parts
         gradient = empty_gradient(logits)
@@ -106,7 +104,12 @@ class _SoftmaxLoss(torch.autograd.Function):
         def work(chunk: Chunk) -> None:
             i, voxels = chunk.sample, chunk.voxels
             write_gradient(
-                soften(flat[i, :, voxels], labels[i, voxels], ignoring=ctx.ignoring),
+                soften(
+                    flat[i, :, voxels],
+                    labels[i, voxels],
+                    ignoring=ctx.ignoring,
+                    squared=parts.squared,
+                ),
                 slopes[i],
                 out[i, :, voxels],
                 squared=parts.squared,
@@ -132,15 +135,15 @@ def _sum_up(
 
     def work(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         i, voxels = chunk.sample, chunk.voxels
-        s = soften(flat[i, :, voxels], labels[i, voxels], ignoring=ignoring)
-        at_voxels, p = none, None
-        if voxel is not None:
-            at_voxels, p = voxel_sum(s, voxel.term, voxel_weights)
+        s = soften(
+            flat[i, :, voxels],
+            labels[i, voxels],
+            ignoring=ignoring,
+            squared=parts.squared,
+        )
+        at_voxels = voxel_sum(s, voxel.term, voxel_weights) if voxel else none
         at_channels = channel_sum(s, channel.term, channel_weights) if channel else none
-        regions = (empty, empty)
-        if parts.region is not None:
-            p = truth(s) if p is None else p
-            regions = region_sums(s, p, squared=parts.squared)
+        regions = s.region_sums() if parts.region else (empty, empty)
         return (*regions, at_voxels, at_channels)
 
     results = stream(flat, work)

@@ -1,8 +1,8 @@
 """One chunk of voxels of a softmax loss: its sums, and its gradient.
 
-All tensors of the chunk's size live in scratch memory of the thread; the few of one
-number per voxel are allocated. Arithmetic is in float32, or float64 for such logits;
-sums over a chunk leave as float64.
+Arithmetic is in float32, or float64 for such logits; sums over a chunk leave as
+float64. The softmax itself is `PlainSoftmax` or, where compiled code is at hand,
+`NativeSoftmax`, with the same methods and results.
 """
 
 from dataclasses import dataclass
@@ -11,112 +11,43 @@ import torch
 from torch import Tensor
 
 from medseg.labels import IGNORE_INDEX
+from medseg.losses.native_chunk import NativeSoftmax, soften_natively
+from medseg.losses.plain_chunk import PlainSoftmax, soften_plainly
 from medseg.losses.pointwise import ChannelTerm, VoxelTerm
 from medseg.losses.streaming import scratch
 
-SAFE_SUM = 1e17
-"""Where the sum of a voxel's exponentials lies between this and its inverse, they are
-exact enough without subtracting the largest logit first: the logarithm is below 40,
-so that float32 errs by 2e-6."""
+Softmax = PlainSoftmax | NativeSoftmax
 
 
-@dataclass(frozen=True)
-class Softened:
-    """The softmax of a chunk, before its division by the sum."""
-
-    logits: Tensor
-    """z, shape (L, B), float32 or float64; a view where it already was."""
-    index: Tensor
-    """True class of each voxel, shape (B,), int64; any class where ignored."""
-    valid: Tensor | None
-    """1, or 0 for ignored voxels, shape (B,); None where none is ignored."""
-    exponentials: Tensor
-    """exp(z − h), shape (L, B), in scratch memory."""
-    shift: Tensor | None
-    """h, the largest logit of each voxel, shape (B,); None for 0."""
-    total: Tensor
-    """Sum of the exponentials, shape (B,)."""
-    inverse: Tensor
-    """Its inverse, 0 where ignored, shape (B,)."""
-
-
-def soften(logits: Tensor, labels: Tensor, *, ignoring: bool) -> Softened:
+def soften(logits: Tensor, labels: Tensor, *, ignoring: bool, squared: bool) -> Softmax:
     """The softmax of a chunk.
 
     Args:
         logits: Shape (L, B), any floating type.
         labels: Shape (B,), any integer type.
         ignoring: Some labels may be `IGNORE_INDEX`.
+        squared: Regions will sum p² in place of p.
     """
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    z, index, valid = logits.to(dtype), labels.long(), None
+    z = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    index, valid = labels.long().contiguous(), None
     if ignoring:
         ignored = index == IGNORE_INDEX
-        index, valid = index.masked_fill(ignored, 0), (~ignored).to(dtype)
-    exponentials = torch.exp(z, out=scratch(z, name="exponentials", dtype=dtype))
-    total, shift = exponentials.sum(0), None
-    if not _is_safe(total):
-        shift = z.amax(0)
-        total = torch.sub(z, shift, out=exponentials).exp_().sum(0)
-    inverse = total.reciprocal()
-    if valid is not None:
-        inverse.mul_(valid)
-    return Softened(z, index, valid, exponentials, shift, total, inverse)
+        index, valid = index.masked_fill(ignored, 0), (~ignored).to(z.dtype)
+    native = soften_natively(z, index, valid, squared=squared)
+    return native or soften_plainly(z, index, valid, squared=squared)
 
 
-def log_of_truth(s: Softened) -> Tensor:
-    """Log-probability of each voxel's true class, shape (B,)."""
-    log_p = s.logits.gather(0, s.index[None])[0]
-    if s.shift is not None:
-        log_p.sub_(s.shift)
-    return log_p.sub_(s.total.log()).clamp_max_(0)
-
-
-def truth(s: Softened) -> Tensor:
-    """Probability of each voxel's true class, 0 where ignored, shape (B,)."""
-    return s.exponentials.gather(0, s.index[None])[0].mul_(s.inverse)
-
-
-def _is_safe(total: Tensor) -> bool:
-    """Whether the chunk may do without the largest logit; a GPU is not asked."""
-    if total.device.type != "cpu":
-        return False
-    low, high = total.aminmax()
-    return low.item() > 1 / SAFE_SUM and high.item() < SAFE_SUM
-
-
-def voxel_sum(
-    s: Softened, term: VoxelTerm, weights: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Sum of a voxel term over the chunk, weighed by class; and what `truth` gives."""
-    log_p = log_of_truth(s)
-    p, value = log_p.exp(), term.value(log_p)
+def voxel_sum(s: Softmax, term: VoxelTerm, weights: Tensor | None) -> Tensor:
+    """Sum of a voxel term over the chunk, weighed by class, float64."""
+    value = term.value(s.log_of_truth())
     if weights is not None:
         value.mul_(weights.to(value).index_select(0, s.index))
     if s.valid is not None:
         value.mul_(s.valid)
-        p.mul_(s.valid)
-    return value.sum(dtype=torch.float64), p
+    return value.sum(dtype=torch.float64)
 
 
-def region_sums(s: Softened, p: Tensor, *, squared: bool) -> tuple[Tensor, Tensor]:
-    """Σpt and Σp (or Σp²) of each class, both (L,), float64; uses up the chunk.
-
-    Args:
-        s: The chunk.
-        p: Probability of each voxel's true class, shape (B,).
-        squared: Sum p².
-    """
-    inside = torch.zeros(s.logits.shape[0], dtype=torch.float64, device=p.device)
-    inside.index_add_(0, s.index, p.double())
-    if squared:
-        predicted = torch.mv(s.exponentials.square_(), s.inverse.square())
-    else:
-        predicted = torch.mv(s.exponentials, s.inverse)
-    return inside, predicted.double()
-
-
-def channel_sum(s: Softened, term: ChannelTerm, weights: Tensor) -> Tensor:
+def channel_sum(s: Softmax, term: ChannelTerm, weights: Tensor) -> Tensor:
     """Sum of a channel term over the chunk, weighed by channel, float64.
 
     Every channel is taken as outside of its region first; then the true class's
@@ -149,7 +80,7 @@ class Slopes:
 
 
 def write_gradient(
-    s: Softened,
+    s: Softmax,
     slopes: Slopes,
     out: Tensor,
     *,
@@ -159,29 +90,21 @@ def write_gradient(
 ) -> None:
     """Writes the gradient of a chunk to `out`, shape (L, B); uses up the chunk."""
     result = out
-    if out.dtype != s.inverse.dtype:
-        result = scratch(s.logits, name="gradient", dtype=s.inverse.dtype)
+    if out.dtype != s.logits.dtype or (
+        isinstance(s, NativeSoftmax) and out.stride(1) != 1
+    ):
+        result = scratch(s.logits, name="gradient", dtype=s.logits.dtype)
     pull = _pull(s, slopes, voxel)
-    if slopes.by_predicted is None:
-        torch.mul(s.exponentials, (pull * s.inverse).neg_(), out=result)
-    elif squared:
-        _push_squared(s, slopes.by_predicted, pull, result)
-    else:
-        push = slopes.by_predicted.to(pull)
-        mean = torch.mv(s.exponentials.t(), push).mul_(s.inverse).add_(pull)
-        mean.mul_(s.inverse).neg_()
-        torch.addr(mean.expand_as(result), push, s.inverse, out=result)
-        result.mul_(s.exponentials)
-    result.scatter_add_(0, s.index[None], pull[None])
+    s.write(result, push=slopes.by_predicted, pull=pull, squared=squared)
     if channel is not None and slopes.channel is not None:
         _add_channel_gradient(s, channel, slopes.channel, result)
     if result is not out:
         out.copy_(result)
 
 
-def _pull(s: Softened, slopes: Slopes, voxel: VoxelTerm | None) -> Tensor:
+def _pull(s: Softmax, slopes: Slopes, voxel: VoxelTerm | None) -> Tensor:
     """Derivative with respect to log p of the true class, shape (B,)."""
-    p = truth(s)
+    p = s.truth()
     pull = torch.zeros_like(p)
     if voxel is not None and slopes.voxel is not None:
         pull = voxel.slope(p)
@@ -193,17 +116,8 @@ def _pull(s: Softened, slopes: Slopes, voxel: VoxelTerm | None) -> Tensor:
     return pull
 
 
-def _push_squared(s: Softened, slope: Tensor, pull: Tensor, result: Tensor) -> None:
-    """As for Σp, where the slope 2bp of Σp² varies from voxel to voxel."""
-    p = s.exponentials.mul_(s.inverse)
-    torch.mul(p, (2 * slope).to(p)[:, None], out=result)
-    mean = scratch(p, name="product", dtype=p.dtype)
-    mean_of = torch.mul(result, p, out=mean).sum(0).add_(pull)
-    result.sub_(mean_of).mul_(p)
-
-
 def _add_channel_gradient(
-    s: Softened, term: ChannelTerm, weights: Tensor, result: Tensor
+    s: Softmax, term: ChannelTerm, weights: Tensor, result: Tensor
 ) -> None:
     at_true = s.logits.gather(0, s.index[None])[0]
     weights = weights.to(at_true)
