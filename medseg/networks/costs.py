@@ -4,12 +4,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from medseg.errors import SettingsError
 from medseg.networks.memory import LiveMemory
 from medseg.networks.network import SegmentationNetwork
 
@@ -36,6 +37,18 @@ class Costs:
     flops_per_voxel: float
     training_bytes: int
     inference_bytes: int
+
+
+def check_precision(name: str) -> Precision:
+    """The precision of that name.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    if name not in get_args(Precision):
+        known = ", ".join(get_args(Precision))
+        raise SettingsError(f"precision {name}: expected one of {known}")
+    return cast(Precision, name)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -98,7 +111,10 @@ def predict_memory(
     """Largest number of bytes in use at once, beyond weights, gradients and batch.
 
     The network runs on tensors that have a shape, a type and a lifetime but no
-    memory; what they would occupy is added up as they come and go.
+    memory; what they would occupy is added up as they come and go. Working memory
+    inside an operation is counted for oneDNN's bfloat16 gradients of convolutions
+    only: kernels of 8 and more voxels in bfloat16 on the CPU, as FCNs up-sample with,
+    need more than is predicted.
 
     Args:
         network: Any network.
