@@ -3,7 +3,7 @@
 from medseg.tracking.address import default_tracking_uri, resolve_tracking_uri
 from medseg.tracking.params import flatten_params
 from medseg.tracking.run import MlflowRun, open_mlflow_run, replay_journal
-from medseg.tracking.ui import open_ui
+from medseg.tracking.ui import open_ui, show_ui
 
 __all__ = [
     "MlflowRun",
@@ -13,4 +13,5 @@ __all__ = [
     "open_ui",
     "replay_journal",
     "resolve_tracking_uri",
+    "show_ui",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import MissingFileError
+from medseg.progress import Progress
 from medseg.tracking.address import (
     ARTIFACTS,
     DATABASE,
@@ -60,6 +61,14 @@ class Ui:
     process: "subprocess.Popen[bytes] | None"
     """The server, which ends with `close`; none where the user's own serves."""
 
+    def wait(self) -> None:
+        """Returns when the server ends, which Ctrl-C makes it do."""
+        try:
+            if self.process is not None:
+                self.process.wait()
+        except KeyboardInterrupt:
+            self.close()
+
     def close(self) -> None:
         """Ends the server."""
         if self.process is not None:
@@ -87,6 +96,23 @@ def open_ui(place: str | Path, *, port: int = 5000) -> Ui:
         ui_command(uri, port=port), env={**ENVIRONMENT, **os.environ}
     )
     return Ui(f"http://{HOST}:{port}", process)
+
+
+def show_ui(place: str | Path, *, port: int = 5000, progress: Progress) -> None:
+    """Serves the pages of a store and says where, until Ctrl-C.
+
+    Args:
+        place: As `find_store` takes it.
+        port: Port to try first; the next free one is taken.
+        progress: Told the address.
+
+    Raises:
+        MissingFileError: No store is there.
+    """
+    ui = open_ui(place, port=port)
+    end = "; Ctrl-C ends it" if ui.process is not None else ""
+    progress.say(f"MLflow: open {ui.address} in a browser{end}")
+    ui.wait()
 
 
 def _free_port(first: int) -> int:

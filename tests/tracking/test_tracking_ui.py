@@ -3,7 +3,7 @@
 import pytest
 
 from medseg.errors import MissingFileError
-from medseg.tracking import open_ui
+from medseg.tracking import open_ui, show_ui
 from medseg.tracking.ui import find_store, ui_command
 
 
@@ -30,3 +30,8 @@ def test_a_named_server_is_not_started_again():
     ui = open_ui("https://me:secret@tracking.example:5000")
     assert (ui.address, ui.process) == ("https://tracking.example:5000", None)
     ui.close()
+
+
+def test_address_is_said(heard):
+    show_ui("https://me:secret@tracking.example:5000", progress=heard)
+    assert "open https://tracking.example:5000 in a browser" in heard.said[0]
