@@ -338,9 +338,9 @@ def ui(
 
     Example: medseg ui runs
     """
-    from medseg.tracking import open_ui
+    from medseg.tracking import show_ui
 
-    open_ui(folder, port=port)
+    show_ui(folder, port=port, progress=Console())
 
 
 def _named_run(text: str) -> tuple[str, Path]:
