@@ -50,7 +50,8 @@ def main() -> None:
         equal = f"{100 * row.share_equal:.2f} %"
         print(
             f"| `{row.series}` | {row.shape} | {row.affine_error_mm:.0e} "
-            f"| {row.compared} | {equal} | {row.mean_difference:.3g} | {row.corrections or 'none'} |"
+            f"| {row.compared} | {equal} | {row.mean_difference:.3g} "
+            f"| {row.corrections or 'none'} |"
         )
 
 

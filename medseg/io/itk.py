@@ -146,7 +146,11 @@ def _shape_of(reader: SitkReader, path: Path) -> tuple[Shape, int]:
     components = int(reader.GetNumberOfComponents())
     i, j, k, *rest = [*size, 1, 1, 1][: max(len(size), 3)]
     extra = int(np.prod(rest)) if rest else 1
-    if len(size) not in (2, 3, 4) or (extra > 1 and components > 1):
+    if (
+        min(size, default=0) < 1
+        or len(size) not in (2, 3, 4)
+        or (extra > 1 and components > 1)
+    ):
         raise GeometryError(
             f"{path}: size {size} with {components} values per voxel, expected three "
             "axes of space and at most one of channels"
@@ -174,6 +178,8 @@ def _reason(error: RuntimeError) -> str:
     text = str(error)
     if "truncated" in text.lower() or "hit eof" in text.lower():
         return "the file is truncated; copy or export it again"
+    if "Reason: Success" in text:  # MetaIO found too little, the system found no fault
+        return "the file is damaged or truncated; copy or export it again"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else "unknown reason"
     _, _, tail = last.rpartition("): ")

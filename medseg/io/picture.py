@@ -5,8 +5,10 @@ the order that DICOM and ITK use. A picture knows no place in a body: the affine
 the identity, so that lengths are in pixels.
 """
 
+import logging
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +47,8 @@ def read_picture(path: Path, *, as_labels: bool = False) -> Volume:
         pages = _guarded(path, lambda: _read_tiff(path))
     else:
         pages = _guarded(path, lambda: _read_pillow(path, as_labels=as_labels))
+    if not pages.size:
+        raise UnreadableFileError(f"{path}: the picture has no pixels")
     voxels = _without_constant_alpha(pages).transpose(3, 2, 1, 0)
     return Volume(voxels, np.eye(4))
 
@@ -101,6 +105,7 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
     """The result of a decoder, whose many kinds of errors become one."""
     from PIL import Image, UnidentifiedImageError
 
+    _hush_tifffile()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -115,6 +120,12 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
         raise UnreadableFileError(
             f"{path}: the picture is damaged or truncated ({error!s:.80})"
         ) from error
+
+
+@cache
+def _hush_tifffile() -> None:
+    """What tifffile logs about a damaged file is raised as well; once is enough."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def _pillow_size(path: Path) -> tuple[int, int]:

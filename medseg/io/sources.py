@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,26 @@ def find_sources(
         raise MissingFileError(f"{root}: no such file or folder")
     base = root if root.is_dir() else root.parent
     paths = sorted(files_below(root)) if root.is_dir() else [root]
+    return sources_of(paths, base, names=names, rule=rule, progress=progress)
+
+
+def sources_of(
+    paths: Sequence[Path],
+    base: Path,
+    *,
+    names: Pseudonymizer,
+    rule: SeriesRule | None = None,
+    progress: Progress | None = None,
+) -> list[ScanSource]:
+    """The scans that some files of a tree hold, as `find_sources` gives them.
+
+    Args:
+        paths: Files below the tree's root.
+        base: The root.
+        names: Gives DICOM scans their names.
+        rule: Which DICOM series are wanted; the others are set aside, named.
+        progress: Told about each file.
+    """
     plain = [path for path in paths if _is_plain_scan(path)]
     others = sorted(set(paths) - set(plain))
     shown = progress or Silent()

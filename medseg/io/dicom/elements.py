@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 _CHARSET = 0x00080005
 _SHORT = 256
+_UNDEFINED = 0xFFFFFFFF
 
 DicomDataset: TypeAlias = Any
 """A pydicom Dataset, whose attributes carry no types."""
@@ -19,9 +20,16 @@ class Elements:
     """
 
     def __init__(self, dataset: DicomDataset) -> None:
-        """Wraps a pydicom data set."""
+        """Wraps a pydicom data set.
+
+        Raises:
+            ValueError: The file ended within an element.
+        """
         self.dataset = dataset
         self._raw = {int(tag): element for tag, element in dataset.items()}
+        for element in self._raw.values():
+            if isinstance(element.value, bytes) and _is_cut(element):
+                raise ValueError(f"element {element.tag} is cut off")
         charset = self._raw.get(_CHARSET)
         value = getattr(charset, "value", None)
         self._charset = value if isinstance(value, bytes) else b""
@@ -87,6 +95,12 @@ def _tag_of(keyword: str) -> int:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     return tag
+
+
+def _is_cut(element: Any) -> bool:
+    """Whether an element that was not converted yet is shorter than it says."""
+    length = getattr(element, "length", None)
+    return length is not None and len(element.value) < length < _UNDEFINED
 
 
 @lru_cache(maxsize=8192)

@@ -5,11 +5,18 @@ many, a Siemens mosaic a file whose frames are tiles of one picture. Everything 
 this module sees frames alone. Positions and directions are in DICOM's LPS world.
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 import numpy as np
+
+from medseg.errors import GeometryError
+
+_FARTHEST_MM = 1e6
+_SMALLEST_MM = 1e-6
+_LEANING = 1e-2
 
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -79,6 +86,24 @@ class Frame:
     traits: tuple[str, ...]
     """Values of `TRAITS`, which may tell volumes of one series apart."""
     pixels: PixelLayout
+
+    def __post_init__(self) -> None:
+        """Refuses geometry that no slice can have."""
+        numbers = (*(self.position or ()), *self.orientation, *self.pixel_spacing)
+        if not all(math.isfinite(n) and abs(n) < _FARTHEST_MM for n in numbers):
+            raise GeometryError(f"{self.path}: positions or directions are no numbers")
+        if min(self.pixel_spacing) < _SMALLEST_MM:
+            raise GeometryError(f"{self.path}: PixelSpacing is {self.pixel_spacing}")
+        if not (math.isfinite(self.slope) and math.isfinite(self.intercept)):
+            raise GeometryError(f"{self.path}: the rescale is no number")
+        row, column = self.orientation[:3], self.orientation[3:]
+        lengths = math.hypot(*row), math.hypot(*column)
+        across = sum(a * b for a, b in zip(row, column, strict=True))
+        if max(abs(n - 1) for n in lengths) > _LEANING or abs(across) > _LEANING:
+            raise GeometryError(
+                f"{self.path}: ImageOrientationPatient {self.orientation} is not two "
+                "directions at a right angle"
+            )
 
     @property
     def row_direction(self) -> np.ndarray:

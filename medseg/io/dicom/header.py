@@ -5,7 +5,6 @@ are left where they are.
 """
 
 import io
-import struct
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -32,7 +31,7 @@ from medseg.io.dicom.frame import (
     Kind,
     PixelLayout,
 )
-from medseg.io.dicom.kind import kind_of
+from medseg.io.dicom.kind import INCOMPLETE, kind_of
 from medseg.io.dicom.mosaic import is_mosaic, mosaic_frames
 from medseg.io.dicom.multiframe import enhanced_frames, is_enhanced
 
@@ -81,9 +80,7 @@ def read_dicom_file(path: Path) -> DicomFile:
             return _describe(Elements(dataset), path, offset)
         except InputError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise _damaged(path, error) from error
-        except (OverflowError, struct.error, RecursionError) as error:
+        except Exception as error:  # elements that cannot be converted
             raise _damaged(path, error) from error
 
 
@@ -197,6 +194,8 @@ def _describe(dataset: Elements, path: Path, offset: int) -> DicomFile:
     attributes = {name: text_of(dataset, name) for name in ATTRIBUTES}
     syntax = _syntax_of(dataset)
     kind, reason = kind_of(attributes, dataset)
+    if reason == INCOMPLETE:
+        raise UnreadableFileError(f"{path}: {reason}")
     frames: tuple[Frame, ...] = ()
     if syntax == _DEFLATED:
         kind, reason = Kind.OTHER, "deflated transfer syntax, which is not supported"

@@ -4,6 +4,7 @@ from typing import Any
 
 from medseg.io.dicom.frame import Kind
 
+INCOMPLETE = "the header ends before the size of its image; export it again"
 _SEGMENTATION = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation Storage
     "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation Storage
@@ -26,6 +27,8 @@ def kind_of(attributes: dict[str, str], dataset: Any) -> tuple[Kind, str]:
     if sop_class == _DIRECTORY:
         return Kind.OTHER, "a DICOMDIR, whose files are found without it"
     if "Rows" not in dataset or "Columns" not in dataset:
+        if _must_hold_pixels(sop_class):
+            return Kind.OTHER, INCOMPLETE
         return Kind.OTHER, "holds no pixels (report, presentation state or the like)"
     image_type = {part.strip().upper() for part in attributes["ImageType"].split("\\")}
     if image_type & _LOCALISERS:
@@ -35,6 +38,13 @@ def kind_of(attributes: dict[str, str], dataset: Any) -> tuple[Kind, str]:
     if image_type & _PICTURES:
         return Kind.DERIVED, f"a derived picture ({attributes['ImageType']})"
     return Kind.IMAGE, _unusable_pixels(dataset)
+
+
+def _must_hold_pixels(sop_class: str) -> bool:
+    """Whether an object of this class is an image; without a class it was cut off."""
+    from pydicom.uid import UID
+
+    return not sop_class or UID(sop_class).name.endswith("Image Storage")
 
 
 def _unusable_pixels(dataset: Any) -> str:

@@ -182,13 +182,18 @@ def _decoded_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
     except Exception as error:  # decoders raise whatever their parsing stumbles on
         raise UnreadableFileError(
             f"{path}: pixels compressed as {_syntax_name(layout.syntax)} cannot be "
-            f"decoded ({type(error).__name__}: {error!s:.120})"
+            f"decoded ({_first_line(error)})"
         ) from error
     if values.size != count:
         raise UnreadableFileError(
             f"{path}: {values.size} pixels decoded, expected {count}"
         )
     return values.reshape(layout.num_frames, layout.rows, layout.columns)
+
+
+def _first_line(error: Exception) -> str:
+    """What a decoder says, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def _used_bits(values: np.ndarray, layout: PixelLayout) -> np.ndarray:

@@ -15,6 +15,7 @@ from medseg.io.dicom.pixels import (
     stored_values,
 )
 from medseg.io.dicom.series import Series
+from medseg.io.dicom.splitting import identity_of
 from medseg.io.dicom.stack import Stack, group_by_place, stack_of
 from medseg.io.dicom.straighten import fill_gaps, undo_tilt
 from medseg.io.dicom.suv import suv_scale
@@ -75,8 +76,9 @@ def read_series(
 
 def _ordered(series: Series, corrections: list[Correction]) -> Stack:
     """One frame for each place, sorted along the normal."""
-    if series.num_copies:
-        text = f"{series.num_copies} further copies of files were left out"
+    if series.copies:
+        _require_same_pixels(series)
+        text = f"{len(series.copies)} further copies of files were left out"
         corrections.append(Correction("copies", text))
     if len(series.frames) == 1:
         return stack_of(series.frames)
@@ -89,6 +91,20 @@ def _ordered(series: Series, corrections: list[Correction]) -> Stack:
         text = f"{extra} slices repeat the pixels of another at their place"
         corrections.append(Correction("duplicates", text, is_repair=True))
     return stack_of([place[0] for place in places])
+
+
+def _require_same_pixels(series: Series) -> None:
+    """Refuses files that call themselves the same object and differ."""
+    kept = {identity_of(frame): frame for frame in series.frames}
+    for copy in series.copies:
+        first = kept[identity_of(copy)]
+        same_size = (first.rows, first.columns) == (copy.rows, copy.columns)
+        pair = stored_values([first, copy]) if same_size else None
+        if pair is None or not np.array_equal(pair[0], pair[1]):
+            raise GeometryError(
+                f"{copy.path.name} and {first.path.name} carry the "
+                "same SOPInstanceUID and differ; remove the damaged one"
+            )
 
 
 def _require_copies(place: list[Frame]) -> None:

@@ -159,9 +159,9 @@ def read_segmentation(path: Path) -> Segmentation:
             raise InputError(f"{path}: not a DICOM segmentation object")
         try:
             return _parse(dataset, path, offset)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except Exception as error:  # elements that cannot be converted
             raise UnreadableFileError(
                 f"{path}: the segmentation is damaged ({type(error).__name__})"
             ) from error
@@ -182,9 +182,7 @@ def _parse(dataset: DicomDataset, path: Path, offset: int) -> Segmentation:
     fractional = int(number_of(dataset, "MaximumFractionalValue", 1))
     return Segmentation(
         path=path,
-        names={
-            int(s.SegmentNumber): str(s.SegmentLabel) for s in dataset.SegmentSequence
-        },
+        names=_names(dataset),
         referenced_series=_referenced_series(dataset),
         frames=frames,
         segment_numbers=numbers,
@@ -192,6 +190,12 @@ def _parse(dataset: DicomDataset, path: Path, offset: int) -> Segmentation:
         max_fractional=fractional if kind == "FRACTIONAL" else 1,
         spacing_mm=spacing,
     )
+
+
+def _names(dataset: DicomDataset) -> dict[int, str]:
+    """Label of each segment; number 0, which a LABELMAP describes, is background."""
+    found = {int(s.SegmentNumber): str(s.SegmentLabel) for s in dataset.SegmentSequence}
+    return {number: name for number, name in found.items() if number > 0}
 
 
 def _segment_number(group: DicomDataset, shared: DicomDataset) -> int:

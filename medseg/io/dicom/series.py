@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.errors import InputError, MissingFileError
 from medseg.io.dicom.frame import DicomFile, Frame, Kind
 from medseg.io.dicom.header import NOT_DICOM, read_dicom_file
-from medseg.io.dicom.splitting import repeated_uids, split_frames
+from medseg.io.dicom.splitting import Part, identity_of, split_frames, without_copies
 from medseg.progress import Progress, Silent
 
 _PLAIN = re.compile(r"[A-Z]{2,8}")
@@ -28,8 +28,8 @@ class Series:
     """Why it is set aside; empty where it can be read."""
     files: tuple[Path, ...]
     frames: tuple[Frame, ...]
-    num_copies: int = 0
-    """Files left out as copies of others."""
+    copies: tuple[Frame, ...] = ()
+    """Frames of further files that hold an object of `frames` again."""
 
     @property
     def folder(self) -> Path:
@@ -129,21 +129,26 @@ def _volumes(files: list[DicomFile]) -> list[Series]:
         paths = tuple(file.path for file in files)
         return [Series(first.attributes, first.kind, "", first.reason, paths, ())]
     frames = [frame for file in files for frame in file.frames]
-    parts = split_frames(frames)
+    distinct, copies = without_copies(frames)
+    parts = split_frames(distinct)
     largest = max(len(part.frames) for part in parts)
-    copies = repeated_uids(frames)
-    return [
-        Series(
-            attributes=first.attributes,
-            kind=first.kind,
-            part=part.label,
-            reason=_too_few(len(part.frames), largest),
-            files=tuple(dict.fromkeys(frame.path for frame in part.frames)),
-            frames=part.frames,
-            num_copies=copies if part is parts[0] else 0,
-        )
-        for part in parts
-    ]
+    return [_series_of_part(first.attributes, part, largest, copies) for part in parts]
+
+
+def _series_of_part(
+    attributes: dict[str, str], part: Part, largest: int, copies: list[Frame]
+) -> Series:
+    own = {identity_of(frame) for frame in part.frames}
+    again = tuple(frame for frame in copies if identity_of(frame) in own)
+    return Series(
+        attributes=attributes,
+        kind=Kind.IMAGE,
+        part=part.label,
+        reason=_too_few(len(part.frames), largest),
+        files=tuple(dict.fromkeys(frame.path for frame in (*part.frames, *again))),
+        frames=part.frames,
+        copies=again,
+    )
 
 
 def _too_few(count: int, largest: int) -> str:

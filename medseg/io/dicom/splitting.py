@@ -6,11 +6,8 @@ place, which one volume cannot have; a volume whose slices merely differ in such
 element (an acquisition number that counts slices) stays whole.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from medseg.io.dicom.frame import TRAITS, Frame
 from medseg.io.dicom.stack import group_by_place
@@ -41,9 +38,8 @@ class Part:
 
 
 def split_frames(frames: Sequence[Frame]) -> list[Part]:
-    """The volumes held by the frames of one series, each named by its difference."""
-    distinct = list({_identity(frame): frame for frame in frames}.values())
-    shapes = _by_geometry(distinct)
+    """The volumes held by distinct frames of one series, named by their differences."""
+    shapes = _by_geometry(frames)
     parts = []
     for number, group in enumerate(shapes, start=1):
         label = f"plane{number:02d}" if len(shapes) > 1 else ""
@@ -51,7 +47,7 @@ def split_frames(frames: Sequence[Frame]) -> list[Part]:
     return parts
 
 
-def _identity(frame: Frame) -> tuple[str, int, tuple[int, int] | None]:
+def identity_of(frame: Frame) -> tuple[str, int, tuple[int, int] | None]:
     """The same for copies of one file under two names."""
     return (frame.sop_uid or str(frame.path), frame.index, frame.tile)
 
@@ -72,12 +68,14 @@ def _same_geometry(one: Frame, other: Frame) -> bool:
         (one.rows, one.columns) == (other.rows, other.columns)
         and (one.position is None) == (other.position is None)
         and one.pixels.photometric == other.pixels.photometric
-        and np.allclose(
-            one.pixel_spacing, other.pixel_spacing, rtol=0, atol=_SPACING_TOLERANCE_MM
-        )
-        and np.allclose(
-            one.orientation, other.orientation, rtol=0, atol=_DIRECTION_TOLERANCE
-        )
+        and _close(one.pixel_spacing, other.pixel_spacing, _SPACING_TOLERANCE_MM)
+        and _close(one.orientation, other.orientation, _DIRECTION_TOLERANCE)
+    )
+
+
+def _close(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
+    return one == other or all(
+        abs(a - b) <= tolerance for a, b in zip(one, other, strict=True)
     )
 
 
@@ -146,7 +144,11 @@ def _natural(text: str) -> tuple[float, str]:
         return (float("inf"), text)
 
 
-def repeated_uids(frames: Sequence[Frame]) -> int:
-    """How many frames are further copies of another one's object."""
-    counts = Counter(_identity(frame) for frame in frames)
-    return sum(count - 1 for count in counts.values())
+def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """One frame for each object, and the frames of further files of the same object."""
+    first: dict[object, Frame] = {}
+    copies = []
+    for frame in frames:
+        if first.setdefault(identity_of(frame), frame) is not frame:
+            copies.append(frame)
+    return list(first.values()), copies

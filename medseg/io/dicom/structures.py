@@ -120,9 +120,9 @@ def read_structures(path: Path) -> StructureSet:
             raise InputError(f"{path}: not a DICOM structure set")
         try:
             return _parse(dataset, path)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except Exception as error:  # elements that cannot be converted
             raise UnreadableFileError(
                 f"{path}: the structure set is damaged ({type(error).__name__})"
             ) from error

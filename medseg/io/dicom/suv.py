@@ -44,7 +44,7 @@ def suv_scale(path: Path) -> SuvScale:
     with quiet():
         try:
             return _scale(dataset)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        except Exception:  # noqa: BLE001 - elements that cannot be converted
             return SuvScale(None, "its radiopharmaceutical elements cannot be read")
 
 
