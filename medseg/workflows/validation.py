@@ -75,9 +75,8 @@ def write_report(
     Raises:
         OutputError: The folder cannot be written.
     """
-    images = {
-        case.pair.case_id: store.images(case.pair.case_id) for case in evaluation.scored
-    }
+    case_ids = [case.pair.case_id for case in evaluation.scored]
+    images = {case_id: store.images(case_id) for case_id in case_ids}
     content = evaluation_content(
         evaluation,
         title=f"{provenance.dataset}: {out.name}",
