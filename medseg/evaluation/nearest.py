@@ -11,6 +11,8 @@ import numpy as np
 
 _DENSE_SHARE = 0.1
 """Above this share of the box, the transform is cheaper than building a tree."""
+_SMALL_BOX = 1 << 16
+"""Voxels up to which the transform, which hands its work to a thread, never pays."""
 _NEAR_STEPS = 10.0
 """What counts as near, in multiples of the largest voxel size."""
 _FAR_BUDGET = 4.0
@@ -41,7 +43,8 @@ def nearest_distances(
         return distances
     apart = np.flatnonzero(~targets[points])
     orthogonal = _are_orthogonal(steps)
-    if orthogonal and len(apart) + num_targets > _DENSE_SHARE * points.size:
+    crowded = len(apart) + num_targets > _DENSE_SHARE * points.size
+    if orthogonal and crowded and points.size > _SMALL_BOX:
         return _by_transform(points, targets, steps)
     tree = _Tree(targets, steps)
     near = _NEAR_STEPS * float(np.linalg.norm(steps, axis=0).max())

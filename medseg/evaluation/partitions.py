@@ -75,9 +75,10 @@ def cells_between(membrane: np.ndarray) -> np.ndarray:
     """
     import cc3d
 
-    connectivity = 4 if membrane.ndim == 2 else 6
     inside = np.ascontiguousarray(~membrane)
-    return np.asarray(cc3d.connected_components(inside, connectivity=connectivity))
+    if membrane.ndim == 2:
+        return np.asarray(cc3d.connected_components(inside, connectivity=4))
+    return np.asarray(cc3d.connected_components(inside, connectivity=6))
 
 
 def _shares(

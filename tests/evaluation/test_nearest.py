@@ -18,8 +18,10 @@ def expected_distances(points, targets):
     return field[points]
 
 
+@pytest.mark.parametrize("small_box", [0, 1 << 16])
 @pytest.mark.parametrize("share", [0.0005, 0.01, 0.3])
-def test_sparse_and_dense_sets_give_the_exact_distance(share):
+def test_sparse_and_dense_sets_give_the_exact_distance(monkeypatch, share, small_box):
+    monkeypatch.setattr(nearest, "_SMALL_BOX", small_box)
     points, targets = sets(share)
     found = nearest_distances(points, targets, steps=STEPS)
     np.testing.assert_allclose(found, expected_distances(points, targets), rtol=1e-6)
