@@ -74,10 +74,8 @@ def test_predictions_are_on_the_scans_own_grid(
     done = medseg("predict", run, scans, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     for scan in scans.iterdir():
-        assert read_grid(tmp_path / "out" / scan.name) == pytest.approx(
-            read_grid(scan)
-        ) or not read_grid(scan).mismatch(read_grid(tmp_path / "out" / scan.name))
         label_map = read_label_map(tmp_path / "out" / scan.name)
+        assert label_map.grid.mismatch(read_grid(scan)) == ""
         assert set(label_map.voxels.ravel().tolist()) <= {0, 1, 2}
     with (tmp_path / "out" / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -125,7 +123,7 @@ def test_one_bad_scan_never_stops_the_others(
 def test_killed_and_resumed_equals_never_interrupted(
     config: Path, tiny_study: Path, tmp_path: Path
 ) -> None:
-    steps = ("--steps", "120")
+    steps = ("--steps", "40")
     data = ("--data", str(tiny_study))
     whole = medseg("train", config, *data, *steps, "-o", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr

@@ -61,8 +61,7 @@ def test_stop_file_and_signal_end_a_run(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         assert interruption.reason() == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            signal.sigtimedwait([], 1)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
