@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,9 +9,7 @@ from medseg.inference.sliding_window import flipped_average, sliding_window_logi
 from medseg.inference.tiling import gaussian_importance, window_starts, windows
 
 
-@given(
-    size=st.integers(1, 60), window=st.integers(1, 40), overlap=st.floats(0, 0.9)
-)
+@given(size=st.integers(1, 60), window=st.integers(1, 40), overlap=st.floats(0, 0.9))
 def test_windows_cover_an_axis_and_overlap_enough(
     size: int, window: int, overlap: float
 ) -> None:
@@ -19,7 +19,7 @@ def test_windows_cover_an_axis_and_overlap_enough(
         assert starts == [0]
         return
     assert starts[-1] == size - window
-    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(starts)]
     assert all(0 < gap <= max(1, window * (1 - overlap)) + 1 for gap in gaps)
 
 
