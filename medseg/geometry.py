@@ -90,7 +90,7 @@ def affine_from_spacing(
 def lps_from_ras(affine: Affine) -> Affine:
     """The same grid in the LPS frame of DICOM and ITK; its own inverse."""
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return flip @ affine
+    return np.asarray(flip @ affine)
 
 
 def axis_order(affine: Affine) -> tuple[tuple[int, int], ...]:

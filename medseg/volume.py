@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.errors import GeometryError
-from medseg.geometry import Affine, Grid
-from medseg.types import ImageArray, LabelArray, Shape
+from medseg.geometry import Grid
+from medseg.types import Affine, ImageArray, LabelArray, Shape
 
 
 @dataclass(frozen=True)
