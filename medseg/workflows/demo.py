@@ -12,7 +12,7 @@ from medseg.workflows.doctor import examine
 from medseg.workflows.evaluate import evaluate
 from medseg.workflows.predict import predict
 from medseg.workflows.run_config import RunConfig
-from medseg.workflows.scans import Scan
+from medseg.workflows.scan import Scan
 from medseg.workflows.train import train
 
 NUM_CASES = 24
@@ -79,4 +79,6 @@ def _check(folder: Path, progress: Progress) -> None:
 
 def _held_out_scans(dataset: Dataset, store: Store) -> list[Scan]:
     _, held_out = store.split(0)
-    return [Scan(case_id, dataset.case(case_id).images) for case_id in held_out]
+    return [
+        Scan.of_files(case_id, dataset.case(case_id).images) for case_id in held_out
+    ]

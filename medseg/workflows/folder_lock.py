@@ -1,0 +1,77 @@
+"""One writer for each folder of results."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from medseg.errors import OutputError
+from medseg.files import write_text
+
+LOCK, OWNER = ".medseg.lock", ".medseg.owner"
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Makes this process the only medseg that writes to a folder.
+
+    The operating system holds the lock and lets go of it when the process ends,
+    however it ends, so that a killed call leaves no lock behind. Unfinished files of
+    a killed call are removed.
+
+    Raises:
+        OutputError: Another process writes there, which is named, or the folder
+            cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(
+            f"{folder}: {_owner(folder)} writes results here; wait until it ends or "
+            "choose another folder"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        _clear(folder)
+        write_text(folder / OWNER, json.dumps(_self()))
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _self() -> dict[str, str | int]:
+    return {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _owner(folder: Path) -> str:
+    """Who holds the lock, in words."""
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return (
+            f"another medseg (process {owner['process']} on {owner['host']}, since "
+            f"{owner['since']})"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another medseg"
+
+
+def _clear(folder: Path) -> None:
+    """Removes what killed calls left; nobody else writes here now."""
+    for pattern in (".????????.part.*", ".????????.old.*"):
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,40 @@
+"""Text that may stand in a table, on a terminal and in a file's name."""
+
+import hashlib
+import re
+
+_LONGEST_NAME = 150
+_UNSAFE_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_DATES = re.compile(r"(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:[0-2]\d|3[01])\d*")
+
+
+def one_line(text: str) -> str:
+    """The text in one line that every terminal and CSV reader takes.
+
+    Bytes that are no UTF-8, as old file names hold them, appear as escapes.
+    """
+    encodable = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return " ".join("".join(c if c.isprintable() else " " for c in encodable).split())
+
+
+def safe_name(text: str) -> str:
+    """A file name that says what the text says, distinct where texts are.
+
+    Names that need no change stay as they are; others end in eight digits of their
+    hash. A name never begins like a formula or an option, and fits any file system
+    with a suffix behind it.
+    """
+    encodable = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    name = _UNSAFE_IN_NAMES.sub("_", encodable)
+    if name.startswith(tuple("=+-@. ")):
+        name = f"_{name[1:]}"
+    if name == text and len(name.encode()) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    tail = name.encode()[-_LONGEST_NAME:].decode("utf-8", "ignore")
+    return f"{tail}_{digest}"
+
+
+def without_dates(text: str) -> str:
+    """The text with everything that reads like a day, such as 20240131, masked."""
+    return _DATES.sub("***", text)

@@ -1,0 +1,169 @@
+"""What became of each scan: the table ``predictions.csv``."""
+
+import csv
+import io
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medseg.files import write_text
+
+TABLE = "predictions.csv"
+DONE, UNCHANGED, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
+_BEFORE = ("scan", "status", "output", "source", "seconds", "peak_memory_mb")
+_AFTER = ("warnings", "reason", "input_sha256", "model", "settings")
+_WRITING_SHARE = 0.05
+"""Largest share of time that goes into writing the table."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one scan."""
+
+    scan: str
+    status: str
+    """``done``, ``unchanged``, ``failed`` or ``set aside``."""
+    outputs: tuple[str, ...] = ()
+    """Names of the files made of it, below the output folder; the label map first."""
+    source: str = ""
+    """Where it lies below the input; parts that name a patient or a day are masked."""
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+    """Volume of each structure."""
+    warnings: tuple[str, ...] = ()
+    """What was repaired, resampled or noticed."""
+    reason: str = ""
+    """Why it failed or was set aside."""
+    input_hash: str = ""
+    model: str = ""
+    settings: str = ""
+    """What else the result depends on."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether there should be a label map and is none."""
+        return self.status == FAILED
+
+    @property
+    def is_segmented(self) -> bool:
+        """Whether there is a label map."""
+        return self.status in (DONE, UNCHANGED)
+
+
+class PredictionTable:
+    """The table of an output folder, on disk and up to date.
+
+    Lines of earlier calls stay as long as their label maps are there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the table of earlier calls, if there is one that can be used."""
+        self._path = folder / TABLE
+        self._lines = {
+            line.scan: line
+            for line in _read(self._path)
+            if not line.is_segmented or _all_there(folder, line)
+        }
+        self._kept = {n: line for n, line in self._lines.items() if line.is_segmented}
+        self._lines = dict(self._kept)
+        self._written, self._cost, self._is_stale = 0.0, 0.0, True
+
+    def earlier(self, scan: str) -> Prediction | None:
+        """The line of a scan whose results are there."""
+        return self._kept.get(scan)
+
+    def put(self, line: Prediction) -> None:
+        """Adds or replaces a scan's line.
+
+        Where writing has become slow, because the table is long, several lines share
+        one writing; `flush` writes what is left.
+
+        Raises:
+            OutputError: The table cannot be written.
+        """
+        self._lines[line.scan] = line
+        if line.is_segmented:
+            self._kept[line.scan] = line
+        else:
+            self._kept.pop(line.scan, None)
+        self._is_stale = True
+        if time.monotonic() - self._written > self._cost / _WRITING_SHARE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the table, whole or not at all, if it has changed.
+
+        Raises:
+            OutputError: The table cannot be written.
+        """
+        if not self._is_stale:
+            return
+        started = time.monotonic()
+        write_text(self._path, _text(self._lines.values()))
+        self._written = time.monotonic()
+        self._cost = self._written - started
+        self._is_stale = False
+
+
+def _all_there(folder: Path, line: Prediction) -> bool:
+    return bool(line.outputs) and all((folder / n).is_file() for n in line.outputs)
+
+
+def _text(lines: Iterable[Prediction]) -> str:
+    ordered = sorted(lines, key=lambda line: line.scan)
+    structures = dict.fromkeys(name for line in ordered for name in line.volumes_ml)
+    stream = io.StringIO()
+    columns = [*_BEFORE, *(f"{name}_ml" for name in structures), *_AFTER]
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(line) for line in ordered)
+    return stream.getvalue()
+
+
+def _row(line: Prediction) -> dict[str, str]:
+    return {
+        "scan": line.scan,
+        "status": line.status,
+        "output": "; ".join(line.outputs),
+        "source": line.source,
+        "seconds": f"{line.seconds:.3f}",
+        "peak_memory_mb": f"{line.peak_memory_mb:.0f}",
+        **{f"{name}_ml": f"{ml:.6g}" for name, ml in line.volumes_ml.items()},
+        "warnings": "; ".join(line.warnings),
+        "reason": line.reason,
+        "input_sha256": line.input_hash,
+        "model": line.model,
+        "settings": line.settings,
+    }
+
+
+def _read(path: Path) -> list[Prediction]:
+    """Lines of an earlier call; none where the table cannot be used."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return [_line(row) for row in csv.DictReader(io.StringIO(text))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return []
+
+
+def _line(row: dict[str, str]) -> Prediction:
+    return Prediction(
+        scan=row["scan"],
+        status=row["status"],
+        outputs=tuple(filter(None, row["output"].split("; "))),
+        source=row["source"],
+        seconds=float(row["seconds"]),
+        peak_memory_mb=float(row["peak_memory_mb"]),
+        volumes_ml={
+            key.removesuffix("_ml"): float(value)
+            for key, value in row.items()
+            if key.endswith("_ml") and value
+        },
+        warnings=tuple(filter(None, row["warnings"].split("; "))),
+        reason=row["reason"],
+        input_hash=row["input_sha256"],
+        model=row["model"],
+        settings=row["settings"],
+    )

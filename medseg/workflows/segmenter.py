@@ -1,0 +1,269 @@
+"""One scan from its files to its label map on disk; whatever goes wrong is a line."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC, EROFS
+from pathlib import Path
+
+import numpy as np
+
+from medseg.errors import MedsegError, OutputError
+from medseg.files import hash_text
+from medseg.inference.predictor import Predictor
+from medseg.inference.settings import InferenceSettings
+from medseg.io import scan_stem, write_label_map
+from medseg.io.dicom.algorithm import Algorithm
+from medseg.io.dicom.segment_codes import CodeTable, load_codes, segment_for
+from medseg.io.dicom.segmentation_writing import write_segmentation
+from medseg.labels import LabelScheme
+from medseg.model import Model, load_model
+from medseg.volume import LabelMap
+from medseg.workflows.device import peak_memory_mb, pick_device
+from medseg.workflows.modality import modality_of
+from medseg.workflows.predictions import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
+from medseg.workflows.scan import Scan
+from medseg.workflows.scan_volume import load_scan
+from medseg.workflows.series_rules import SeriesRules, parse_series_rules
+
+_NOTHING_MORE = {ENOSPC, EDQUOT, EROFS}
+_LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How scans are read and what is written."""
+
+    strict: bool = False
+    """Refuse scans that need repair (tilt, gaps, duplicates)."""
+    seg: bool = False
+    """Write a DICOM segmentation beside each DICOM scan's label map."""
+    codes: Path | None = None
+    """A table of segment codes whose entries come before the built-in ones."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A model on its device, and where its label maps go."""
+
+    model: Model
+    predictor: Predictor
+    out: Path
+    options: ScanOptions
+    codes: CodeTable
+    rules: SeriesRules
+    settings_text: str
+    """What else results depend on; equal texts make equal results."""
+
+    @classmethod
+    def load(
+        cls,
+        model_folder: Path,
+        out: Path,
+        *,
+        device: str = "auto",
+        settings: InferenceSettings | None = None,
+        options: ScanOptions | None = None,
+        series: Sequence[str] = (),
+    ) -> "Segmenter":
+        """The model of a folder, ready to segment.
+
+        Raises:
+            MissingFileError: There is no model.
+            ModelError: The model folder is damaged.
+            SettingsError: There is no such device, or a rule or code is wrong.
+        """
+        model = load_model(model_folder)
+        channels = tuple(channel.name for channel in model.plan.channels)
+        rules = parse_series_rules(series, channels=channels)
+        where = pick_device(device)
+        settings, options = settings or InferenceSettings(), options or ScanOptions()
+        network = model.network.to(where)
+        text = f"{settings.model_dump_json()} {options.strict} {rules.text}"
+        return cls(
+            model=model,
+            predictor=Predictor(network, model.plan, where, settings),
+            out=out,
+            options=options,
+            codes=load_codes(options.codes),
+            rules=rules,
+            settings_text=hash_text(text)[:12],
+        )
+
+    def segment(self, scan: Scan, earlier: Prediction | None = None) -> Prediction:
+        """What became of a scan.
+
+        Args:
+            scan: The scan.
+            earlier: Its line of an earlier call, whose results are still there.
+
+        Raises:
+            OutputError: The disk is full or read-only: nothing more can be written.
+        """
+        if scan.reason:
+            status = FAILED if scan.is_fault else SET_ASIDE
+            return Prediction(
+                scan.name, status, source=scan.shown, reason=scan.cleaned(scan.reason)
+            )
+        started = time.perf_counter()
+        try:
+            return self._segment(scan, earlier, started)
+        except OutputError as error:
+            if _is_end(error):
+                raise
+            reason = str(error)
+        except (MedsegError, OSError) as error:
+            reason = str(error) or type(error).__name__
+        except MemoryError:
+            reason = "not enough memory"
+        except Exception as error:  # noqa: BLE001 - one scan never stops the others
+            reason = f"{type(error).__name__}: {error!s:.300}"
+        return Prediction(
+            scan.name,
+            FAILED,
+            source=scan.shown,
+            seconds=time.perf_counter() - started,
+            reason=scan.cleaned(reason),
+        )
+
+    def _segment(
+        self, scan: Scan, earlier: Prediction | None, started: float
+    ) -> Prediction:
+        content = scan.content_hash()
+        if earlier is not None and self._is_current(scan, earlier, content):
+            return _unchanged(earlier, scan)
+        if earlier is not None and earlier.input_hash != content:
+            self._remove(earlier)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            label_map, outputs, notes = self._run(scan)
+        remarks = [*notes, *sorted({str(warning.message) for warning in caught})]
+        return Prediction(
+            scan.name,
+            DONE,
+            outputs=outputs,
+            source=scan.shown,
+            seconds=time.perf_counter() - started,
+            peak_memory_mb=peak_memory_mb(self.predictor.device),
+            volumes_ml=_volumes_ml(label_map, self.model.plan.labels),
+            warnings=tuple(scan.cleaned(remark) for remark in remarks),
+            input_hash=content,
+            model=self.model.identity,
+            settings=self.settings_text,
+        )
+
+    def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
+        wants_seg = self.options.seg and scan.series is not None
+        has_seg = any(n.endswith(".dcm") for n in earlier.outputs) or not any(
+            earlier.volumes_ml.values()
+        )
+        return (earlier.input_hash, earlier.model, earlier.settings) == (
+            content,
+            self.model.identity,
+            self.settings_text,
+        ) and (has_seg or not wants_seg)
+
+    def _remove(self, earlier: Prediction) -> None:
+        """Takes away results of other bytes, lest they stand beside a failure."""
+        for name in earlier.outputs:
+            if Path(name).name == name:
+                with suppress(OSError):
+                    (self.out / name).unlink(missing_ok=True)
+
+    def _run(self, scan: Scan) -> tuple[LabelMap, tuple[str, ...], list[str]]:
+        """Reads, segments and writes; the label map last, since it stands for all."""
+        loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
+        notes = [*loaded.notes, *self._doubts(scan, loaded.volume.voxels)]
+        label_map = self.predictor.predict(loaded.volume, name=scan.name)
+        outputs: list[str] = []
+        if self.options.seg and scan.series is not None:
+            outputs += self._write_seg(scan, label_map, notes)
+        output = f"{scan.name}{_suffix(scan)}"
+        is_own_grid = scan.series is None and not loaded.is_repaired
+        like = scan.files[0] if is_own_grid else None
+        write_label_map(self.out / output, label_map, like=like)
+        return label_map, (output, *outputs), notes
+
+    def _write_seg(
+        self, scan: Scan, label_map: LabelMap, notes: list[str]
+    ) -> list[str]:
+        """The segmentation object, filed with the image; none where it were empty."""
+        assert scan.series is not None
+        scheme = self.model.plan.labels
+        indices = scheme.to_indices(label_map.voxels, name=scan.name)
+        if not indices.any():
+            notes.append("no structure was found; no DICOM segmentation was written")
+            return []
+        segments = [
+            segment_for(name, number, self.codes)
+            for number, name in enumerate(scheme.structures, start=1)
+        ]
+        name = f"{scan.name}_seg.dcm"
+        write_segmentation(
+            self.out / name,
+            LabelMap(indices, label_map.affine),
+            scan.series,
+            segments=segments,
+            algorithm=Algorithm(self.model.plan.name, self.model.identity),
+        )
+        return [name]
+
+    def _doubts(self, scan: Scan, voxels: np.ndarray) -> list[str]:
+        """What speaks against a scan of a format that does not name its modality."""
+        if scan.series is not None:
+            return []
+        expected = [modality_of(channel) for channel in self.model.plan.channels]
+        return [
+            f"channel {channel.name}: no value below 0, which CT in HU has; is it CT?"
+            for channel, modality, values in zip(
+                self.model.plan.channels, expected, voxels, strict=False
+            )
+            if modality == "CT" and values.min() >= 0
+        ]
+
+
+def _is_end(error: OutputError) -> bool:
+    """Whether the disk is full or read-only."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _NOTHING_MORE:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
+    return Prediction(
+        scan.name,
+        UNCHANGED,
+        outputs=earlier.outputs,
+        source=scan.shown,
+        seconds=earlier.seconds,
+        peak_memory_mb=earlier.peak_memory_mb,
+        volumes_ml=earlier.volumes_ml,
+        warnings=earlier.warnings,
+        input_hash=earlier.input_hash,
+        model=earlier.model,
+        settings=earlier.settings,
+    )
+
+
+def _suffix(scan: Scan) -> str:
+    """The scan's own format where it can hold labels, else compressed NIfTI."""
+    if scan.series is not None:
+        return ".nii.gz"
+    file = scan.files[0]
+    suffix = file.name[len(scan_stem(file)) :].lower()
+    if suffix in _LABEL_FORMATS:
+        return suffix
+    return ".png" if suffix in {".jpg", ".jpeg", ".bmp"} else ".nii.gz"
+
+
+def _volumes_ml(label_map: LabelMap, scheme: LabelScheme) -> dict[str, float]:
+    voxel_ml = label_map.grid.voxel_volume_mm3 / 1000
+    return {
+        name: float((label_map.voxels == value).sum() * voxel_ml)
+        for name, value in scheme.names.items()
+    }
