@@ -1,6 +1,6 @@
 """The whole journey in one call: data, check, train, predict, score, picture."""
 
-import shutil
+import itertools
 import time
 from pathlib import Path
 
@@ -46,15 +46,14 @@ def demo(
     config = RunConfig.model_validate(
         {"data": folder, "fold": 0, "training": {"budget": budget}}
     )
-    run = out / "runs" / "demo"
-    shutil.rmtree(run, ignore_errors=True)
+    run = _free_name(out / "runs" / "demo")
     trained = train(config, run, device=device, progress=progress)
     progress.say("\npredicting the held-out scans anew, from their files")
     scans = _held_out_scans(dataset, trained.store)
     predict(run, scans, out / "predictions", device=device, progress=progress)
-    result = evaluate(out / "predictions", folder, out / "scores", progress=progress)
+    result = evaluate(out / "predictions", folder, out / "scores")
     minutes = (time.monotonic() - started) / 60
-    progress.say(f"\n{result.to_text()}")
+    progress.say(f"\nthe {len(scans)} cases that were held out:\n{result.to_text()}")
     if data is None:
         progress.say(f"\n{SIMULATION_NOTE}")
     progress.say(
@@ -70,6 +69,12 @@ def _simulate(folder: Path, progress: Progress) -> Path:
     if not (folder / "dataset.json").is_file():
         make_phantom_study(folder, num_cases=NUM_CASES, progress=progress)
     return folder
+
+
+def _free_name(folder: Path) -> Path:
+    """The folder, or the first of folder_2, folder_3, ... that is not there yet."""
+    later = (folder.with_name(f"{folder.name}_{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([folder], later) if not p.exists())
 
 
 def _check(folder: Path, progress: Progress) -> None:
