@@ -93,6 +93,8 @@ class LabelScheme(Settings):
         Raises:
             LabelError: The label map holds values that the scheme does not know.
         """
+        if self._holds_indices(label_map):
+            return label_map.astype(np.uint8)
         unknown = self.unknown_values(label_map)
         if unknown:
             raise LabelError(
@@ -106,6 +108,14 @@ class LabelScheme(Settings):
         if self.ignore is not None:
             indices[label_map == self.ignore] = IGNORE_INDEX
         return indices
+
+    def _holds_indices(self, label_map: LabelArray) -> bool:
+        """Whether every value is its own index already: the usual, cheap case."""
+        plain = self.ignore is None and not self.instances
+        if not plain or self.values != tuple(range(self.num_classes)):
+            return False
+        low, high = label_map.min(initial=0), label_map.max(initial=0)
+        return bool(low >= 0 and high < self.num_classes)
 
     def _indices_by_value(self, label_map: LabelArray) -> LabelArray:
         # in the memory order of the file, or masks are many times slower
