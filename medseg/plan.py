@@ -42,6 +42,9 @@ class Plan(Settings):
     reorient: bool = True
     """Bring every scan's voxel axes closest to RAS+ first. False for images that
     have no anatomical frame."""
+    slice_axis: Literal["i", "j", "k"] = "k"
+    """The axis across slices, counted after reorientation; the network sees it last.
+    For 2D networks on scans whose thick slices are not axial."""
     target_spacing: tuple[float, float, float]
     """Voxel size in mm that scans are resampled to. A spacing of 0 along k keeps
     each scan's own, as 2D networks do between slices."""
@@ -70,6 +73,15 @@ class Plan(Settings):
         if not self.channels:
             raise ValueError("no channel")
         return self
+
+    @property
+    def left_right_axis(self) -> int | None:
+        """The axis of a patch that runs from left to right, if one does."""
+        if not self.reorient:
+            return None
+        axis = "ijk".replace(self.slice_axis, "").find("i")
+        last = 2 if self.spatial_dims == 3 else None
+        return axis if axis >= 0 else last
 
     @property
     def num_outputs(self) -> int:

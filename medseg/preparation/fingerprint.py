@@ -95,6 +95,20 @@ class Fingerprint(Settings):
         """The same without all-zero margins, shape (cases, 3)."""
         return np.asarray([case.cropped_shape for case in self.cases], dtype=float)
 
+    def permuted(self, axes: tuple[int, int, int]) -> "Fingerprint":
+        """The same data set, its axes in another order."""
+        cases = tuple(
+            case.model_copy(
+                update={
+                    "shape": tuple(case.shape[axis] for axis in axes),
+                    "cropped_shape": tuple(case.cropped_shape[axis] for axis in axes),
+                    "spacing": tuple(case.spacing[axis] for axis in axes),
+                }
+            )
+            for case in self.cases
+        )
+        return self.model_copy(update={"cases": cases})
+
 
 def summarize_cases(
     dataset: Dataset, measured: Sequence[MeasuredCase], *, pictures: bool, key: str

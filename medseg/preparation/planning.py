@@ -10,6 +10,7 @@ from medseg.plan import Plan
 from medseg.preparation.budget import Compute, choose_batch_size, find_budget
 from medseg.preparation.fingerprint import Fingerprint
 from medseg.preparation.intensity_plan import plan_channels
+from medseg.preparation.preprocessing import axes_with_last
 from medseg.preparation.topology import Topology, choose_topology
 
 ANISOTROPIC = 3.0
@@ -42,6 +43,8 @@ def make_plan(
         memory_bytes: Memory for training; by default 8 GB.
     """
     dims, why_dims = _choose_dims(fingerprint, spatial_dims)
+    slice_axis, why_slices = _choose_slice_axis(fingerprint, dims)
+    fingerprint = fingerprint.permuted(axes_with_last("ijk".index(slice_axis)))
     crop, why_crop = _choose_crop(fingerprint)
     spacing, why_spacing = _choose_spacing(fingerprint, dims)
     channels, why_channels = plan_channels(fingerprint)
@@ -62,6 +65,7 @@ def make_plan(
         name=fingerprint.name,
         spatial_dims=dims,
         reorient=not fingerprint.pictures,
+        slice_axis=slice_axis,
         target_spacing=spacing,
         crop_nonzero=crop,
         channels=channels,
@@ -72,6 +76,7 @@ def make_plan(
         reasons={
             "spatial_dims": why_dims,
             "reorient": _explain_reorient(fingerprint),
+            "slice_axis": why_slices,
             "target_spacing": why_spacing,
             "crop_nonzero": why_crop,
             "channels": why_channels,
@@ -85,14 +90,29 @@ def make_plan(
 def _choose_dims(
     fingerprint: Fingerprint, asked: Literal[2, 3] | None
 ) -> tuple[Literal[2, 3], str]:
-    slices = fingerprint.shapes[:, 2]
+    fewest = fingerprint.shapes.min(axis=1)
     if asked is not None:
-        return asked, f"asked for; the median case has {np.median(slices):g} slices"
-    if (slices == 1).all():
+        return asked, f"asked for; the median case has {np.median(fewest):g} slices"
+    if (fewest == 1).all():
         return 2, f"all {fingerprint.num_cases} cases have one slice"
     return 3, (
-        f"the median of {fingerprint.num_cases} cases has {np.median(slices):g} slices"
+        f"the median of {fingerprint.num_cases} cases has {np.median(fewest):g} slices"
     )
+
+
+def _choose_slice_axis(
+    fingerprint: Fingerprint, dims: int
+) -> tuple[Literal["i", "j", "k"], str]:
+    """In 2D, the axis of the fewest and thickest slices, as nnU-Net transposes to."""
+    names: tuple[Literal["i", "j", "k"], ...] = ("i", "j", "k")
+    if dims == 3 or fingerprint.pictures:
+        return "k", "the usual order of axes"
+    spacing = np.median(fingerprint.spacings, axis=0)
+    single = (fingerprint.shapes == 1).all(axis=0)
+    score = spacing + 1e6 * single + 1e-3 * np.arange(3)  # k where all are alike
+    axis = names[int(np.argmax(score))]
+    thick = f"{spacing['ijk'.index(axis)]:.4g} mm in the median case"
+    return axis, f"slices are thickest along {axis} ({thick}), or only one is there"
 
 
 def _explain_reorient(fingerprint: Fingerprint) -> str:

@@ -221,6 +221,8 @@ def _only(dataset: Dataset, case_ids: Container[str]) -> Dataset:
 def _key(inputs: str, plan: Plan, compression: Compression) -> str:
     """Hash of everything that decides what a prepared case looks like."""
     keys = {"reorient", "target_spacing", "crop_nonzero", "channels", "labels"}
+    if plan.slice_axis != "k":
+        keys.add("slice_axis")
     settings = plan.model_dump_json(include=keys)
     return hash_text("\n".join([str(STORE_VERSION), inputs, settings, compression]))
 

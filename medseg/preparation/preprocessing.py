@@ -10,7 +10,7 @@ from medseg.plan import Plan
 from medseg.preparation.normalization import normalize
 from medseg.preparation.placement import CropBox, Placement, crop_grid, slices_of
 from medseg.resampling import resample_label_map, resample_volume
-from medseg.types import ImageArray, LabelArray, Spacing
+from medseg.types import Affine, ImageArray, LabelArray, Spacing
 from medseg.volume import LabelMap, Volume
 
 AS_STORED = Reorientation((0, 1, 2), (False, False, False))
@@ -51,7 +51,7 @@ def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
     """
     volume = with_channels(volume, tuple(c.name for c in plan.channels), name=name)
     require_finite(volume.voxels, name)
-    turn = canonical_reorientation(volume.affine) if plan.reorient else AS_STORED
+    turn = choose_turn(volume.affine, plan)
     turned = turn.apply(volume.voxels)
     grid = Grid(
         _last_three(turned), turn.apply_to_affine(volume.affine, volume.grid.shape)
@@ -87,6 +87,22 @@ def preprocess_label(
     if not placement.is_resampled:
         return cropped.voxels
     return resample_label_map(cropped, placement.prepared).voxels
+
+
+def choose_turn(affine: Affine, plan: Plan) -> Reorientation:
+    """How a scan's axes are permuted and flipped for the network."""
+    turn = canonical_reorientation(affine) if plan.reorient else AS_STORED
+    a, b, c = axes_with_last("ijk".index(plan.slice_axis))
+    return Reorientation(
+        (turn.order[a], turn.order[b], turn.order[c]),
+        (turn.flips[a], turn.flips[b], turn.flips[c]),
+    )
+
+
+def axes_with_last(last: int) -> tuple[int, int, int]:
+    """The three axes in their order, one of them moved to the end."""
+    a, b = (axis for axis in range(3) if axis != last)
+    return a, b, last
 
 
 def nonzero_box(voxels: ImageArray) -> CropBox:

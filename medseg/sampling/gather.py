@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from medseg.sampling.draw import Draw
 if TYPE_CHECKING:
     import torch
 
-Padding = Literal["zero", "edge"]
+Padding: TypeAlias = Literal["zero", "edge"]
 """Outside a case: zeros of no structure, or the border repeated and not scored."""
 
 

@@ -44,6 +44,14 @@ class SamplingSettings(Settings):
     min_fraction: float = Field(default=0.01, gt=0, le=1)
     """``any_foreground``: share of a patch that structures must cover."""
 
+    padding: Literal["zero", "edge"] = "zero"
+    """What lies outside of a case in patches that reach over its border: ``zero`` is
+    background; ``edge`` repeats the border and leaves it out of the loss."""
+    cache: Literal["disk", "ram"] = "disk"
+    """``disk``: patches come from mapped files, which the system keeps in memory as
+    far as there is room; ``ram``: all training cases are read first, for shared or
+    slow disks."""
+
     @model_validator(mode="after")
     def _rising(self) -> "SamplingSettings":
         if list(self.size_bins) != sorted(set(self.size_bins)):

@@ -148,7 +148,12 @@ class BatchSource:
     def _make(self) -> Batch:
         plan = self._plan
         draws = self._sampler.draw(plan.batch_size)
-        patches = gather(self._cases, draws, spatial_dims=plan.spatial_dims)
+        patches = gather(
+            self._cases,
+            draws,
+            spatial_dims=plan.spatial_dims,
+            padding=self._sampler.settings.padding,
+        )
         images, labels = patches.images, patches.labels
         shown = labels.numpy()
         if self._device.type == "cuda":

@@ -35,8 +35,8 @@ def settle_training(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
         changes["augmentation"] = suggest_augmentation(
             plan.patch_size,
             spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
-            has_sides=_has_sides(plan.labels),
-            left_right_axis=0 if plan.reorient else None,
+            has_sides=_has_sides(plan.labels) or plan.left_right_axis is None,
+            left_right_axis=(plan.left_right_axis or 0) if plan.reorient else None,
             keep_zeros=any(channel.nonzero_only for channel in plan.channels),
         )
     return settings.model_copy(update=changes)

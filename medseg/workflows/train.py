@@ -158,6 +158,9 @@ def _batches(
     device: torch.device,
 ) -> BatchSource:
     cases = [store.case(case_id) for case_id in case_ids]
+    if settings.sampling.cache == "ram":
+        for case in cases:
+            case.keep_in_memory()
     sampler = PatchSampler(
         cases,
         patch_size=plan.patch_size,

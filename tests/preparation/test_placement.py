@@ -118,3 +118,17 @@ def test_indices_of_another_shape_are_not_restored() -> None:
     ).placement
     with pytest.raises(GridMismatchError, match="shape"):
         restore(np.zeros((3, 3, 3), dtype=np.uint8), placement)
+
+
+@pytest.mark.parametrize("axis", ["i", "j", "k"])
+def test_slice_axis_becomes_the_last_and_comes_back(axis) -> None:
+    affine = turned_affine(29)
+    labels = LabelMap(box_labels(), affine)
+    sliced = small_plan(slice_axis=axis)
+    prepared = preprocess(Volume(labels.voxels[None], affine), sliced)
+    codes = prepared.placement.prepared.orientation
+    assert codes[2] == "RAS"["ijk".index(axis)]
+    indices = preprocess_label(labels, prepared.placement, sliced)
+    back = restore(indices, prepared.placement)
+    expected = SCHEME.to_indices(labels.voxels, name="x")
+    np.testing.assert_array_equal(back.voxels, expected)

@@ -158,3 +158,24 @@ def test_written_plan_explains_itself_and_reads_back(tmp_path) -> None:
     text = (tmp_path / "plan.yaml").read_text()
     for key in ("target_spacing", "patch_size", "batch_size", "channels", "network"):
         assert f"# {plan.reasons[key][:40]}" in text
+
+
+def test_sagittal_slices_are_found() -> None:
+    sagittal = fingerprint([(20, 256, 250)] * 5, [(5.0, 0.9, 0.9)] * 5)
+    plan = make_plan(sagittal, SCHEME, spatial_dims=2)
+    assert plan.slice_axis == "i"
+    assert plan.patch_size == (256, 256)
+    assert plan.target_spacing == (0.9, 0.9, 0)
+    assert plan.left_right_axis is None
+    assert make_plan(sagittal, SCHEME).left_right_axis == 0
+
+
+def test_one_sagittal_slice_is_planned_in_2d() -> None:
+    single = fingerprint([(1, 256, 250)] * 5, [(1.0, 0.9, 0.9)] * 5)
+    plan = make_plan(single, SCHEME)
+    assert (plan.spatial_dims, plan.slice_axis) == (2, "i")
+
+
+def test_slices_lie_along_k_where_all_axes_are_alike() -> None:
+    plan = make_plan(hippocampus(), SCHEME, spatial_dims=2)
+    assert (plan.slice_axis, plan.left_right_axis) == ("k", 0)
