@@ -16,11 +16,7 @@ import numpy as np
 from medseg.errors import GridMismatchError
 from medseg.evaluation.instances import InstanceScores, score_instances
 from medseg.evaluation.lesions import LesionScores, score_lesions
-from medseg.evaluation.overlap import (
-    OverlapCounts,
-    confusion_matrix,
-    counts_from_confusion,
-)
+from medseg.evaluation.overlap import OverlapCounts, overlap_counts
 from medseg.evaluation.settings import MetricSettings
 from medseg.evaluation.surface import surface_distances
 from medseg.geometry import (
@@ -142,7 +138,6 @@ class _IndexPair:
 
     prediction: np.ndarray
     reference: np.ndarray
-    confusion: np.ndarray
     boxes: tuple[tuple[tuple[slice, ...] | None, ...], ...]
     grid: Grid
 
@@ -160,23 +155,19 @@ class _IndexPair:
         _require_same_grid(prediction, reference, case_id)
         predicted = scheme.to_indices(prediction.voxels, name=f"{case_id} (prediction)")
         referenced = scheme.to_indices(reference.voxels, name=f"{case_id} (reference)")
-        confusion = confusion_matrix(
-            predicted,
-            referenced,
-            num_classes=scheme.num_classes,
-            ignore=None if scheme.ignore is None else IGNORE_INDEX,
-        )
         if scheme.ignore is not None:
             ignored = referenced == IGNORE_INDEX
             predicted[ignored | (predicted == IGNORE_INDEX)] = 0
             referenced[ignored] = 0
         last = scheme.num_classes - 1
         boxes = tuple(tuple(find_objects(a, last)) for a in (predicted, referenced))
-        return cls(predicted, referenced, confusion, boxes, reference.grid)
+        return cls(predicted, referenced, boxes, reference.grid)
 
-    def masks(self, labels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Both masks of a union of labels, in the box around them."""
+    def masks(self, labels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Both masks of a union of labels, in the box around them; None if empty."""
         found = [b for side in self.boxes for n in labels if (b := side[n - 1])]
+        if not found:
+            return None
         box = tuple(
             slice(min(b[axis].start for b in found), max(b[axis].stop for b in found))
             for axis in range(3)
@@ -210,9 +201,9 @@ def _score_structure(
     *,
     patient_id: str,
 ) -> StructureScore:
-    counts = counts_from_confusion(pair.confusion, labels)
+    masks = pair.masks(labels)
+    counts = OverlapCounts(0, 0, 0) if masks is None else overlap_counts(*masks)
     outcome = _outcome(counts)
-    masks = pair.masks(labels) if counts.predicted or counts.reference else None
     voxel_ml = pair.grid.voxel_volume_mm3 / 1000
     distances = _measure(masks, pair.grid, outcome, settings, name)
     return StructureScore(

@@ -21,13 +21,23 @@ class Metric:
 
 STRUCTURE_METRICS: tuple[Metric, ...] = (
     Metric("dice", "Dice"),
+    Metric("nsd", "NSD"),
+    Metric("hd95_mm", "HD95", "mm", larger_is_better=False, bounded=False),
+    Metric("assd_mm", "ASSD", "mm", larger_is_better=False, bounded=False),
     Metric("iou", "IoU"),
     Metric("sensitivity", "Sensitivity"),
     Metric("precision", "Precision"),
-    Metric("nsd", "NSD"),
-    Metric("hd95_mm", "HD95", "mm", larger_is_better=False, bounded=False),
+    Metric("lesion_sensitivity", "Lesion sensitivity"),
+    Metric("lesion_f1", "Lesion F1"),
+    Metric("lesionwise_dice", "Lesion-wise Dice"),
+    Metric(
+        "num_false_lesions",
+        "False positives",
+        "per scan",
+        larger_is_better=False,
+        bounded=False,
+    ),
     Metric("hd_mm", "HD", "mm", larger_is_better=False, bounded=False),
-    Metric("assd_mm", "ASSD", "mm", larger_is_better=False, bounded=False),
     Metric("volume_ml", "Volume", "ml", larger_is_better=None, bounded=False),
     Metric("reference_ml", "Reference", "ml", larger_is_better=None, bounded=False),
     Metric(
@@ -37,16 +47,6 @@ STRUCTURE_METRICS: tuple[Metric, ...] = (
         "relative_volume_error",
         "Relative volume error",
         larger_is_better=None,
-        bounded=False,
-    ),
-    Metric("lesion_sensitivity", "Lesion sensitivity"),
-    Metric("lesion_f1", "Lesion F1"),
-    Metric("lesionwise_dice", "Lesion-wise Dice"),
-    Metric(
-        "num_false_lesions",
-        "False positives",
-        "per scan",
-        larger_is_better=False,
         bounded=False,
     ),
 )

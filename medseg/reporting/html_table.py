@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CASE_METRICS = ("dice", "nsd", "hd95_mm", "assd_mm", "sensitivity", "precision")
 _COUNTS = ("n", "n_missed", "n_invented", "n_absent")
+_ALWAYS = ("n", "n_missed")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ def summary_table(summary: pd.DataFrame) -> str:
         for name in dict.fromkeys(summary["metric"])
         if name not in ("volume_ml", "reference_ml", "relative_volume_error")
     ]
-    counts = [name for name in _COUNTS if name in summary]
+    counts = [
+        name
+        for name in _COUNTS
+        if name in summary and (name in _ALWAYS or summary[name].any())
+    ]
     rows = []
     for structure, part in summary.groupby("structure", sort=False):
         by_metric = {str(row["metric"]): row for _, row in part.iterrows()}

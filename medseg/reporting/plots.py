@@ -146,13 +146,13 @@ def _draw_distribution(axes: Axes, part: pd.DataFrame, name: str, row: int) -> N
     axes.scatter(
         values[~bad],
         row + spread[~bad],
-        s=9,
+        s=12,
         color=color,
-        alpha=0.45,
+        alpha=0.65,
         linewidths=0,
         rasterized=len(values) > _MOST_VECTOR_POINTS,
     )
-    axes.scatter(values[bad], row + spread[bad], color=ALARM, marker="X", s=22, lw=0)
+    axes.scatter(values[bad], row + spread[bad], color=ALARM, marker="X", s=34, lw=0)
     axes.boxplot(
         values,
         positions=[row],
