@@ -22,6 +22,7 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
+from medseg.errors import OutputError
 from medseg.progress import Meter
 
 T = TypeVar("T")
@@ -45,9 +46,16 @@ class Console:
         self._log: logging.Logger | None = None
 
     def log_to(self, path: Path) -> None:
-        """Also appends every message, with the time, to a file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        """Also appends every message, with the time, to a file.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.Logger(f"medseg.{path}", level=logging.INFO)
         logger.addHandler(handler)

@@ -168,7 +168,7 @@ def test_help_answers_without_heavy_imports() -> None:
     code = (
         "import sys, medseg.cli; heavy = {'torch', 'mlflow', 'SimpleITK', 'pandas', "
         "'matplotlib', 'skimage', 'monai', 'nibabel', 'scipy'}; "
-        "sys.exit(', '.join(heavy & set(sys.modules)))"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ

@@ -8,6 +8,8 @@ import pytest
 import torch
 from network_zoo import NETWORKS, build
 
+pytestmark = pytest.mark.slow  # tracing the unpadded networks takes many gigabytes
+
 EXPORTED = [
     "residual",
     "attention",
