@@ -9,8 +9,9 @@ from medseg.errors import OutputError
 from medseg.inference.settings import InferenceSettings
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
 from medseg.progress import Progress, Silent
+from medseg.workflows.crash_guard import CrashGuard
 from medseg.workflows.folder_lock import lock_folder
-from medseg.workflows.predictions import Prediction, PredictionTable
+from medseg.workflows.predictions import FAILED, Prediction, PredictionTable
 from medseg.workflows.scan import Scan
 from medseg.workflows.scans import Collector
 from medseg.workflows.segmenter import ScanOptions, Segmenter
@@ -116,10 +117,11 @@ def segment_all(
         OutputError: Nothing more can be written.
     """
     results = []
+    guard = CrashGuard(segmenter.out)
     try:
         for scan in progress.track(scans, label="predicting", total=len(scans)):
             earlier = None if overwrite else table.earlier(scan.name)
-            line = segmenter.segment(scan, earlier)
+            line = _guarded(scan, segmenter, earlier, guard)
             results.append(line)
             table.put(line)
             if line.failed:
@@ -132,3 +134,18 @@ def segment_all(
         raise
     table.flush()
     return results
+
+
+def _guarded(
+    scan: Scan, segmenter: Segmenter, earlier: Prediction | None, guard: CrashGuard
+) -> Prediction:
+    """What became of a scan, unless it ended whole processes before."""
+    if guard.has_crashed(scan.name):
+        reason = (
+            "medseg ended abruptly while it worked on this scan, twice (killed, out of "
+            "memory, or a decoder that crashed on damaged data); the next call tries "
+            "it again"
+        )
+        return Prediction(scan.name, FAILED, source=scan.shown, reason=reason)
+    with guard.working_on(scan.name):
+        return segmenter.segment(scan, earlier)

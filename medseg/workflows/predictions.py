@@ -61,12 +61,11 @@ class PredictionTable:
     def __init__(self, folder: Path) -> None:
         """Reads the table of earlier calls, if there is one that can be used."""
         self._path = folder / TABLE
-        self._lines = {
+        self._kept = {
             line.scan: line
             for line in _read(self._path)
-            if not line.is_segmented or _all_there(folder, line)
+            if line.is_segmented and _all_there(folder, line)
         }
-        self._kept = {n: line for n, line in self._lines.items() if line.is_segmented}
         self._lines = dict(self._kept)
         self._written, self._cost, self._is_stale = 0.0, 0.0, True
 

@@ -87,7 +87,7 @@ class Collector:
     def _closed_folders(self, path: Path) -> list[Scan]:
         """A failed line for each folder that may not be entered."""
         errors: list[OSError] = []
-        for _ in os.walk(path, onerror=errors.append):
+        for _ in os.walk(path, onerror=errors.append) if path.is_dir() else ():
             pass
         scans = []
         for error in errors:
