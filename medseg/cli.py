@@ -7,7 +7,7 @@ request cannot be carried out; 130 interrupted.
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -163,7 +163,7 @@ def train(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="Model folder, or a run.")],
-    scans: Annotated[Path, typer.Argument(help="A scan, or a folder of scans.")],
+    scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],
     out: Out,
     flips: Annotated[
         bool, typer.Option("--flips", help="Average over mirror images (slower).")
@@ -174,6 +174,29 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Segment again what is done already.")
     ] = False,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--series",
+            help="DICOM series to take, such as Modality=CT,Description~thorax; "
+            "t1:RULE for one channel.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse scans that need repair.")
+    ] = False,
+    seg: Annotated[
+        bool, typer.Option("--seg", help="Also write DICOM SEG for DICOM scans.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep waiting for new studies.")
+    ] = False,
+    settle: Annotated[
+        float, typer.Option("--settle", help="Seconds until a study is complete.")
+    ] = 30.0,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Key file of the pseudonyms.")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -184,25 +207,115 @@ def predict(
     from medseg.inference.settings import InferenceSettings
     from medseg.settings import parse_settings
     from medseg.workflows.predict import predict as run
+    from medseg.workflows.segmenter import ScanOptions
+    from medseg.workflows.watch import watch as run_watch
 
     console = Console(quiet=quiet)
     settings = parse_settings(
         InferenceSettings, {"overlap": overlap, "flips": flips}, source="predict"
     )
-    results = run(
-        model,
-        scans,
-        out,
-        device=device,
-        settings=settings,
-        overwrite=overwrite,
-        progress=console,
-    )
-    failed = [result for result in results if result.failed]
+    common: dict[str, Any] = {
+        "device": device,
+        "settings": settings,
+        "options": ScanOptions(strict=strict, seg=seg),
+        "series": series or (),
+        "key_path": key,
+        "progress": console,
+    }
+    if watch:
+        interrupted = run_watch(model, scans, out, settle=settle, **common)
+        raise typer.Exit(130 if interrupted else 0)
+    results = run(model, scans, out, overwrite=overwrite, **common)
+    num_done = sum(result.is_segmented for result in results)
+    num_failed = sum(result.failed for result in results)
+    num_aside = len(results) - num_done - num_failed
     console.say(
-        f"{len(results) - len(failed)} of {len(results)} scans segmented into {out}"
+        f"{num_done} of {len(results)} scans segmented into {out}"
+        + (f", {num_failed} failed" if num_failed else "")
+        + (f", {num_aside} set aside" if num_aside else "")
     )
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if num_failed or not num_done else 0)
+
+
+@app.command()
+def pacs(
+    model: Annotated[Path, typer.Argument(help="Model folder, or a run.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for objects and results.")
+    ],
+    allow: Annotated[
+        list[str], typer.Option("--allow", help="AE title that may send; repeatable.")
+    ],
+    send_to: Annotated[
+        str | None,
+        typer.Option("--send-to", help="Where results go: TITLE@HOST:PORT."),
+    ] = None,
+    ae_title: Annotated[
+        str, typer.Option("--ae-title", help="The node's own title.")
+    ] = "MEDSEG",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; 0.0.0.0 for all.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="TCP port.")] = 11112,
+    settle: Annotated[
+        float, typer.Option("--settle", help="Seconds until a study is complete.")
+    ] = 30.0,
+    keep_hours: Annotated[
+        float, typer.Option("--keep-hours", help="How long objects stay.")
+    ] = 24.0,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="Own certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", help="Its key (PEM).")
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", help="Whose certificates count (PEM).")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A limit, such as max_object_mb=512."),
+    ] = None,
+    series: Annotated[
+        list[str] | None, typer.Option("--series", help="DICOM series to take.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse scans that need repair.")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Key file of the pseudonyms.")
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """A DICOM node: segments the studies it is sent, sends the results back.
+
+    Example: medseg pacs runs/liver -o node --allow ORTHANC
+    --send-to ORTHANC@127.0.0.1:4242
+    """
+    from medseg.workflows.pacs.service import serve
+    from medseg.workflows.pacs.settings import read_pacs_settings
+    from medseg.workflows.pacs.worker import WorkerOptions
+
+    console = Console(quiet=quiet)
+    settings = read_pacs_settings(
+        set_ or [],
+        allow=allow,
+        send_to=send_to,
+        ae_title=ae_title,
+        host=host,
+        port=port,
+        settle=settle,
+        keep_hours=keep_hours,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_ca=tls_ca,
+    )
+    options = WorkerOptions(
+        model, device=device, series=tuple(series or ()), strict=strict, key_path=key
+    )
+    interrupted = serve(out, options, settings, progress=console)
+    raise typer.Exit(130 if interrupted else 0)
 
 
 @app.command()
