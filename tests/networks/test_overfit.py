@@ -76,6 +76,7 @@ def dice(logits: Tensor, labels: Tensor) -> float:
     return sum(scores) / len(scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", ["stem", "residual", "fcn8", "deeplab"])
 def test_a_ball_is_learnt_by_heart(name: str, dims: int) -> None:
