@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'"
 )
+_LARGE_PICTURE = 200_000
+"""Bytes of a PNG from which the page carries it as JPEG."""
 _LEDGER_SHARES = ("patches_share", "voxels_share")
 
 
@@ -240,11 +243,19 @@ def _duration(seconds: float) -> str:
 
 
 def _data_uri(path: Path) -> str:
+    """A picture as text; large ones as JPEG, a fifth of the size to the same eye."""
     try:
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        data, kind = path.read_bytes(), "png"
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such picture") from error
-    return f"data:image/png;base64,{data}"
+    if len(data) > _LARGE_PICTURE:
+        from PIL import Image
+
+        stream = io.BytesIO()
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.convert("RGB").save(stream, "JPEG", quality=88, optimize=True)
+        data, kind = stream.getvalue(), "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _resource(name: str) -> str:

@@ -152,6 +152,14 @@ def test_a_picture_that_is_not_there_is_refused(tmp_path):
         write_page(tmp_path / "page.html", ReportContent("x", pictures=(gone,)))
 
 
+def test_large_pictures_are_carried_as_jpeg(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    content = ReportContent("x", pictures=(Picture(tmp_path / "noise.png", "a", 0.5),))
+    write_page(tmp_path / "page.html", content)
+    assert "data:image/jpeg;base64," in (tmp_path / "page.html").read_text()
+
+
 def test_curves_share_a_panel_by_kind(content):
     history = read_history(content.history)
     np.testing.assert_array_equal(history["loss"], [[10, 20], [1.5, 0.5]])
