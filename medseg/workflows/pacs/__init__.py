@@ -1,0 +1,8 @@
+"""A DICOM node that segments what it is sent and sends the segmentations back.
+
+receiver    answers C-ECHO and takes objects by C-STORE, within limits
+inbox       received objects as files that are named by nothing but hashes
+worker      the model in a process of its own, which may crash without harm
+sender      segmentations back by C-STORE
+service     the loop over these
+"""
