@@ -84,6 +84,12 @@ def prepare(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Go on without unreadable cases.")
     ] = False,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Smaller on disk, slower to read.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes.")
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -101,6 +107,8 @@ def prepare(
         num_folds=folds,
         seed=seed,
         skip_broken=skip_broken,
+        compression="lz4" if compress else "none",
+        workers=workers,
         device=device,
         progress=Console(quiet=quiet),
     )

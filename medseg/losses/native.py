@@ -1,4 +1,4 @@
-"""The two passes in C, compiled on this machine when a compiler is there.
+"""The inner loops in C, compiled on this machine when a compiler is there.
 
 The source, ``softmax.c`` beside this file, is translated once per machine (about a
 second) with the system's compiler and kept in the user's cache folder. Without a
@@ -107,4 +107,6 @@ def _declare(functions: ctypes.CDLL) -> ctypes.CDLL:
         pointer,
     ]
     functions.medseg_gradient.restype = None
+    functions.medseg_binary_focal.argtypes = [*sizes, flag, pointer]
+    functions.medseg_binary_focal.restype = None
     return functions

@@ -61,18 +61,22 @@ class NativeSoftmax:
         )
 
 
+def can_soften_natively(logits: Tensor) -> bool:
+    """Whether compiled code is there and takes logits (L, V) like these."""
+    return (
+        logits.device.type == "cpu"
+        and logits.dtype == torch.float32
+        and logits.stride(1) == 1
+        and library() is not None
+    )
+
+
 def soften_natively(
     logits: Tensor, index: Tensor, valid: Tensor | None, *, squared: bool
 ) -> NativeSoftmax | None:
     """The softmax of a chunk, or None where the compiled code cannot take it."""
-    if (
-        logits.device.type != "cpu"
-        or logits.dtype != torch.float32
-        or logits.stride(1) != 1
-    ):
-        return None
     functions = library()
-    if functions is None:
+    if functions is None or not can_soften_natively(logits):
         return None
     per_voxel = scratch(logits[:1].expand(5, -1), name="per_voxel", dtype=torch.float32)
     per_class = torch.zeros(2, logits.shape[0], dtype=torch.float64)

@@ -94,8 +94,8 @@ class _SigmoidLoss(torch.autograd.Function):
         refuse_second_derivative()
         logits, target = ctx.saved_tensors
         parts: SigmoidParts = ctx.parts
-        gradient = empty_gradient(logits)
-        flat, labels, out = logits.flatten(2), target.flatten(1), gradient.flatten(2)
+        flat, labels = logits.flatten(2), target.flatten(1)
+        out = empty_gradient(flat)
         table = parts.membership(logits.device)
         factor = grad_outputs[0]
 
@@ -120,7 +120,7 @@ class _SigmoidLoss(torch.autograd.Function):
             out[i, :, voxels] = result
 
         stream(flat, work)
-        return gradient, None, None
+        return out.view(logits.shape), None, None
 
 
 @dataclass(frozen=True)

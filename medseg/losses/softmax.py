@@ -19,6 +19,7 @@ from torch import Tensor
 
 from medseg.losses.derivatives import refuse_second_derivative
 from medseg.losses.huge_pages import empty_gradient
+from medseg.losses.native_chunk import can_soften_natively
 from medseg.losses.pointwise import ChannelPart, VoxelPart
 from medseg.losses.region_sums import RegionPart, RegionSums, partial_derivatives
 from medseg.losses.softmax_chunk import (
@@ -97,8 +98,8 @@ class _SoftmaxLoss(torch.autograd.Function):
         refuse_second_derivative()
         logits, target = ctx.saved_tensors
         parts: SoftmaxParts = ctx.parts
-        gradient = empty_gradient(logits)
-        flat, labels, out = logits.flatten(2), target.flatten(1), gradient.flatten(2)
+        flat, labels = logits.flatten(2), target.flatten(1)
+        out = empty_gradient(flat)
         slopes = [_scaled(per_sample, grad_outputs[0]) for per_sample in ctx.slopes]
 
         def work(chunk: Chunk) -> None:
@@ -117,8 +118,8 @@ class _SoftmaxLoss(torch.autograd.Function):
                 channel=parts.channel.term if parts.channel else None,
             )
 
-        stream(flat, work)
-        return gradient, None, None
+        stream(flat, work, compiled=_is_compiled(flat, parts))
+        return out.view(logits.shape), None, None
 
 
 def _sum_up(
@@ -146,7 +147,7 @@ def _sum_up(
         regions = s.region_sums() if parts.region else (empty, empty)
         return (*regions, at_voxels, at_channels)
 
-    results = stream(flat, work)
+    results = stream(flat, work, compiled=_is_compiled(flat, parts))
     per_sample = len(results) // num_samples
     inside, predicted, at_voxels, at_channels = (
         torch.stack(column).view(num_samples, per_sample, -1).sum(1)
@@ -203,6 +204,11 @@ def _scaled(slopes: Slopes, factor: Tensor) -> Slopes:
     """The slopes times what arrives from behind the loss."""
     parts = (slopes.by_inside, slopes.by_predicted, slopes.voxel, slopes.channel)
     return Slopes(*(None if part is None else part * factor for part in parts))
+
+
+def _is_compiled(flat: Tensor, parts: SoftmaxParts) -> bool:
+    """Whether compiled code does all that is of the size of the logits."""
+    return parts.channel is None and can_soften_natively(flat[0])
 
 
 def _table(weights: tuple[float, ...] | None, like: Tensor) -> Tensor | None:

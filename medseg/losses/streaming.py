@@ -22,6 +22,8 @@ ResultT = TypeVar("ResultT")
 CPU_ELEMENTS = 1 << 18
 """Logits in a chunk on the CPU: a megabyte, so that chunk, scratch and result stay in
 or near the second cache of a core, and starting an operation costs little beside it."""
+COMPILED_VOXELS = 1 << 16
+"""Voxels in a chunk for compiled code, which needs no scratch of the chunk's size."""
 GPU_ELEMENTS = 1 << 23
 """Logits in a chunk elsewhere: few launches, and little scratch beside the logits."""
 
@@ -36,14 +38,20 @@ class Chunk:
     """Which of its voxels, counted through the spatial axes."""
 
 
-def stream(flat: Tensor, work: Callable[[Chunk], ResultT]) -> list[ResultT]:
+def stream(
+    flat: Tensor, work: Callable[[Chunk], ResultT], *, compiled: bool = False
+) -> list[ResultT]:
     """What `work` returns for each chunk of logits (N, L, V), in order.
 
     Args:
         flat: Only its shape and device matter.
         work: Called once per chunk, from several threads on a CPU; autograd is off.
+        compiled: Work will mostly be done by compiled code.
     """
-    chunks = split(tuple(flat.shape), cpu=flat.device.type == "cpu")
+    shape = tuple(flat.shape)
+    elements = CPU_ELEMENTS if flat.device.type == "cpu" else GPU_ELEMENTS
+    length = max(64, COMPILED_VOXELS if compiled else elements // shape[1])
+    chunks = split(shape, length=length)
     num_threads = min(torch.get_num_threads(), len(chunks))
     if flat.device.type != "cpu" or num_threads == 1:
         with torch.no_grad():
@@ -56,10 +64,9 @@ def stream(flat: Tensor, work: Callable[[Chunk], ResultT]) -> list[ResultT]:
     return results  # type: ignore[return-value]
 
 
-def split(shape: tuple[int, ...], *, cpu: bool) -> list[Chunk]:
-    """The chunks of logits of shape (N, L, V)."""
-    num_samples, num_classes, num_voxels = shape
-    length = max(64, (CPU_ELEMENTS if cpu else GPU_ELEMENTS) // num_classes)
+def split(shape: tuple[int, ...], *, length: int) -> list[Chunk]:
+    """The chunks of logits of shape (N, L, V), so many voxels each."""
+    num_samples, _, num_voxels = shape
     return [
         Chunk(sample, slice(start, min(start + length, num_voxels)))
         for sample in range(num_samples)

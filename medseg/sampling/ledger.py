@@ -192,9 +192,10 @@ def lesions_inside(case: StoredCase, draw: Draw) -> np.ndarray:
     """
     lesions = case.index.lesions
     low, high = np.asarray(draw.corner), np.add(draw.corner, draw.size)
-    overlap = (lesions["start"] < high) & (lesions["stop"] > low)
-    inside = np.asarray(overlap.all(axis=1))
-    for row in np.flatnonzero(inside):
+    start, stop = lesions["start"], lesions["stop"]
+    inside: np.ndarray = np.all((start >= low) & (stop <= high), axis=1)
+    cut = np.all((start < high) & (stop > low), axis=1) & ~inside
+    for row in np.flatnonzero(cut):
         voxels = case.index.of_lesion(lesions[row])
         inside[row] = ((voxels >= low) & (voxels < high)).all(axis=1).any()
     return inside

@@ -121,7 +121,7 @@ class PatchSampler:
         reach = self.settings.jitter * (size - 1) / 2
         offset = (size - 1) / 2 + self._rng.uniform(-reach, reach)
         start = voxel - round(offset)
-        return int(np.clip(start, min(0, length - size), max(0, length - size)))
+        return min(max(start, min(0, length - size)), max(0, length - size))
 
     def _draw(
         self, number: int, corner: Sequence[int], choice: Choice | None = None

@@ -48,6 +48,7 @@ SYNTAXES = (
 )
 """Deflated data, which may expand without end, and lossy pixels are not taken."""
 
+_VERIFICATION = "1.2.840.10008.1.1"
 _LARGEST_PDU = 1 << 20
 _COMMANDS = 1 << 16
 """Bytes that an object's messages may take beside the object."""

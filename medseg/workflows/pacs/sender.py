@@ -7,6 +7,7 @@ from medseg.io.dicom.elements import quiet
 from medseg.workflows.pacs.settings import Address, PacsSettings
 from medseg.workflows.pacs.tls import client_context
 
+_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 _WARNINGS = range(0xB000, 0xC000)
 
 
