@@ -354,6 +354,30 @@ def evaluate(
 
 
 @app.command()
+def convert(
+    scans: Annotated[Path, typer.Argument(help="A scan, or a tree of any files.")],
+    out: Out,
+    series: Annotated[
+        str | None, typer.Option("--series", help="Rule, such as Modality=CT.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what needs a correction.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn DICOM trees and other formats into NIfTI, one line in a table for each.
+
+    Example: medseg convert studies -o nifti
+    """
+    from medseg.workflows.convert import convert as run
+
+    console = Console(quiet=quiet)
+    summary = run(scans, out, series=series, strict=strict, progress=console)
+    console.say(f"{summary.count('done')} scans converted into {out}")
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
 def compare(
     study: Annotated[
         Path | None, typer.Argument(help="YAML of a study: variations and folds.")
