@@ -5,6 +5,14 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 
+def spatial_size(x: Tensor) -> tuple[int, ...]:
+    """Voxels along each spatial axis, as plain numbers also while x is traced.
+
+    A trace otherwise records the arithmetic of sizes, step by step.
+    """
+    return tuple(int(n) for n in x.shape[2:])
+
+
 def repeat_border(x: Tensor, after: Sequence[int]) -> Tensor:
     """`x` with the last voxel of each spatial axis repeated."""
     if not any(after):
@@ -21,10 +29,10 @@ def mirror_border(x: Tensor, before: Sequence[int], after: Sequence[int]) -> Ten
     """
     missing = [list(pair) for pair in zip(before, after, strict=True)]
     while any(count for pair in missing for count in pair):
-        widths = []
-        for axis, pair in enumerate(missing):
-            room = x.shape[2 + axis] - 1
-            widths.append([min(count, room) for count in pair])
+        widths = [
+            [min(count, n - 1) for count in pair]
+            for n, pair in zip(spatial_size(x), missing, strict=True)
+        ]
         if not any(width for pair in widths for width in pair):
             flat = [count for pair in reversed(missing) for count in pair]
             return nn.functional.pad(x, flat, mode="replicate")
@@ -46,7 +54,7 @@ def keep_start(logits: Tensor, size: Sequence[int], padded: Sequence[int]) -> Te
         padded: Spatial size that the logits stand for.
     """
     for axis, (wanted, whole) in enumerate(zip(size, padded, strict=True), start=2):
-        have = logits.shape[axis]
+        have = int(logits.shape[axis])
         keep = -(-wanted * have // whole)
         if keep != have:
             logits = logits.narrow(axis, 0, keep)

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from medseg.networks.borders import keep_start, mirror_border, repeat_border
+from medseg.networks.borders import (
+    keep_start,
+    mirror_border,
+    repeat_border,
+    spatial_size,
+)
 from medseg.networks.core import Core
 
 
@@ -85,7 +90,7 @@ class SegmentationNetwork(nn.Module):
                 empty axis; or presence is asked of a network without that head.
         """
         self._check(x)
-        size = tuple(x.shape[2:])
+        size = spatial_size(x)
         padded, held = self._pad(x)
         outputs, deepest = self.core(padded)
         outputs = [keep_start(logits, size, held) for logits in outputs]
@@ -108,14 +113,14 @@ class SegmentationNetwork(nn.Module):
             SettingsError: The size does not fit; the nearest that do are named.
         """
         self._check(x)
-        self.core.output_size(tuple(x.shape[2:]))
+        self.core.output_size(spatial_size(x))
         outputs, _ = self.core(x)
         logits: Tensor = outputs[0]
         return logits
 
     def _pad(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """The image as the core needs it, and the size that its logits stand for."""
-        size = tuple(x.shape[2:])
+        size = spatial_size(x)
         needed = self.core.input_size(self._at_least_two(size))
         held = self.core.output_size(needed)
         before = [(n - h) // 2 for n, h in zip(needed, held, strict=True)]

@@ -184,8 +184,8 @@ class CentreCrop(nn.Module):
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         """The centre of `x`, with the spatial size of `like`."""
         for axis in range(2, x.dim()):
-            excess = x.shape[axis] - like.shape[axis]
-            x = x.narrow(axis, excess // 2, like.shape[axis])
+            have, wanted = int(x.shape[axis]), int(like.shape[axis])
+            x = x.narrow(axis, (have - wanted) // 2, wanted)
         return x
 
 

@@ -67,4 +67,6 @@ def test_onnx_gives_equal_outputs(name: str, dims: int, tmp_path: Path) -> None:
     (found,) = session.run(None, {"image": example(dims).numpy()})
     with torch.no_grad():
         expected = network(example(dims)).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-3)
+    # Attention adds up thousands of float32 terms in another order.
+    atol = 5e-4 if name == "swinunetr" else 1e-4
+    np.testing.assert_allclose(found, expected, atol=atol, rtol=1e-3)
