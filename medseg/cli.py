@@ -29,6 +29,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only."
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:n.", metavar="DEVICE")
 ]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder that a manifest's paths start from."),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where results go.")]
 
 
@@ -54,6 +58,7 @@ def doctor(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the findings here.")
     ] = None,
+    root: Root = None,
     quiet: Quiet = False,
 ) -> None:
     """Find what is wrong with a data set; nothing on disk is changed.
@@ -62,7 +67,7 @@ def doctor(
     """
     from medseg.workflows.doctor import examine, format_report, write_report
 
-    report = examine(dataset, progress=Console(quiet=quiet))
+    report = examine(dataset, root=root, progress=Console(quiet=quiet))
     typer.echo(format_report(report))
     if out is not None:
         write_report(out, report)
@@ -73,6 +78,7 @@ def doctor(
 def prepare(
     dataset: Annotated[Path, typer.Argument(help="Data set in any understood layout.")],
     out: Out,
+    root: Root = None,
     plan: Annotated[
         Path | None, typer.Option("--plan", help="Use this plan instead of a new one.")
     ] = None,
@@ -102,6 +108,7 @@ def prepare(
     prepare_dataset(
         dataset,
         out,
+        root=root,
         plan=plan,
         spatial_dims=_dims(dims),
         num_folds=folds,
@@ -121,6 +128,7 @@ def train(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data set or prepared store.")
     ] = None,
+    root: Root = None,
     fold: Annotated[
         int | None, typer.Option("--fold", help="Fold to hold out; -1 for none.")
     ] = None,
@@ -155,6 +163,7 @@ def train(
     console = Console(quiet=quiet)
     overrides = _train_overrides(
         data=data,
+        root=root,
         fold=fold,
         budget=budget,
         epochs=epochs,
@@ -386,6 +395,7 @@ def compare(
     data: Annotated[
         Path | None, typer.Option("--data", help="Data set or prepared store.")
     ] = None,
+    root: Root = None,
     runs: Annotated[
         list[str] | None,
         typer.Option("--runs", help="NAME=RUN for each finished run, no training."),
@@ -410,7 +420,7 @@ def compare(
     if study is not None:
         console.log_to(out / "study.log")
         result = workflow.compare(
-            study, out, data=data, device=device, progress=console
+            study, out, data=data, root=root, device=device, progress=console
         )
     else:
         folders = dict(_named_run(text) for text in runs or [])
@@ -509,6 +519,7 @@ def _train_overrides(**values: object) -> list[str]:
     """Command-line options as overrides of the configuration."""
     keys = {
         "data": "data",
+        "root": "root",
         "fold": "fold",
         "budget": "training.budget",
         "epochs": "training.epochs",

@@ -47,6 +47,7 @@ def compare(
     out: Path,
     *,
     data: Path | None = None,
+    root: Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Comparison:
@@ -59,6 +60,7 @@ def compare(
         study_path: YAML file of the study.
         out: The study's folder.
         data: Data set or prepared store; goes before the study's own.
+        root: Folder that a manifest's paths start from.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         progress: Shows progress.
 
@@ -69,11 +71,15 @@ def compare(
     """
     progress = progress or Silent()
     study, runs = read_study(study_path)
+    runs = [
+        run.with_data(data or study.data, root or study.root, name=study.name)
+        for run in runs
+    ]
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "study.yaml", study_path.read_text(encoding="utf-8"))
     parent = _open_parent(study, runs[0], out, progress)
     try:
-        failures = _train_all(runs, study, out, data, device, progress)
+        failures = _train_all(runs, out, device, progress)
         comparison = compare_runs(_tables(runs, out), study.metrics, failures=failures)
         write_comparison(out, comparison)
         for name in ("study.yaml", "statistics.csv", "ranking.csv", "summary.md"):
@@ -191,28 +197,20 @@ def _open_parent(
 
 def _train_all(
     runs: Sequence[StudyRun],
-    study: StudySettings,
     out: Path,
-    data: Path | None,
     device: str,
     progress: Progress,
 ) -> dict[str, str]:
     """Trains what has not finished; a run that fails does not stop the others."""
     failures = {}
-    source = data or study.data
     for number, run in enumerate(runs, start=1):
         folder = out / "runs" / run.name
         if (folder / CASES).is_file():
             continue
         progress.say(f"\nrun {number} of {len(runs)}: {run.name}")
-        tracking = run.config.tracking
-        named = tracking.model_copy(
-            update={"experiment": tracking.experiment or study.name}
-        )
-        changes = {"data": source or run.config.data, "tracking": named}
         try:
             train(
-                run.config.model_copy(update=changes),
+                run.config,
                 folder,
                 device=device,
                 resume=(folder / CHECKPOINT).exists(),

@@ -10,7 +10,7 @@ from medseg.files import hash_text
 from medseg.preparation import Store
 from medseg.progress import Progress
 from medseg.workflows.prepare import prepare_dataset
-from medseg.workflows.run_config import PreparationSettings, RunConfig
+from medseg.workflows.run_config import RunConfig
 
 
 def open_data(
@@ -31,7 +31,8 @@ def open_data(
         return Store.open(config.data)
     return prepare_dataset(
         config.data,
-        out.parent / "stores" / _store_name(config.data, config.prepare),
+        out.parent / "stores" / _store_name(config),
+        root=config.root,
         spatial_dims=config.prepare.spatial_dims,
         device=str(device),
         num_folds=config.prepare.num_folds,
@@ -55,8 +56,12 @@ def split(store: Store, fold: int | None) -> tuple[tuple[str, ...], tuple[str, .
         raise SettingsError(f"fold {fold}: {error}") from error
 
 
-def _store_name(data: Path, settings: PreparationSettings) -> str:
+def _store_name(config: RunConfig) -> str:
     """Readable, and different for other data or other ways to prepare it."""
+    assert config.data is not None  # checked before
+    data, root = config.data, config.root
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", data.resolve().name).strip("_") or "data"
-    key = f"{data.resolve()}\n{settings.model_dump_json()}"
+    key = f"{data.resolve()}\n{config.prepare.model_dump_json()}"
+    if root is not None:
+        key += f"\n{root.resolve()}"
     return f"{readable}_{hash_text(key)[:8]}"

@@ -16,6 +16,7 @@ def prepare_dataset(
     dataset: Path,
     output: Path,
     *,
+    root: Path | None = None,
     plan: Path | None = None,
     scheme: LabelScheme | None = None,
     spatial_dims: Literal[2, 3] | None = None,
@@ -32,6 +33,7 @@ def prepare_dataset(
     Args:
         dataset: Folder of any understood layout, or a manifest.
         output: Folder of the store.
+        root: Folder that a manifest's paths start from; its own by default.
         plan: Edited plan to use; by default one is made, or the store's own is used
             if it was edited.
         scheme: Structures, where the data set does not say.
@@ -48,7 +50,7 @@ def prepare_dataset(
         MedsegError: The data set cannot be used or the store cannot be written.
     """
     shown = progress or Silent()
-    loaded = load_dataset(dataset, scheme=scheme)
+    loaded = load_dataset(dataset, scheme=scheme, root=root, progress=shown)
     shown.say(loaded.describe())
     compute, memory_bytes = find_compute(device)
     store = prepare(

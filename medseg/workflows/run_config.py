@@ -54,6 +54,8 @@ class RunConfig(Settings):
 
     data: Path | None = None
     """Data set or prepared store; ``--data`` goes before it."""
+    root: Path | None = None
+    """Folder that a manifest's paths start from; None takes the manifest's own."""
     prepare: PreparationSettings = PreparationSettings()
     """Only used where the data is not prepared yet."""
     plan: PlanChanges = PlanChanges()

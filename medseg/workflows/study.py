@@ -1,7 +1,9 @@
 """A study: variations of one configuration, each on the same folds and seeds."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ class StudySettings(Settings):
     """Configuration that all variations share, relative to the study's file."""
     data: Path | None = None
     """Data set or prepared store; ``--data`` goes before it."""
+    root: Path | None = None
+    """Folder that a manifest's paths start from; ``--root`` goes before it."""
     folds: tuple[int, ...] = (0,)
     """Folds, each held out in turn."""
     seeds: tuple[int, ...] = (0,)
@@ -55,6 +59,18 @@ class StudyRun:
     def name(self) -> str:
         """Name of the run and of its folder."""
         return f"{self.variation}_fold{self.fold}_seed{self.seed}"
+
+    def with_data(self, data: Path | None, root: Path | None, *, name: str) -> StudyRun:
+        """The same run on data of the study, in the study's experiment."""
+        tracking = self.config.tracking
+        changes = {
+            "data": data or self.config.data,
+            "root": root or self.config.root,
+            "tracking": tracking.model_copy(
+                update={"experiment": tracking.experiment or name}
+            ),
+        }
+        return replace(self, config=self.config.model_copy(update=changes))
 
 
 def read_study(path: Path) -> tuple[StudySettings, list[StudyRun]]:
