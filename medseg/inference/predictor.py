@@ -28,6 +28,9 @@ class Predictor:
     plan: Plan
     device: torch.device
     settings: InferenceSettings = field(default_factory=InferenceSettings)
+    forward: Predict | None = None
+    """What runs the windows (an engine, an ensemble); None runs the network by torch.
+    Flips and tiling are added to it."""
 
     def predict(self, volume: Volume, *, name: str = "scan") -> LabelMap:
         """The label map of a scan, on the scan's own grid.
@@ -64,10 +67,12 @@ class Predictor:
 
     def _network(self) -> Predict:
         if self.settings.flips:
-            return flipped_average(self._forward, spatial_dims=self.plan.spatial_dims)
-        return self._forward
+            return flipped_average(self._run, spatial_dims=self.plan.spatial_dims)
+        return self._run
 
-    def _forward(self, batch: Tensor) -> Tensor:
+    def _run(self, batch: Tensor) -> Tensor:
+        if self.forward is not None:
+            return self.forward(batch)
         precision = self.settings.precision
         if precision == "float32":
             return self.network(batch)  # type: ignore[no-any-return]
