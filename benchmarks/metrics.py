@@ -136,7 +136,7 @@ def simpleitk(scene, surface):
         overlap.Execute(*images)
         contours = [SimpleITK.LabelContour(image) for image in images]
         fields = [
-            SimpleITK.GetArrayViewFromImage(
+            SimpleITK.GetArrayFromImage(
                 SimpleITK.Abs(
                     SimpleITK.SignedMaurerDistanceMap(
                         image, squaredDistance=False, useImageSpacing=True
@@ -145,7 +145,7 @@ def simpleitk(scene, surface):
             )
             for image in images
         ]
-        edges = [SimpleITK.GetArrayViewFromImage(c) > 0 for c in contours]
+        edges = [SimpleITK.GetArrayFromImage(c) > 0 for c in contours]
         forth, back = fields[1][edges[0]], fields[0][edges[1]]
         every = np.concatenate([forth, back])
         rows.append(

@@ -2,11 +2,12 @@
 
 import csv
 import errno
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -518,3 +519,37 @@ def test_equal_names_are_told_apart(model: Path, tmp_path: Path, call: Predict) 
 def test_a_table_that_cannot_be_used_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "predictions.csv").write_bytes(b"\xff\xfe rubbish")
     assert PredictionTable(tmp_path).earlier("a") is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few hundred kilobytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_real_full_disk_ends_with_code_2_and_no_half_file(
+    model: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    for number in range(30):  # their label maps take 13 kB each, uncompressed
+        scan_like(tmp_path / "tree" / f"{number:02d}.nii", seed=number)
+    out = small_disk / "out"
+    command = [sys.executable, "-m", "medseg", "predict", str(model)]
+    done = subprocess.run(
+        [*command, str(tmp_path / "tree"), "-o", str(out), "--device", "cpu"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(out.glob(".*part*"))
+    written = list(out.glob("*.nii"))
+    assert 0 < len(written) < 30
+    for path in written:
+        assert read_label_map(path).voxels.shape == (24, 28, 20)
