@@ -18,5 +18,9 @@ class InferenceSettings(Settings):
     """Average the logits over all mirror images of the scan (test-time flips)."""
     batch_size: int = Field(default=1, ge=1)
     """Windows per pass through the network."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format of the convolutions."""
+    engine: Literal["auto", "torch", "torch-compile", "onnx", "openvino"] = "auto"
+    """What runs the network; auto takes the fastest that is installed and agrees with
+    torch in float32 (a short measurement, remembered in the model folder)."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the convolutions; auto takes a short format where the device
+    computes in it and the results agree, float32 where no engine was chosen."""
