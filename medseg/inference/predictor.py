@@ -81,7 +81,7 @@ class Predictor:
         if self.forward is not None:
             return self.forward(batch)
         precision = self.settings.precision
-        if precision == "float32":
+        if precision in {"auto", "float32"}:
             return self.folded(batch)  # type: ignore[no-any-return]
         with torch.autocast(self.device.type, dtype=getattr(torch, precision)):
             return self.folded(batch)  # type: ignore[no-any-return]
