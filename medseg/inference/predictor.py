@@ -1,20 +1,19 @@
 """A trained network applied to scans."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.decision import decide
-from medseg.inference.export import export_label_map
+from medseg.inference.export import start_indices, start_label_map
+from medseg.inference.flips import flipped_average
+from medseg.inference.label_writer import LabelWriter
+from medseg.inference.layout import Layout
 from medseg.inference.settings import InferenceSettings
-from medseg.inference.sliding_window import (
-    Predict,
-    flipped_average,
-    sliding_window_logits,
-)
+from medseg.inference.streaming import Predict, Rows, stream_rows
+from medseg.inference.tiling import Box, blended_tiling, rolling_axis
 from medseg.networks.inference_form import inference_form
 from medseg.plan import Plan
 from medseg.preparation.preprocessing import preprocess
@@ -45,27 +44,55 @@ class Predictor:
             InputError: The scan does not fit the plan.
         """
         prepared = preprocess(volume, self.plan, name=name)
-        logits = self.logits(prepared.image)
-        return export_label_map(logits, prepared.placement, self.plan.labels)
+        label_map, writer = start_label_map(prepared.placement, self.plan.labels)
+        self._fill(writer, prepared.image)
+        return label_map
 
     def predict_prepared(self, image: ImageArray) -> LabelArray:
         """Label indices on the prepared grid, shape (I, J, K)."""
-        return decide(self.logits(image), self.plan.labels)
+        indices, writer = start_indices(image.shape[1:], self.plan.labels)
+        self._fill(writer, image)
+        return indices
 
     @torch.inference_mode()
     def logits(self, image: ImageArray) -> Tensor:
-        """Logits on the prepared grid, shape (L, I, J, K), on the device."""
-        batch = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
-        flat = self.plan.spatial_dims == 2
-        batch = batch.permute(3, 0, 1, 2) if flat else batch.unsqueeze(0)
-        logits = sliding_window_logits(
-            self._network(),
-            batch,
-            window_size=self.settings.window_size or self.plan.patch_size,
-            overlap=self.settings.overlap,
-            batch_size=self.settings.batch_size,
+        """Logits on the prepared grid, shape (L, I, J, K): all of them at once.
+
+        For small images and for looking closely; `predict` never holds them.
+        """
+        whole = tuple(slice(0, n) for n in image.shape[1:])
+        rows = list(self._collect(image, whole))
+        return torch.cat([part for part, _ in rows], dim=rows[0][1] + 1)
+
+    def _collect(self, image: ImageArray, region: Box) -> Iterator[tuple[Tensor, int]]:
+        for rows in self._stream(image, region):
+            yield rows.logits(), rows.axis
+
+    @torch.inference_mode()
+    def _fill(self, writer: LabelWriter, image: ImageArray) -> None:
+        block = writer.whole
+        for rows in self._stream(image, writer.region(block)):
+            writer.put(rows, block)
+
+    def _stream(self, image: ImageArray, region: Box) -> Iterator[Rows]:
+        """Finished rows of logits of a part of the prepared grid."""
+        layout = Layout(self.plan.spatial_dims)
+        size = self.settings.window_size or self.plan.patch_size
+        window = layout.window(size)
+        shape = layout.shape(image.shape[1:])
+        axis = 0 if layout.spatial_dims == 2 else rolling_axis(shape, window)
+        tiling = blended_tiling(
+            shape, window=window, overlap=self.settings.overlap, axis=axis
         )
-        return logits.permute(1, 2, 3, 0) if flat else logits[0]
+        for rows in stream_rows(
+            layout.predict(self._network()),
+            layout.image(torch.from_numpy(image)),
+            tiling,
+            region=layout.box(region),
+            batch_size=self.settings.batch_size,
+            device=self.device,
+        ):
+            yield layout.rows(rows)
 
     def _network(self) -> Predict:
         if self.settings.flips:

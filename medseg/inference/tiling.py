@@ -3,12 +3,60 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 SIGMA_SCALE = 1 / 8
 """Deviation of the Gaussian window as a share of its size, as in nnU-Net."""
+
+Box = tuple[slice, ...]
+"""First and past-the-last voxel along each axis."""
+
+Continuation = Literal["zero", "repeat", "mirror"]
+"""What lies beyond the borders of an image: zeros as in training patches, the last
+voxel again, or the mirror image about the border voxels."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One call of the network and what becomes of its answer.
+
+    Attributes:
+        source: Voxels that the network sees; may reach beyond the image.
+        target: Voxels of the image that its logits are used for.
+        inner: Where the target lies in the logits.
+    """
+
+    source: Box
+    target: Box
+    inner: Box
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles that cover an image, in the order in which they are computed.
+
+    Attributes:
+        tiles: Sorted by the first row of their targets along `axis`.
+        shape: Voxels of the image.
+        axis: Rows along it are finished one after another.
+        importance: Weights of a window where targets overlap; None where they do not.
+        beyond: What the network sees outside the image.
+    """
+
+    tiles: tuple[Tile, ...]
+    shape: tuple[int, ...]
+    axis: int
+    importance: Tensor | None
+    beyond: Continuation = "zero"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether each voxel is answered by one tile alone."""
+        return self.importance is None
 
 
 def window_starts(size: int, window: int, overlap: float) -> list[int]:
@@ -40,6 +88,56 @@ def windows(
             slice(start, start + width)
             for start, width in zip(corner, window, strict=True)
         )
+
+
+def blended_tiling(
+    shape: Sequence[int], *, window: Sequence[int], overlap: float, axis: int = 0
+) -> Tiling:
+    """Windows that overlap, to be averaged with Gaussian weights.
+
+    An axis shorter than the window is continued by zeros on both sides, as training
+    patches are.
+
+    Args:
+        shape: Voxels of the image.
+        window: Voxels of a window.
+        overlap: Least share of a window that its neighbour covers again.
+        axis: Outermost in the order of the tiles.
+    """
+    before = [max(w - n, 0) // 2 for n, w in zip(shape, window, strict=True)]
+    filled = [max(w, n) for n, w in zip(shape, window, strict=True)]
+    tiles = []
+    for box in windows(filled, window, overlap):
+        source = tuple(
+            slice(part.start - gap, part.stop - gap)
+            for part, gap in zip(box, before, strict=True)
+        )
+        target = tuple(
+            slice(max(part.start, 0), min(part.stop, size))
+            for part, size in zip(source, shape, strict=True)
+        )
+        tiles.append(Tile(source, target, inside(target, source)))
+    tiles.sort(key=lambda tile: tile.target[axis].start)  # keeps the rest in order
+    importance = gaussian_importance(window)
+    return Tiling(tuple(tiles), tuple(shape), axis, importance)
+
+
+def inside(box: Box, outer: Box) -> Box:
+    """A box in the voxels of a box around it."""
+    return tuple(
+        slice(part.start - whole.start, part.stop - whole.start)
+        for part, whole in zip(box, outer, strict=True)
+    )
+
+
+def rolling_axis(shape: Sequence[int], window: Sequence[int]) -> int:
+    """The axis along which the fewest voxels are unfinished at once.
+
+    Sums are held for a window's depth of rows: V·w/n voxels, least where the axis is
+    longest in windows; the first such axis.
+    """
+    ratios = [min(w / n, 1.0) for n, w in zip(shape, window, strict=True)]
+    return ratios.index(min(ratios))
 
 
 def gaussian_importance(

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from whole_volume import export_label_map
 
 from medseg.geometry import affine_from_spacing
-from medseg.inference import export
+from medseg.inference import label_writer
 from medseg.inference.decision import class_scores, decide, region_membership
-from medseg.inference.export import export_label_map
+from medseg.inference.export import start_label_map
+from medseg.inference.streaming import Rows
 from medseg.labels import LabelScheme
 from medseg.networks.settings import UNetSettings
 from medseg.plan import ChannelPlan, Plan
 from medseg.preparation import preprocess
+from medseg.preparation.placement import Placement
 from medseg.preparation.preprocessing import preprocess_label
 from medseg.volume import LabelMap, Volume
 
@@ -48,7 +51,7 @@ def there_and_back(affine: np.ndarray, spacing: tuple[float, float, float]) -> f
     image = np.random.default_rng(0).normal(size=(1, 24, 20, 16)).astype(np.float32)
     prepared = preprocess(Volume(image, affine), plan(spacing))
     indices = preprocess_label(labels, prepared.placement, plan(spacing))
-    back = export_label_map(one_hot(indices), prepared.placement, SCHEME)
+    back = export(one_hot(indices), prepared.placement)
     assert back.grid.mismatch(labels.grid) == ""
     return float((back.voxels == labels.voxels).mean())
 
@@ -68,15 +71,30 @@ def test_finer_grid_and_back_is_exact_and_coarser_nearly() -> None:
     assert there_and_back(affine, (2.0, 2.0, 2.0)) > 0.9
 
 
-def test_slabs_of_any_thickness_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def export(logits: torch.Tensor, placement: Placement, rows: int = 3) -> LabelMap:
+    """Hands logits on a few rows at a time, as streaming does."""
+    label_map, writer = start_label_map(placement, SCHEME)
+    for new in range(0, logits.shape[1], rows):
+        first, stop = max(new - 1, 0), min(new + rows, logits.shape[1])
+        part = Rows(0, first, new, stop, logits[:, first:stop], None)
+        writer.put(part, writer.whole)
+    return label_map
+
+
+@pytest.mark.parametrize("rows", [1, 4, 99])
+@pytest.mark.parametrize("slab_values", [1, 500, 10**6])
+@pytest.mark.parametrize("sparse_share", [0.0, 1.0])
+def test_rows_of_any_number_give_the_labels_of_all_logits_at_once(
+    rows: int, slab_values: int, sparse_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     affine = affine_from_spacing((1.0, 1.0, 1.0))
     image = np.random.default_rng(0).normal(size=(1, 13, 9, 8)).astype(np.float32)
     placement = preprocess(Volume(image, affine), plan((1.3, 0.8, 1.0))).placement
     logits = torch.randn(3, *placement.prepared.shape)
+    monkeypatch.setattr(label_writer, "SLAB_VALUES", slab_values)
+    monkeypatch.setattr(label_writer, "SPARSE_SHARE", sparse_share)
     whole = export_label_map(logits, placement, SCHEME)
-    monkeypatch.setattr(export, "SLAB_VOXELS", 1)
-    rows = export_label_map(logits, placement, SCHEME)
-    assert np.array_equal(whole.voxels, rows.voxels)
+    assert np.array_equal(export(logits, placement, rows).voxels, whole.voxels)
 
 
 def test_regions_decide_for_the_structure_that_explains_them() -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_volume import sliding_window_logits
 
-from medseg.inference.sliding_window import flipped_average, sliding_window_logits
+from medseg.inference.flips import flipped_average
 from medseg.inference.tiling import gaussian_importance, window_starts, windows
 
 

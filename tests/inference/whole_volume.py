@@ -1,17 +1,20 @@
-"""Logits of a whole scan from windows that overlap."""
+"""The plain way, whole volumes at once: the reference that streaming must equal."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medseg.inference.decision import decide
+from medseg.inference.interpolation import axis_weights, interpolate
+from medseg.inference.streaming import Predict
 from medseg.inference.tiling import gaussian_importance, windows
-
-Predict = Callable[[Tensor], Tensor]
-"""A network: (N, C, *spatial) to logits (N, L, *spatial)."""
+from medseg.labels import LabelScheme
+from medseg.preparation.placement import Placement
+from medseg.volume import LabelMap
 
 
 def sliding_window_logits(
@@ -59,23 +62,6 @@ def sliding_window_logits(
     return total.div_(weight)[_at(crop)]
 
 
-def flipped_average(predict: Predict, *, spatial_dims: int) -> Predict:
-    """A network that averages its logits over all mirror images of its input."""
-    axes = [
-        combination
-        for count in range(spatial_dims + 1)
-        for combination in itertools.combinations(range(2, 2 + spatial_dims), count)
-    ]
-
-    def averaged(image: Tensor) -> Tensor:
-        total = predict(image).float()
-        for flip in axes[1:]:
-            total = total + predict(image.flip(flip)).float().flip(flip)
-        return total / len(axes)
-
-    return averaged
-
-
 def pad_to(image: Tensor, size: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
     """The image padded with zeros on both sides to at least a size.
 
@@ -108,3 +94,13 @@ def _batched(
 ) -> Iterator[list[tuple[int, tuple[slice, ...]]]]:
     while batch := list(itertools.islice(jobs, size)):
         yield batch
+
+
+def export_label_map(
+    logits: Tensor, placement: Placement, scheme: LabelScheme
+) -> LabelMap:
+    """All logits on the scan's grid, then the decision."""
+    if placement.is_resampled:
+        logits = interpolate(logits, axis_weights(placement))
+    values = scheme.to_values(placement.paste(decide(logits, scheme)))
+    return LabelMap(values, placement.source.affine)

@@ -1,0 +1,194 @@
+"""Finished rows of logits to labels, on a finer or coarser grid."""
+
+import itertools
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.inference.decision import class_scores
+from medseg.inference.interpolation import AxisWeights, interpolate
+from medseg.inference.streaming import Rows
+from medseg.inference.tiling import Box
+from medseg.labels import LabelScheme
+
+SLAB_VALUES = 4_000_000
+"""Class-times-voxel values that exist at once on the scan's grid (16 MB)."""
+
+MIXED = 255
+"""Stands for a voxel between neighbours of different classes; no class has it."""
+
+SPARSE_SHARE = 0.15
+"""Up to this share of mixed voxels they are interpolated one by one."""
+
+
+class LabelWriter:
+    """Decides for each voxel as soon as the rows around it are finished.
+
+    Logits are interpolated linearly. Where all neighbours of a voxel have the same
+    largest class, so has every mean of them: those voxels, nearly all of a real scan,
+    are decided without interpolating anything.
+    """
+
+    def __init__(
+        self,
+        target: np.ndarray,
+        scheme: LabelScheme,
+        *,
+        values: np.ndarray,
+        weights: list[AxisWeights] | None = None,
+    ) -> None:
+        """Takes where labels go.
+
+        Args:
+            target: Labels, shape (I, J, K); may be a view.
+            scheme: Says whether logits are of classes or of regions.
+            values: What to write for each class index.
+            weights: How the target's voxels lie between those of the logits; None
+                where they are the same.
+        """
+        self._target = target
+        self._scheme = scheme
+        self._values = values
+        self._weights = weights
+
+    @property
+    def whole(self) -> Box:
+        """All voxels of the target."""
+        return tuple(slice(0, n) for n in self._target.shape)
+
+    def region(self, block: Box) -> Box:
+        """The voxels of the logits that a block of the target needs."""
+        if self._weights is None:
+            return block
+        return tuple(
+            slice(
+                int(one.lower[part.start]),
+                int(one.upper[part.stop - 1]) + 1,
+            )
+            for part, one in zip(block, self._weights, strict=True)
+        )
+
+    def put(self, rows: Rows, block: Box) -> None:
+        """Writes the labels that rows determine.
+
+        Args:
+            rows: Of `region(block)`, in order along one axis.
+            block: Voxels of the target.
+        """
+        classes = _classes(rows, self._scheme)
+        if self._weights is None:
+            skip, count = rows.new - rows.first, rows.stop - rows.new
+            place = _with_rows(block, rows.axis, rows.new, rows.stop)
+            self._write(place, classes.narrow(rows.axis, skip, count))
+            return
+        origin = [part.start for part in self.region(block)]
+        origin[rows.axis] = rows.first
+        for place in self._determined(rows, block):
+            near = [
+                one.part(part.start, part.stop, first=start).to(classes.device)
+                for one, part, start in zip(self._weights, place, origin, strict=True)
+            ]
+            self._write(place, _decide(rows, classes, near, self._scheme))
+
+    def _determined(self, rows: Rows, block: Box) -> Iterator[Box]:
+        """Slabs of the target whose last neighbour is among the new rows."""
+        assert self._weights is not None
+        axis, part = rows.axis, block[rows.axis]
+        upper = self._weights[axis].upper[part].numpy()
+        start, stop = part.start + np.searchsorted(upper, [rows.new, rows.stop])
+        per_row = prod(p.stop - p.start for p in block) // (part.stop - part.start)
+        step = max(1, SLAB_VALUES // per_row)
+        for first in range(int(start), int(stop), step):
+            yield _with_rows(block, axis, first, min(first + step, int(stop)))
+
+    def _write(self, place: Box, classes: Tensor) -> None:
+        self._target[place] = self._values[classes.cpu().numpy()]
+
+
+def _with_rows(block: Box, axis: int, start: int, stop: int) -> Box:
+    return (*block[:axis], slice(start, stop), *block[axis + 1 :])
+
+
+def _classes(rows: Rows, scheme: LabelScheme) -> Tensor:
+    """The largest class of each voxel of the rows, uint8; needs no division."""
+    sums = rows.sums
+    classes = torch.empty(sums.shape[1:], dtype=torch.uint8, device=sums.device)
+    count = sums.shape[rows.axis + 1]
+    step = max(1, SLAB_VALUES * count // sums.numel())
+    for start in range(0, count, step):
+        some = min(step, count - start)
+        part = class_scores(sums.narrow(rows.axis + 1, start, some), scheme)
+        classes.narrow(rows.axis, start, some).copy_(largest(part))
+    return classes
+
+
+def largest(scores: Tensor) -> Tensor:
+    """Index of the largest along the first axis; max is far faster than argmax."""
+    return scores.max(dim=0).indices
+
+
+def _decide(
+    rows: Rows, classes: Tensor, near: list[AxisWeights], scheme: LabelScheme
+) -> Tensor:
+    """The largest class of interpolated logits, uint8."""
+    decided = _agreed(classes, near)
+    mixed = decided == MIXED
+    num_mixed = int(mixed.sum())
+    if num_mixed > SPARSE_SHARE * decided.numel():
+        return _interpolated(rows, near, scheme)
+    if num_mixed:
+        where = mixed.nonzero()
+        step = max(1, SLAB_VALUES // rows.sums.shape[0])
+        decided[mixed] = torch.cat(
+            [_pointwise(rows, near, some, scheme) for some in torch.split(where, step)]
+        )
+    return decided
+
+
+def _agreed(classes: Tensor, near: list[AxisWeights]) -> Tensor:
+    """The class of all neighbours, or `MIXED`."""
+    for axis, one in enumerate(near):
+        low = classes.index_select(axis, one.lower)
+        high = classes.index_select(axis, one.upper)
+        classes = low.masked_fill_(low != high, MIXED)
+    return classes
+
+
+def _interpolated(rows: Rows, near: list[AxisWeights], scheme: LabelScheme) -> Tensor:
+    """All voxels, a few rows of the first axis at a time."""
+    shape = [len(one.lower) for one in near]
+    step = max(1, SLAB_VALUES // (rows.sums.shape[0] * shape[1] * shape[2]))
+    parts = []
+    for start in range(0, shape[0], step):
+        first = near[0].part(start, start + step)
+        low, high = int(first.lower[0]), int(first.upper[-1]) + 1
+        values = rows.sums[:, low:high]
+        if rows.weights is not None:
+            values = values / rows.weights[low:high]
+        values = interpolate(values, [first.part(0, step, first=low), *near[1:]])
+        parts.append(largest(class_scores(values, scheme)).to(torch.uint8))
+    return torch.cat(parts)
+
+
+def _pointwise(
+    rows: Rows, near: list[AxisWeights], where: Tensor, scheme: LabelScheme
+) -> Tensor:
+    """Only some voxels, given by their indices (n, 3)."""
+    shape = (rows.sums.shape[0], len(where))
+    total = torch.zeros(shape, device=rows.sums.device)
+    for corner in itertools.product((0, 1), repeat=3):
+        share: Tensor | float = 1.0
+        place = []
+        for axis, (one, is_upper) in enumerate(zip(near, corner, strict=True)):
+            index = where[:, axis]
+            weight = one.weight[index]
+            share = share * (weight if is_upper else 1 - weight)
+            place.append((one.upper if is_upper else one.lower)[index])
+        i, j, k = place
+        if rows.weights is not None:
+            share = share / rows.weights[i, j, k]
+        total.addcmul_(rows.sums[:, i, j, k], torch.as_tensor(share))
+    return largest(class_scores(total, scheme)).to(torch.uint8)
