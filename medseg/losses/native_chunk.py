@@ -1,95 +1,104 @@
-"""A chunk of a softmax loss worked on by compiled code."""
+"""A chunk of a softmax loss worked on by compiled code, see ``softmax.c``."""
 
 import ctypes
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from medseg.losses.native import ROOM_PER_CLASS, library
+from medseg.losses.native import ROOM_PER_CLASS, Terms, library
 from medseg.losses.streaming import scratch
 
-
-@dataclass(frozen=True)
-class NativeSoftmax:
-    """The softmax of a chunk of float32 logits whose voxels lie side by side."""
-
-    functions: ctypes.CDLL
-    """Compiled code."""
-    logits: Tensor
-    """z, shape (L, B), a view."""
-    index: Tensor
-    """True class of each voxel, shape (B,), int64; any class where ignored."""
-    valid: Tensor | None
-    """1, or 0 for ignored voxels, shape (B,); None where none is ignored."""
-    per_voxel: Tensor
-    """Highest logit, total, its inverse, z − highest and p of the true class, each of
-    shape (B,)."""
-    per_class: Tensor
-    """Σpt and Σp (or Σp²), shape (2, L), float64."""
-
-    def log_of_truth(self) -> Tensor:
-        """Log-probability of each voxel's true class, shape (B,)."""
-        return (self.per_voxel[3] - self.per_voxel[1].log()).clamp_max_(0)
-
-    def truth(self) -> Tensor:
-        """Probability of each voxel's true class, 0 where ignored, shape (B,)."""
-        return self.per_voxel[4]
-
-    def region_sums(self) -> tuple[Tensor, Tensor]:
-        """Σpt and Σp (or Σp²) of each class, both (L,), float64."""
-        return self.per_class[0], self.per_class[1]
-
-    def write(
-        self, out: Tensor, *, push: Tensor | None, pull: Tensor, squared: bool
-    ) -> None:
-        """Writes the gradient, as `PlainSoftmax.write`."""
-        if push is None:
-            push = torch.zeros(self.logits.shape[0])
-        push = push.to(pull).contiguous()
-        self.functions.medseg_gradient(
-            *_sizes(self.logits),
-            self.index.data_ptr(),
-            self.per_voxel[0].data_ptr(),
-            self.per_voxel[2].data_ptr(),
-            pull.data_ptr(),
-            push.data_ptr(),
-            int(squared),
-            out.data_ptr(),
-            out.stride(0),
-            _room(self.logits).data_ptr(),
-        )
+_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def can_soften_natively(logits: Tensor) -> bool:
-    """Whether compiled code is there and takes logits (L, V) like these."""
+def can_run_natively(logits: Tensor) -> bool:
+    """Whether compiled code is there and takes logits (N, L, V) like these."""
     return (
-        logits.device.type == "cpu"
-        and logits.dtype == torch.float32
-        and logits.stride(1) == 1
-        and library() is not None
+        logits.device.type == "cpu" and logits.dtype in _TYPES and library() is not None
     )
 
 
-def soften_natively(
-    logits: Tensor, index: Tensor, valid: Tensor | None, *, squared: bool
-) -> NativeSoftmax | None:
-    """The softmax of a chunk, or None where the compiled code cannot take it."""
+def sums_natively(
+    logits: Tensor,
+    labels: Tensor,
+    terms: Terms,
+    *,
+    voxel_weights: Tensor,
+    channel_weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The sums of a chunk, float64.
+
+    Args:
+        logits: Shape (L, B).
+        labels: Shape (B,), any integer type.
+        terms: What is summed.
+        voxel_weights: Weight of a voxel by its class, shape (L,), float32.
+        channel_weights: Weight of each class by itself, shape (L,), float32.
+
+    Returns:
+        Σpt and Σp (or Σp²), both (L,), and the voxels' and the channels' sums.
+    """
+    z, bytes_ = _as_float32(logits), _as_bytes(labels)
+    sums = torch.zeros(2, z.shape[0], dtype=torch.float64)
+    value = torch.zeros(2, dtype=torch.float64)
+    _functions().medseg_sums(
+        *_sizes(z),
+        bytes_.data_ptr(),
+        ctypes.byref(terms),
+        voxel_weights.data_ptr(),
+        channel_weights.data_ptr(),
+        sums[0].data_ptr(),
+        sums[1].data_ptr(),
+        value.data_ptr(),
+        _room(z).data_ptr(),
+    )
+    return sums[0], sums[1], value[0], value[1]
+
+
+def write_gradient_natively(
+    logits: Tensor, labels: Tensor, terms: Terms, slopes: Tensor, out: Tensor
+) -> None:
+    """Writes the gradient of a chunk.
+
+    Args:
+        logits: Shape (L, B).
+        labels: Shape (B,), any integer type.
+        terms: What was summed.
+        slopes: Derivatives with respect to a class's voxel term, channel term, Σpt
+            and Σp (or Σp²), shape (4, L), float32.
+        out: Shape (L, B), of the logits' type.
+    """
+    z, bytes_ = _as_float32(logits), _as_bytes(labels)
+    result = out
+    if out.dtype != torch.float32 or out.stride(1) != 1:
+        result = scratch(z, name="gradient", dtype=torch.float32)
+    _functions().medseg_gradient(
+        *_sizes(z),
+        bytes_.data_ptr(),
+        ctypes.byref(terms),
+        *(row.data_ptr() for row in slopes),
+        result.data_ptr(),
+        result.stride(0),
+        _room(z).data_ptr(),
+    )
+    if result is not out:
+        out.copy_(result)
+
+
+def _functions() -> ctypes.CDLL:
     functions = library()
-    if functions is None or not can_soften_natively(logits):
-        return None
-    per_voxel = scratch(logits[:1].expand(5, -1), name="per_voxel", dtype=torch.float32)
-    per_class = torch.zeros(2, logits.shape[0], dtype=torch.float64)
-    functions.medseg_soften(
-        *_sizes(logits),
-        index.data_ptr(),
-        None if valid is None else valid.data_ptr(),
-        int(squared),
-        *(row.data_ptr() for row in per_voxel),
-        *(row.data_ptr() for row in per_class),
-        _room(logits).data_ptr(),
-    )
-    return NativeSoftmax(functions, logits, index, valid, per_voxel, per_class)
+    assert functions is not None  # asked before
+    return functions
+
+
+def _as_float32(logits: Tensor) -> Tensor:
+    if logits.dtype == torch.float32 and logits.stride(1) == 1:
+        return logits
+    return scratch(logits, name="logits", dtype=torch.float32).copy_(logits)
+
+
+def _as_bytes(labels: Tensor) -> Tensor:
+    return labels.to(torch.uint8).contiguous()
 
 
 def _sizes(logits: Tensor) -> tuple[int, int, int, int]:

@@ -1,9 +1,11 @@
-"""Focal loss of single channels by compiled code."""
+"""Losses of single channels by compiled code."""
+
+import ctypes
 
 import torch
 from torch import Tensor
 
-from medseg.losses.native import library
+from medseg.losses.native import FOCAL, Terms, library
 from medseg.losses.streaming import scratch
 
 
@@ -12,7 +14,7 @@ def binary_focal_natively(u: Tensor, *, gamma: float, slope: bool) -> Tensor | N
 
     Args:
         u: Logits away from the truth, shape (B,) or (L, B), float32 on the CPU.
-        gamma: Only 2 is compiled.
+        gamma: Exponent.
         slope: Give the derivative in place of the value.
 
     Returns:
@@ -20,8 +22,7 @@ def binary_focal_natively(u: Tensor, *, gamma: float, slope: bool) -> Tensor | N
     """
     rows = u if u.ndim == 2 else u[None]
     if (
-        gamma != 2
-        or u.device.type != "cpu"
+        u.device.type != "cpu"
         or u.dtype != torch.float32
         or u.ndim > 2
         or rows.stride(1) != 1
@@ -34,7 +35,12 @@ def binary_focal_natively(u: Tensor, *, gamma: float, slope: bool) -> Tensor | N
         out = torch.empty_like(rows)
     else:
         out = scratch(rows, name="focal", dtype=u.dtype)
-    functions.medseg_binary_focal(
-        rows.data_ptr(), rows.stride(0), *rows.shape, int(slope), out.data_ptr()
+    functions.medseg_channels(
+        rows.data_ptr(),
+        rows.stride(0),
+        *rows.shape,
+        ctypes.byref(Terms(channel=FOCAL, gamma=gamma)),
+        int(slope),
+        out.data_ptr(),
     )
     return out.view(u.shape)

@@ -19,8 +19,20 @@ from torch import Tensor
 
 from medseg.losses.derivatives import refuse_second_derivative
 from medseg.losses.huge_pages import empty_gradient
-from medseg.losses.native_chunk import can_soften_natively
-from medseg.losses.pointwise import ChannelPart, VoxelPart
+from medseg.losses.native import CROSS_ENTROPY, FOCAL, NOTHING, Terms
+from medseg.losses.native_chunk import (
+    can_run_natively,
+    sums_natively,
+    write_gradient_natively,
+)
+from medseg.losses.pointwise import (
+    BinaryFocalTerm,
+    ChannelPart,
+    ChannelTerm,
+    FocalTerm,
+    VoxelPart,
+    VoxelTerm,
+)
 from medseg.losses.region_sums import RegionPart, RegionSums, partial_derivatives
 from medseg.losses.softmax_chunk import (
     Slopes,
@@ -48,6 +60,13 @@ class SoftmaxParts:
     def squared(self) -> bool:
         """Regions sum p² in place of p."""
         return self.region is not None and self.region.squared
+
+    def native_terms(self) -> Terms:
+        """The same for compiled code."""
+        voxel = self.voxel.term if self.voxel else None
+        channel = self.channel.term if self.channel else None
+        gamma = getattr(voxel, "gamma", getattr(channel, "gamma", 0.0))
+        return Terms(int(self.squared), _kind(voxel), _kind(channel), gamma)
 
 
 def softmax_loss(logits: Tensor, target: Tensor, parts: SoftmaxParts) -> Tensor:
@@ -101,6 +120,19 @@ class _SoftmaxLoss(torch.autograd.Function):
         flat, labels = logits.flatten(2), target.flatten(1)
         out = empty_gradient(flat)
         slopes = [_scaled(per_sample, grad_outputs[0]) for per_sample in ctx.slopes]
+        compiled = can_run_natively(flat)
+        tables = [_native_slopes(per_sample) for per_sample in slopes]
+        terms = parts.native_terms()
+
+        def work_compiled(chunk: Chunk) -> None:
+            i, voxels = chunk.sample, chunk.voxels
+            write_gradient_natively(
+                flat[i, :, voxels],
+                labels[i, voxels],
+                terms,
+                tables[i],
+                out[i, :, voxels],
+            )
 
         def work(chunk: Chunk) -> None:
             i, voxels = chunk.sample, chunk.voxels
@@ -118,7 +150,7 @@ class _SoftmaxLoss(torch.autograd.Function):
                 channel=parts.channel.term if parts.channel else None,
             )
 
-        stream(flat, work, compiled=_is_compiled(flat, parts))
+        stream(flat, work_compiled if compiled else work, compiled=compiled)
         return out.view(logits.shape), None, None
 
 
@@ -133,6 +165,11 @@ def _sum_up(
     voxel_weights = _table(voxel.class_weights, flat) if voxel else None
     channel_weights = channel.channel_weights(num_classes) if channel else none
     channel_weights = channel_weights.to(flat.device)
+    terms = parts.native_terms()
+    voxel_table = _float_table(voxel_weights, num_classes, missing=1.0)
+    channel_table = _float_table(
+        channel_weights if channel else None, num_classes, missing=0.0
+    )
 
     def work(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         i, voxels = chunk.sample, chunk.voxels
@@ -147,7 +184,18 @@ def _sum_up(
         regions = s.region_sums() if parts.region else (empty, empty)
         return (*regions, at_voxels, at_channels)
 
-    results = stream(flat, work, compiled=_is_compiled(flat, parts))
+    def work_compiled(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        i, voxels = chunk.sample, chunk.voxels
+        return sums_natively(
+            flat[i, :, voxels],
+            labels[i, voxels],
+            terms,
+            voxel_weights=voxel_table,
+            channel_weights=channel_table,
+        )
+
+    compiled = can_run_natively(flat)
+    results = stream(flat, work_compiled if compiled else work, compiled=compiled)
     per_sample = len(results) // num_samples
     inside, predicted, at_voxels, at_channels = (
         torch.stack(column).view(num_samples, per_sample, -1).sum(1)
@@ -206,9 +254,25 @@ def _scaled(slopes: Slopes, factor: Tensor) -> Slopes:
     return Slopes(*(None if part is None else part * factor for part in parts))
 
 
-def _is_compiled(flat: Tensor, parts: SoftmaxParts) -> bool:
-    """Whether compiled code does all that is of the size of the logits."""
-    return parts.channel is None and can_soften_natively(flat[0])
+def _kind(term: VoxelTerm | ChannelTerm | None) -> int:
+    """Which term compiled code is to sum up."""
+    if term is None:
+        return NOTHING
+    return FOCAL if isinstance(term, FocalTerm | BinaryFocalTerm) else CROSS_ENTROPY
+
+
+def _native_slopes(slopes: Slopes) -> Tensor:
+    """Derivatives as compiled code takes them: a row each, 0 where there is none."""
+    parts = (slopes.voxel, slopes.channel, slopes.by_inside, slopes.by_predicted)
+    size = max(part.numel() for part in parts if part is not None)
+    return torch.stack([_float_table(part, size, missing=0.0) for part in parts])
+
+
+def _float_table(values: Tensor | None, size: int, *, missing: float) -> Tensor:
+    """A float32 number per class."""
+    if values is None:
+        return torch.full((size,), missing)
+    return values.to(torch.float32).contiguous()
 
 
 def _table(weights: tuple[float, ...] | None, like: Tensor) -> Tensor | None:

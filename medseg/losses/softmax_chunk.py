@@ -1,8 +1,7 @@
-"""One chunk of voxels of a softmax loss: its sums, and its gradient.
+"""One chunk of voxels of a softmax loss by PyTorch's operations: sums and gradient.
 
 Arithmetic is in float32, or float64 for such logits; sums over a chunk leave as
-float64. The softmax itself is `PlainSoftmax` or, where compiled code is at hand,
-`NativeSoftmax`, with the same methods and results.
+float64. `native_chunk` does the same in compiled code.
 """
 
 from dataclasses import dataclass
@@ -11,15 +10,14 @@ import torch
 from torch import Tensor
 
 from medseg.labels import IGNORE_INDEX
-from medseg.losses.native_chunk import NativeSoftmax, soften_natively
 from medseg.losses.plain_chunk import PlainSoftmax, soften_plainly
 from medseg.losses.pointwise import ChannelTerm, VoxelTerm
 from medseg.losses.streaming import scratch
 
-Softmax = PlainSoftmax | NativeSoftmax
 
-
-def soften(logits: Tensor, labels: Tensor, *, ignoring: bool, squared: bool) -> Softmax:
+def soften(
+    logits: Tensor, labels: Tensor, *, ignoring: bool, squared: bool
+) -> PlainSoftmax:
     """The softmax of a chunk.
 
     Args:
@@ -33,11 +31,10 @@ def soften(logits: Tensor, labels: Tensor, *, ignoring: bool, squared: bool) -> 
     if ignoring:
         ignored = index == IGNORE_INDEX
         index, valid = index.masked_fill(ignored, 0), (~ignored).to(z.dtype)
-    native = soften_natively(z, index, valid, squared=squared)
-    return native or soften_plainly(z, index, valid, squared=squared)
+    return soften_plainly(z, index, valid, squared=squared)
 
 
-def voxel_sum(s: Softmax, term: VoxelTerm, weights: Tensor | None) -> Tensor:
+def voxel_sum(s: PlainSoftmax, term: VoxelTerm, weights: Tensor | None) -> Tensor:
     """Sum of a voxel term over the chunk, weighed by class, float64."""
     value = term.value(s.log_of_truth())
     if weights is not None:
@@ -47,7 +44,7 @@ def voxel_sum(s: Softmax, term: VoxelTerm, weights: Tensor | None) -> Tensor:
     return value.sum(dtype=torch.float64)
 
 
-def channel_sum(s: Softmax, term: ChannelTerm, weights: Tensor) -> Tensor:
+def channel_sum(s: PlainSoftmax, term: ChannelTerm, weights: Tensor) -> Tensor:
     """Sum of a channel term over the chunk, weighed by channel, float64.
 
     Every channel is taken as outside of its region first; then the true class's
@@ -80,7 +77,7 @@ class Slopes:
 
 
 def write_gradient(
-    s: Softmax,
+    s: PlainSoftmax,
     slopes: Slopes,
     out: Tensor,
     *,
@@ -90,9 +87,7 @@ def write_gradient(
 ) -> None:
     """Writes the gradient of a chunk to `out`, shape (L, B); uses up the chunk."""
     result = out
-    if out.dtype != s.logits.dtype or (
-        isinstance(s, NativeSoftmax) and out.stride(1) != 1
-    ):
+    if out.dtype != s.logits.dtype:
         result = scratch(s.logits, name="gradient", dtype=s.logits.dtype)
     pull = _pull(s, slopes, voxel)
     s.write(result, push=slopes.by_predicted, pull=pull, squared=squared)
@@ -102,7 +97,7 @@ def write_gradient(
         out.copy_(result)
 
 
-def _pull(s: Softmax, slopes: Slopes, voxel: VoxelTerm | None) -> Tensor:
+def _pull(s: PlainSoftmax, slopes: Slopes, voxel: VoxelTerm | None) -> Tensor:
     """Derivative with respect to log p of the true class, shape (B,)."""
     p = s.truth()
     pull = torch.zeros_like(p)
@@ -117,7 +112,7 @@ def _pull(s: Softmax, slopes: Slopes, voxel: VoxelTerm | None) -> Tensor:
 
 
 def _add_channel_gradient(
-    s: Softmax, term: ChannelTerm, weights: Tensor, result: Tensor
+    s: PlainSoftmax, term: ChannelTerm, weights: Tensor, result: Tensor
 ) -> None:
     at_true = s.logits.gather(0, s.index[None])[0]
     weights = weights.to(at_true)
