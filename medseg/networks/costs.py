@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from medseg.errors import SettingsError
+from medseg.networks.folding import fold
 from medseg.networks.memory import LiveMemory
 from medseg.networks.network import SegmentationNetwork
 
@@ -121,12 +122,12 @@ def predict_memory(
         shape: Of the batch, (N, C, *spatial).
         precision: What autocast computes convolutions in.
         channels_last: Whether memory is laid out channels last.
-        training: Forward and backward, or forward only.
+        training: Forward and backward, or forward only by the folded network.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     layout = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
-    ghost = copy.deepcopy(network).train(training)
+    ghost = copy.deepcopy(network).train() if training else fold(network)
     if channels_last:
         ghost = ghost.to(memory_format=layout)  # type: ignore[call-overload]
     with FakeTensorMode():

@@ -7,7 +7,7 @@ from torch import fx, nn
 from medseg.networks.deeplab import ImagePooling
 from medseg.networks.instance_norm import InstanceNorm
 from medseg.networks.network import SegmentationNetwork
-from medseg.networks.unet import CentreCrop
+from medseg.networks.unpadded import CentreCrop
 from medseg.networks.upsampling import Interpolate, PixelShuffle
 
 LEAVES = (CentreCrop, ImagePooling, InstanceNorm, Interpolate, PixelShuffle)

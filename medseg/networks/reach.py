@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from medseg.networks.arithmetic import convolution_size, transposed_size
 from medseg.networks.deeplab import ImagePooling
-from medseg.networks.unet import CentreCrop
+from medseg.networks.unpadded import CentreCrop
 from medseg.networks.upsampling import Interpolate, PixelShuffle
 
 NOTHING = np.iinfo(np.int64).max // 4
