@@ -1,73 +1,44 @@
 """``medseg convert``: any tree of scans to one NIfTI per volume, with a record."""
 
-import csv
-import io
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from medseg.errors import GeometryError, InputError, MedsegError, OutputError
-from medseg.files import write_text
 from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
 from medseg.io import GeometryWarning, read_grid, write_label_map, write_volume
 from medseg.io.dicom.choice import parse_rule
-from medseg.io.dicom.labels import LabelledImage, NamedLabels, read_labels
-from medseg.io.identity import identifiers_of, masked
-from medseg.io.pseudonym import load_pseudonymizer
+from medseg.io.dicom.labels import (
+    LabelledImage,
+    NamedLabels,
+    UnwantedError,
+    names_in,
+    read_labels,
+)
+from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
+from medseg.io.identity import identifiers_of
+from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
 from medseg.io.sources import ScanSource, find_sources, load_source
 from medseg.progress import Progress, Silent
-from medseg.volume import LabelMap, Volume
-
-TABLE = "conversion.csv"
-DONE, KEPT, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """One line of the table: what became of one scan."""
-
-    name: str
-    status: str
-    output: str = ""
-    source: str = ""
-    """Folder or file below the input; parts that name a patient are masked."""
-    kind: str = ""
-    num_files: int = 0
-    shape: str = ""
-    spacing_mm: str = ""
-    orientation: str = ""
-    affine: str = ""
-    voxel_type: str = ""
-    corrections: str = ""
-    """What was repaired, resampled or decided, with numbers."""
-    structures: str = ""
-    """Values and names of the labels, for a segmentation or a structure set."""
-    reason: str = ""
-    """Why the scan failed or was set aside."""
-    seconds: str = ""
-    settings: str = ""
-    content_sha256: str = ""
-
-
-@dataclass(frozen=True)
-class ConversionSummary:
-    """All lines of the table."""
-
-    conversions: tuple[Conversion, ...]
-
-    def count(self, status: str) -> int:
-        """How many scans have a status."""
-        return sum(conversion.status == status for conversion in self.conversions)
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all scans are there, 1 where some failed."""
-        return 1 if self.count(FAILED) else 0
+from medseg.workflows.conversion_table import (
+    DONE,
+    FAILED,
+    KEPT,
+    SET_ASIDE,
+    TABLE,
+    Conversion,
+    ConversionSummary,
+    earlier_lines,
+    geometry_columns,
+    without_identity,
+    write_table,
+)
+from medseg.workflows.folder_lock import lock_folder
+from medseg.workflows.training_set import LabelledCase, write_training_sets
 
 
 def convert(
@@ -76,6 +47,7 @@ def convert(
     *,
     series: str | None = None,
     strict: bool = False,
+    structures: str | None = None,
     key_path: Path | None = None,
     progress: Progress | None = None,
 ) -> ConversionSummary:
@@ -84,130 +56,195 @@ def convert(
     A scan that cannot be read is a line in the table and stops nothing. A scan that
     is there already, made from the same bytes with the same settings, is left alone,
     so that a killed call can be repeated. Results of DICOM scans carry pseudonyms.
+    Where segmentations or structure sets lie among the images, images and labels are
+    listed in ``manifest.csv``, a data set.
 
     Args:
         scans: A file, or a folder of anything.
         out: Folder for the results.
         series: Rule that DICOM series must meet, such as ``"Modality=CT"``.
         strict: Whether scans that need repair (tilt, gaps, duplicates) are refused.
+        structures: Which structures of label objects are wanted, and what they are
+            called there, such as ``"tumour=GTV*, heart"``; of two in one voxel the
+            one named first counts. All, under their own names, where it is left out.
         key_path: File with the key of the pseudonyms; made where it is absent.
         progress: Shows progress.
 
     Raises:
         InputError: There is no such path, or no scan below it.
-        SettingsError: The rule cannot be understood.
-        OutputError: The folder cannot be written.
+        SettingsError: The rule or the structures cannot be understood.
+        OutputError: The folder is another call's, or cannot be written.
     """
     shown = progress or Silent()
+    rule = parse_rule(series)
+    choice = parse_structures(structures) if structures else None
     names = load_pseudonymizer(key_path)
-    found = find_sources(scans, names=names, rule=parse_rule(series), progress=shown)
+    found = find_sources(scans, names=names, rule=rule, progress=shown)
     found = [source for source in found if not _lies_in(source, out)]
     if not found:
         raise InputError(f"{scans}: no scan found")
-    identifiers = identifiers_of(s.series.attributes for s in found if s.series)
-    earlier = _earlier_lines(out / TABLE)
-    lines: list[Conversion] = []
-    images: dict[str, LabelledImage] = {}
-    found.sort(key=lambda source: source.is_labels)  # after the images they belong to
-    for source in shown.track(found, label="converting", total=len(found)):
-        line = _convert_one(source, out, strict, earlier.get(source.name), images)
-        _remember(images, source, line, out)
-        line = _without_identity(line, source, identifiers)
-        lines.append(line)
-        if line.status in (FAILED, SET_ASIDE):
-            shown.warn(f"{line.name} ({line.source}): {line.status}: {line.reason}")
-        _write_table(out / TABLE, lines)
-    return ConversionSummary(tuple(lines))
+    if choice is None:
+        choice = StructureChoice.of_names(_structure_names(found))
+    with lock_folder(out):
+        run = _Run(out, strict, choice, names, earlier_lines(out / TABLE))
+        return run.convert(found, shown)
 
 
-def _convert_one(
-    source: ScanSource,
-    out: Path,
-    strict: bool,  # noqa: FBT001
-    earlier: Conversion | None,
-    images: dict[str, LabelledImage],
-) -> Conversion:
-    """The line of one scan, whose volume has been written unless it failed."""
-    line = Conversion(
-        name=source.name,
-        status=FAILED if source.is_fault else SET_ASIDE,
-        source=source.shown,
-        kind=_kind_of(source),
-        num_files=len(source.files),
-        reason=source.reason,
+def _structure_names(sources: Sequence[ScanSource]) -> Iterator[str]:
+    """Names in all label objects; a damaged one is reported when its turn comes."""
+    for source in sources:
+        if source.series is None or not source.is_labels:
+            continue
+        for path in source.files:
+            with suppress(InputError):
+                yield from names_in(path, source.series.kind)
+
+
+@dataclass
+class _Run:
+    """One call: what holds for all scans, and the images that labels may refer to."""
+
+    out: Path
+    strict: bool
+    choice: StructureChoice
+    names: Pseudonymizer
+    earlier: dict[str, Conversion]
+    images: dict[str, list[LabelledImage]] = field(default_factory=dict)
+    labels: defaultdict[str, list[Path]] = field(
+        default_factory=lambda: defaultdict(list)
     )
-    if source.reason and not source.is_labels:
-        return line
-    started = time.perf_counter()
-    try:
-        if source.is_labels:
-            return _write_labels(source, line, out, images)
-        return _read_and_write(source, line, out, strict, earlier, started)
-    except OutputError:
-        raise
-    except MedsegError as error:
-        reason = str(error)
-    except (OSError, ValueError, ArithmeticError, MemoryError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error!s:.200}"
-    return replace(line, status=FAILED, reason=reason)
+    """Label maps by the name of their image."""
 
+    def convert(
+        self, sources: Sequence[ScanSource], progress: Progress
+    ) -> ConversionSummary:
+        """A line for each scan, and manifests of those with labels."""
+        identifiers = identifiers_of(s.series.attributes for s in sources if s.series)
+        ordered = sorted(sources, key=lambda source: source.is_labels)
+        lines: list[Conversion] = []
+        for source in progress.track(ordered, label="converting", total=len(ordered)):
+            line = self._line(source)
+            self._remember(source, line)
+            lines.append(without_identity(line, source, identifiers))
+            line = lines[-1]
+            if line.status in (FAILED, SET_ASIDE):
+                progress.warn(
+                    f"{line.name} ({line.source}): {line.status}: {line.reason}"
+                )
+            write_table(self.out / TABLE, lines)
+        cases = list(self._cases())
+        manifests = write_training_sets(cases, self.out, self.choice, progress=progress)
+        return ConversionSummary(tuple(lines), manifests)
 
-def _read_and_write(
-    source: ScanSource,
-    line: Conversion,
-    out: Path,
-    strict: bool,  # noqa: FBT001
-    earlier: Conversion | None,
-    started: float,
-) -> Conversion:
-    settings = "strict" if strict else ""
-    content = source.content_hash()
-    output = f"{source.name}.nii.gz"
-    if earlier is not None and (out / output).exists():
-        same = (earlier.content_sha256, earlier.settings) == (content, settings)
-        if same and earlier.status in (DONE, KEPT):
-            return replace(earlier, status=KEPT)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", GeometryWarning)
-        scan = load_source(source, strict=strict)
-    write_volume(out / output, scan.volume)
-    notes = [str(correction) for correction in scan.corrections]
-    notes += [str(w.message) for w in caught if w.category is GeometryWarning]
-    return replace(
-        line,
-        status=DONE,
-        output=output,
-        corrections="; ".join(notes),
-        seconds=f"{time.perf_counter() - started:.2f}",
-        settings=settings,
-        content_sha256=content,
-        **_geometry(scan.volume),
-    )
+    def _line(self, source: ScanSource) -> Conversion:
+        """The line of one scan, whose volume has been written unless it failed."""
+        line = Conversion(
+            name=source.name,
+            status=FAILED if source.is_fault else SET_ASIDE,
+            source=source.shown,
+            kind=_kind_of(source),
+            num_files=len(source.files),
+            reason=source.reason,
+        )
+        if source.reason and not source.is_labels:
+            return line
+        started = time.perf_counter()
+        try:
+            if source.is_labels:
+                return self._label_maps(source, line)
+            return self._volume(source, line, started)
+        except UnwantedError as error:
+            return replace(line, reason=str(error))
+        except OutputError:
+            raise
+        except MedsegError as error:
+            reason = str(error)
+        except (OSError, ValueError, ArithmeticError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {error!s:.200}"
+        except MemoryError:
+            reason = "not enough memory"
+        return replace(line, status=FAILED, reason=reason)
 
+    def _volume(
+        self, source: ScanSource, line: Conversion, started: float
+    ) -> Conversion:
+        """The line of an image, which has been written or was there already."""
+        settings = "strict" if self.strict else ""
+        content = source.content_hash()
+        output = f"{source.name}.nii.gz"
+        earlier = self.earlier.get(source.name)
+        if earlier is not None and (self.out / output).exists():
+            same = (earlier.content_sha256, earlier.settings) == (content, settings)
+            if same and earlier.status in (DONE, KEPT):
+                return replace(earlier, status=KEPT)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", GeometryWarning)
+            scan = load_source(source, strict=self.strict)
+        write_volume(self.out / output, scan.volume)
+        notes = [str(correction) for correction in scan.corrections]
+        notes += [str(w.message) for w in caught if w.category is GeometryWarning]
+        return replace(
+            line,
+            status=DONE,
+            output=output,
+            corrections="; ".join(notes),
+            seconds=f"{time.perf_counter() - started:.2f}",
+            settings=settings,
+            content_sha256=content,
+            **geometry_columns(scan.volume),
+        )
 
-def _write_labels(
-    source: ScanSource, line: Conversion, out: Path, images: dict[str, LabelledImage]
-) -> Conversion:
-    """The line of a segmentation or structure set, put on its image's grid."""
-    assert source.series is not None
-    labels, outputs, names = None, [], []
-    for number, path in enumerate(sorted(source.files)):
-        labels = read_labels(path, source.series.kind, images)
-        _require_straight(labels, path)
-        suffix = f"_{number + 1}" if len(source.files) > 1 else ""
-        stem = "__".join(filter(None, [labels.image, source.name + suffix]))
-        write_label_map(out / f"{stem}.nii.gz", labels.label_map)
-        outputs.append(f"{stem}.nii.gz")
-        names += [f"{value} {name}" for value, name in labels.names.items()]
-    assert labels is not None
-    return replace(
-        line,
-        status=DONE,
-        reason="",
-        output="; ".join(outputs),
-        structures="; ".join(names),
-        **_geometry(labels.label_map),
-    )
+    def _label_maps(self, source: ScanSource, line: Conversion) -> Conversion:
+        """The line of label objects, put on their images' grids."""
+        assert source.series is not None
+        labels, outputs, named, others = None, [], dict[int, str](), dict[str, None]()
+        for number, path in enumerate(sorted(source.files)):
+            labels = read_labels(path, source.series.kind, self.images, self.choice)
+            _require_straight(labels, path)
+            suffix = f"_{number + 1}" if len(source.files) > 1 else ""
+            stem = "__".join(filter(None, [labels.image, source.name + suffix]))
+            write_label_map(self.out / f"{stem}.nii.gz", labels.label_map)
+            outputs.append(f"{stem}.nii.gz")
+            named |= labels.names
+            others |= dict.fromkeys(labels.others)
+            if labels.image:
+                self.labels[labels.image].append(self.out / outputs[-1])
+        assert labels is not None
+        left = f"structures: {', '.join(others)} not asked for" if others else ""
+        return replace(
+            line,
+            status=DONE,
+            reason="",
+            output="; ".join(outputs),
+            corrections=left,
+            structures="; ".join(f"{value} {name}" for value, name in named.items()),
+            **geometry_columns(labels.label_map),
+        )
+
+    def _remember(self, source: ScanSource, line: Conversion) -> None:
+        """Keeps an image's grid for the labels that refer to it."""
+        if source.series is None or source.is_labels:
+            return
+        if line.status in (DONE, KEPT):
+            uid = source.series.attributes["SeriesInstanceUID"]
+            grid = read_grid(self.out / line.output)
+            image = LabelledImage(source.name, source.series, grid)
+            self.images.setdefault(uid, []).append(image)
+
+    def _cases(self) -> Iterator[LabelledCase]:
+        """Images that have labels."""
+        for image in (image for images in self.images.values() for image in images):
+            if labels := self.labels.get(image.name):
+                attributes = image.series.attributes
+                patient = attributes["PatientID"] or attributes["StudyInstanceUID"]
+                modality = attributes["Modality"]
+                yield LabelledCase(
+                    name=image.name,
+                    patient=f"patient_{self.names.name(patient)}",
+                    modality=modality if modality.isalpha() else "image",
+                    image=self.out / f"{image.name}.nii.gz",
+                    labels=tuple(labels),
+                )
 
 
 def _require_straight(labels: NamedLabels, path: Path) -> None:
@@ -216,29 +253,6 @@ def _require_straight(labels: NamedLabels, path: Path) -> None:
         raise GeometryError(
             f"{path}: planes of a tilted image that is not here; convert them together"
         )
-
-
-def _remember(
-    images: dict[str, LabelledImage], source: ScanSource, line: Conversion, out: Path
-) -> None:
-    """Keeps an image's grid for the labels that refer to it."""
-    if source.series is None or line.status not in (DONE, KEPT) or source.is_labels:
-        return
-    uid = source.series.attributes["SeriesInstanceUID"]
-    grid = read_grid(out / line.output)
-    images.setdefault(uid, LabelledImage(source.name, source.series, grid))
-
-
-def _geometry(volume: Volume | LabelMap) -> dict[str, Any]:
-    """Columns that say where the voxels lie."""
-    rows = np.round(volume.affine[:3], 6).tolist()
-    return {
-        "shape": " ".join(map(str, volume.voxels.shape)),
-        "spacing_mm": " ".join(f"{s:.6g}" for s in volume.grid.spacing),
-        "orientation": volume.grid.orientation,
-        "affine": " ".join(f"{value:.6g}" for row in rows for value in row),
-        "voxel_type": str(volume.voxels.dtype),
-    }
 
 
 def _kind_of(source: ScanSource) -> str:
@@ -250,41 +264,3 @@ def _kind_of(source: ScanSource) -> str:
 def _lies_in(source: ScanSource, out: Path) -> bool:
     """Whether a source is a result of an earlier call."""
     return out.resolve() in source.files[0].resolve().parents
-
-
-def _without_identity(
-    line: Conversion, source: ScanSource, identifiers: frozenset[str]
-) -> Conversion:
-    """The line without absolute paths and without parts of patients' names."""
-    texts: dict[str, Any] = {
-        name: masked(getattr(line, name).replace(f"{source.root}/", ""), identifiers)
-        for name in ("source", "reason", "corrections", "structures")
-    }
-    return replace(line, **texts)
-
-
-def _earlier_lines(table: Path) -> dict[str, Conversion]:
-    """Lines of an earlier call by name; none where the table cannot be used."""
-    known = [field.name for field in fields(Conversion)]
-    try:
-        text = table.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return {}
-    rows = csv.DictReader(io.StringIO(text))
-    if rows.fieldnames != known:
-        return {}
-    lines = [_line_of(row) for row in rows]
-    return {line.name: line for line in lines}
-
-
-def _line_of(row: dict[str, Any]) -> Conversion:
-    return Conversion(**{**row, "num_files": int(row["num_files"])})
-
-
-def _write_table(path: Path, lines: Sequence[Conversion]) -> None:
-    """The table, whole; written after each scan so that a killed call is continued."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Conversion)])
-    writer.writerows([list(asdict(line).values()) for line in lines])
-    write_text(path, stream.getvalue())

@@ -17,7 +17,8 @@ from medseg.io.dicom import find_series, read_series
 from medseg.io.dicom.segmentation_writing import SegmentationType
 from medseg.labels import LabelScheme
 from medseg.volume import LabelMap
-from medseg.workflows.convert import TABLE, ConversionSummary, convert
+from medseg.workflows.conversion_table import TABLE, ConversionSummary
+from medseg.workflows.convert import convert
 from medseg.workflows.file_labels import DicomObject, file_label_map, file_labels
 
 

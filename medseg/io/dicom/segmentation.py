@@ -14,6 +14,7 @@ from medseg.io.dicom.frame import Frame
 from medseg.io.dicom.header import frames_of_object, read_header
 from medseg.io.dicom.planes import grid_of
 from medseg.io.dicom.stack import Stack, group_by_place, stack_of
+from medseg.io.dicom.structure_choice import StructureChoice
 from medseg.volume import LabelMap
 
 _HALF = 0.5
@@ -28,6 +29,7 @@ class Segmentation:
         path: The file.
         names: Label of each segment, by its number.
         referenced_series: SeriesInstanceUID of the image that was segmented.
+        referenced_instances: SOPInstanceUIDs of its slices, where they are named.
         frames: One for each stored plane.
         segment_numbers: Segment of each plane; 0 where a plane holds numbers of
             segments as values (LABELMAP).
@@ -40,6 +42,7 @@ class Segmentation:
     path: Path
     names: dict[int, str]
     referenced_series: str
+    referenced_instances: frozenset[str]
     frames: tuple[Frame, ...]
     segment_numbers: tuple[int, ...]
     planes: np.ndarray
@@ -74,20 +77,24 @@ class Segmentation:
             affine[:3, 2] *= (len(self.stack.frames) - 1) / (count - 1)
         return Grid((first.columns, first.rows, count), affine)
 
-    def label_map(self, grid: Grid | None = None) -> LabelMap:
-        """One label per voxel: the numbers of the segments.
+    def label_map(
+        self, grid: Grid | None = None, *, choice: StructureChoice | None = None
+    ) -> LabelMap:
+        """One label per voxel: the numbers of the segments, or values of a choice.
 
         Args:
             grid: Where to put them, such as the image's grid; None takes `grid()`.
+            choice: Which segments are wanted, with which values.
 
         Raises:
-            LabelError: Segments overlap, so that one label per voxel cannot say it.
+            LabelError: Segments overlap, so that one label per voxel cannot say it,
+                and the choice does not say which one counts.
             GeometryError: No grid is given and the planes are not evenly spaced.
         """
         step, _ = self._step()
         target = grid or self.grid()
         places = group_by_place(self.frames)
-        combined = self._combined(places)
+        combined = self._combined(places, choice)
         frames = [place[0] for place in places]
         voxels = grid_of(combined, frames, target, reach_mm=step * 0.51)
         return LabelMap(voxels, target.affine)
@@ -106,33 +113,61 @@ class Segmentation:
                     result[n] = self.planes[plane] == number
         return result
 
-    def _combined(self, places: list[list[Frame]]) -> np.ndarray:
-        """Numbers of segments at each distinct place, (n, rows, columns)."""
+    def _combined(
+        self, places: list[list[Frame]], choice: StructureChoice | None
+    ) -> np.ndarray:
+        """Values of segments at each distinct place, (n, rows, columns)."""
         index = {frame: n for n, frame in enumerate(self.frames)}
-        highest = max(self.names, default=1)
+        values = {
+            number: choice.value_of(name) if choice else number
+            for number, name in self.names.items()
+        }
+        highest = max(values.values(), default=1)
         dtype = np.uint8 if highest < 256 else np.uint16
         result = np.zeros((len(places), *self.planes.shape[1:]), dtype=dtype)
         for n, place in enumerate(places):
-            for frame in place:
-                plane, number = (
-                    self.planes[index[frame]],
-                    self.segment_numbers[index[frame]],
-                )
-                if number == 0:
-                    result[n] = plane
-                    continue
-                inside = plane > self.max_fractional * _HALF
-                self._require_free(result[n][inside], number)
-                result[n][inside] = number
+            planes = [index[frame] for frame in place]
+            planes.sort(key=lambda p: values.get(self.segment_numbers[p], 0))
+            for plane in planes:
+                self._add(result[n], plane, values, choice)
         return result
 
-    def _require_free(self, taken: np.ndarray, number: int) -> None:
+    def _add(
+        self,
+        result: np.ndarray,
+        plane: int,
+        values: dict[int, int],
+        choice: StructureChoice | None,
+    ) -> None:
+        """Puts a stored plane's segment, or segments, into the result's plane."""
+        number, pixels = self.segment_numbers[plane], self.planes[plane]
+        if number == 0:
+            for stored, value in values.items():
+                result[pixels == stored] = value
+            return
+        if number not in values:
+            raise LabelError(f"{self.path}: a plane of segment {number}, not described")
+        inside = pixels > self.max_fractional * _HALF
+        if not (value := values[number]):
+            return
+        if choice is not None:
+            inside &= result != value  # two segments of one structure
+        if choice is not None and choice.first_wins:
+            inside &= result == 0
+        else:
+            self._require_free(result[inside], number, values)
+        result[inside] = value
+
+    def _require_free(
+        self, taken: np.ndarray, number: int, values: dict[int, int]
+    ) -> None:
         if taken.any():
-            others = [self.names[int(v)] for v in np.unique(taken) if v]
+            present = set(np.unique(taken).tolist()) - {0}
+            others = [self.names[n] for n, v in values.items() if v in present]
             raise LabelError(
                 f"{self.path}: segment {self.names[number]!r} overlaps {others} in "
                 f"{int((taken > 0).sum())} voxels of a plane; one label per voxel "
-                "cannot hold that, take the segments one by one"
+                "cannot hold that; say by --structures which one counts"
             )
 
     def _step(self) -> tuple[float, int]:
@@ -167,6 +202,20 @@ def read_segmentation(path: Path) -> Segmentation:
             ) from error
 
 
+def segment_names(path: Path) -> tuple[str, ...]:
+    """Labels of all segments, without reading any plane.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    dataset, _ = read_header(path, wanted=())
+    with quiet():
+        try:
+            return tuple(_names(dataset).values())
+        except Exception as error:  # elements that cannot be converted
+            raise UnreadableFileError(f"{path}: the segmentation is damaged") from error
+
+
 def _parse(dataset: DicomDataset, path: Path, offset: int) -> Segmentation:
     frames = frames_of_object(dataset, path, offset)
     if any(frame.position is None for frame in frames) or not frames:
@@ -184,6 +233,7 @@ def _parse(dataset: DicomDataset, path: Path, offset: int) -> Segmentation:
         path=path,
         names=_names(dataset),
         referenced_series=_referenced_series(dataset),
+        referenced_instances=_referenced_instances(dataset),
         frames=frames,
         segment_numbers=numbers,
         planes=_planes(dataset, path, len(frames)),
@@ -208,6 +258,14 @@ def _segment_number(group: DicomDataset, shared: DicomDataset) -> int:
 def _referenced_series(dataset: DicomDataset) -> str:
     references = dataset.get("ReferencedSeriesSequence")
     return text_of(references[0], "SeriesInstanceUID") if references else ""
+
+
+def _referenced_instances(dataset: DicomDataset) -> frozenset[str]:
+    return frozenset(
+        text_of(instance, "ReferencedSOPInstanceUID")
+        for series in dataset.get("ReferencedSeriesSequence") or []
+        for instance in series.get("ReferencedInstanceSequence") or []
+    )
 
 
 def _planes(dataset: DicomDataset, path: Path, count: int) -> np.ndarray:

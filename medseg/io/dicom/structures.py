@@ -13,6 +13,7 @@ from medseg.io.dicom.header import read_header
 from medseg.io.dicom.planes import grid_of, plane_affine
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import Stack, stack_of
+from medseg.io.dicom.structure_choice import StructureChoice
 from medseg.volume import LabelMap
 
 _OFF_PLANE_SHARE = 0.5
@@ -40,12 +41,14 @@ class StructureSet:
     Attributes:
         path: The file.
         referenced_series: SeriesInstanceUIDs of the images that it was drawn on.
+        referenced_instances: SOPInstanceUIDs of their slices, where they are named.
         structures: In the order of their numbers; those without area left out.
         left_out: Names of regions that are points or open lines.
     """
 
     path: Path
     referenced_series: tuple[str, ...]
+    referenced_instances: frozenset[str]
     structures: tuple[Structure, ...]
     left_out: tuple[str, ...]
 
@@ -58,34 +61,50 @@ class StructureSet:
         stack = stack_of(series.frames)
         return {s.name: self._mask(s, stack) for s in self.structures}
 
-    def label_map(self, series: Series, grid: Grid) -> LabelMap:
-        """One label per voxel: 1, 2, … in the order of `structures`.
+    def label_map(
+        self, series: Series, grid: Grid, *, choice: StructureChoice | None = None
+    ) -> LabelMap:
+        """One label per voxel: 1, 2, … in the order of `structures`, or as chosen.
 
         Args:
             series: The images that the contours were drawn on.
             grid: Where to put the labels, such as the grid of the volume read.
+            choice: Which structures are wanted, with which values.
 
         Raises:
-            LabelError: Structures overlap, so that one label cannot say it.
+            LabelError: Structures overlap, so that one label cannot say it, and the
+                choice does not say which one counts.
             GeometryError: A contour lies on no slice of the series.
         """
         stack = stack_of(series.frames)
+        wanted = self._wanted(choice)
+        first = stack.frames[0]
         combined = np.zeros(
-            (len(stack.frames), stack.frames[0].rows, stack.frames[0].columns),
+            (len(stack.frames), first.rows, first.columns),
             dtype=np.uint8 if len(self.structures) < 256 else np.uint16,
         )
-        for index, structure in enumerate(self.structures, start=1):
-            mask = self._mask(structure, stack)
-            if combined[mask].any():
-                other = self.structures[int(combined[mask].max()) - 1].name
+        for value, structure in wanted:
+            mask = self._mask(structure, stack) & (combined != value)
+            if choice is not None and choice.first_wins:
+                mask &= combined == 0
+            elif combined[mask].any():
+                taken = int(combined[mask].max())
+                other = next(s.name for v, s in wanted if v == taken)
                 raise LabelError(
                     f"{self.path}: {structure.name!r} overlaps {other!r}; one label "
-                    "per voxel cannot hold that, take the structures one by one"
+                    "per voxel cannot hold that; say by --structures which one counts"
                 )
-            combined[mask] = index
+            combined[mask] = value
         reach = max(stack.gap, 1e-3) * 0.51
         voxels = grid_of(combined, stack.frames, grid, reach_mm=reach)
         return LabelMap(voxels, grid.affine)
+
+    def _wanted(self, choice: StructureChoice | None) -> list[tuple[int, Structure]]:
+        """Structures with their values, lowest first."""
+        if choice is None:
+            return list(enumerate(self.structures, start=1))
+        valued = [(choice.value_of(s.name), s) for s in self.structures]
+        return sorted((pair for pair in valued if pair[0]), key=lambda pair: pair[0])
 
     def _mask(self, structure: Structure, stack: Stack) -> np.ndarray:
         shape = (stack.frames[0].rows, stack.frames[0].columns)
@@ -128,6 +147,15 @@ def read_structures(path: Path) -> StructureSet:
             ) from error
 
 
+def structure_names(path: Path) -> tuple[str, ...]:
+    """Names of all regions of interest that have an area.
+
+    Raises:
+        InputError: The file is no structure set, or it is damaged.
+    """
+    return tuple(structure.name for structure in read_structures(path).structures)
+
+
 def _parse(dataset: DicomDataset, path: Path) -> StructureSet:
     names = {
         int(roi.ROINumber): text_of(roi, "ROIName")
@@ -143,7 +171,11 @@ def _parse(dataset: DicomDataset, path: Path) -> StructureSet:
         else:
             left_out.append(name)
     return StructureSet(
-        path, _referenced(dataset), _distinct(structures), tuple(left_out)
+        path,
+        _referenced(dataset),
+        _referenced_instances(dataset),
+        _distinct(structures),
+        tuple(left_out),
     )
 
 
@@ -167,6 +199,15 @@ def _distinct(structures: list[Structure]) -> tuple[Structure, ...]:
         if names.count(s.name) == 1
         else Structure(s.number, f"{s.name} {s.number}", s.contours)
         for s in ordered
+    )
+
+
+def _referenced_instances(dataset: DicomDataset) -> frozenset[str]:
+    return frozenset(
+        text_of(image, "ReferencedSOPInstanceUID")
+        for roi in dataset.get("ROIContourSequence") or []
+        for contour in roi.get("ContourSequence") or []
+        for image in contour.get("ContourImageSequence") or []
     )
 
 
