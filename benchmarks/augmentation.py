@@ -14,7 +14,6 @@ own library takes part where it is installed; medseg does not depend on it:
 """
 
 import argparse
-import json
 import math
 import statistics
 import time
@@ -22,6 +21,7 @@ import warnings
 from collections.abc import Callable
 
 import torch
+from machine import describe_machine, print_rows
 
 from medseg.augmentation import AugmentationSettings, augment_batch
 
@@ -267,7 +267,7 @@ def main() -> None:
             line = "{name:52} {ours:9} {peer:9} {unit} {ratio:6}x"
             print(line.format(**row), flush=True)
     if arguments.json:
-        print(json.dumps(rows))
+        print_rows(rows, machine=describe_machine())
 
 
 if __name__ == "__main__":

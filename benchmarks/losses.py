@@ -1,7 +1,7 @@
 """Forward and backward of Dice+focal and Dice+CE: medseg, MONAI, nnU-Net.
 
     python benchmarks/losses.py --peer-python PEERS/bin/python       a table
-    python benchmarks/losses.py --json benchmarks/results/losses.json
+    python benchmarks/losses.py --json       rows of name, ours, peer, ratio, unit, ...
     python benchmarks/losses.py --device cuda
 
 Every side runs in a process of its own and gets its turn in each round, so that
@@ -25,7 +25,6 @@ reading the logits twice and writing the gradient once at the speed of a copy.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from machine import describe_machine, print_rows
 
 SHAPE = (96, 96, 96)
 SAMPLES = 2
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--classes", type=int, nargs="+", default=[14, 3])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", action="store_true", help="one object per row")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -60,12 +61,13 @@ def main() -> None:
     for huge_pages in (False, True) if options.device == "cpu" else (False,):
         for classes in options.classes:
             rows += measure(options, classes, huge_pages=huge_pages, notes=notes)
-    report = {"machine": machine(options.device), "notes": notes, "rows": rows}
-    text = json.dumps(report, indent=1)
+    about = f"{describe_machine(options.device)}; {conditions()}"
+    for note in notes:
+        print(note, file=sys.stderr)
     if options.json:
-        options.json.write_text(text + "\n")
-        options.json.with_suffix(".md").write_text(table(report))
-    print(table(report))
+        print_rows(rows, machine=about)
+    else:
+        print(about, table(rows), sep="\n\n")
 
 
 def measure(
@@ -355,38 +357,24 @@ def resident(field: str) -> int:
     return 1024 * int(line.split()[1])
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers were taken on."""
+def conditions() -> str:
+    """What else the numbers depend on."""
     import monai
-    import torch
 
     from medseg.losses.native import library
 
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((x.partition(": ")[2] for x in lines if "model name" in x), "")
-    return {
-        "cpu": model or platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 1),
-        "torch": torch.__version__,
-        "monai": monai.__version__,
-        "compiled": library() is not None,
-        "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
-        "logits": f"({SAMPLES}, classes, {', '.join(map(str, SHAPE))}) float32",
-    }
+    return (
+        f"MONAI {monai.__version__}; medseg "
+        f"{'with' if library() is not None else 'without'} compiled code; logits "
+        f"({SAMPLES}, classes, {', '.join(map(str, SHAPE))}) float32"
+    )
 
 
-def table(report: dict[str, Any]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    lines = [f"- {key}: {value}" for key, value in report["machine"].items()]
-    lines += [f"- {note}" for note in report["notes"]]
-    lines += [
-        "",
-        "| name | classes | huge pages | ours | peer | ratio | unit | peer is |",
-    ]
+    lines = ["| name | classes | huge pages | ours | peer | ratio | unit | peer is |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
-    for row in report["rows"]:
+    for row in rows:
         floor = row["name"].endswith("floor")
         pages = "yes" if row["huge_pages"] else "no"
         lines.append(

@@ -15,7 +15,6 @@ all its metrics.
 """
 
 import argparse
-import json
 import math
 import os
 import time
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from machine import describe_machine, print_rows
 from scipy import ndimage
 
 from medseg.evaluation.cases import score_case
@@ -245,11 +245,12 @@ def main():
     )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    machine = describe_machine()
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
     for row in measure(clock, arguments.repeats, arguments.only):
         row["clock"] = arguments.clock
         if arguments.json:
-            print(json.dumps(row), flush=True)
+            print_rows([row], machine=machine)
         else:
             print(
                 f"{row['name']}: ours {row['ours']} s, peer {row['peer']} s, "
