@@ -2,6 +2,7 @@
 
     weights.safetensors   the network's parameters and buffers
     model.yaml            plan, label scheme, provenance, hash of the weights
+    golden.safetensors    what the network says to a synthetic image: proof for others
     card.md               the same for a reader
 
 A folder is self-contained: predicting needs nothing else, and loading it executes no
@@ -16,13 +17,22 @@ import yaml
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from medseg import __version__
 from medseg.errors import MissingFileError, ModelError
 from medseg.files import atomic_folder, hash_file
+from medseg.golden import (
+    GOLDEN,
+    golden_image,
+    golden_logits,
+    golden_size,
+    read_golden,
+    write_golden,
+)
 from medseg.networks.build import build_network
 from medseg.plan import Plan
+from medseg.postprocessing import CleaningRule
 from medseg.settings import Settings, load_settings
 
 FORMAT = 1
@@ -73,6 +83,8 @@ class ModelDescription(Settings):
     """What preparing, training and predicting agree on."""
     provenance: Provenance = Provenance()
     """Where the model comes from."""
+    postprocessing: tuple[CleaningRule, ...] = ()
+    """What is done to label maps after predicting, in this order."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,9 @@ class Model:
     plan: Plan
     provenance: Provenance
     weights_sha256: str
+    postprocessing: tuple[CleaningRule, ...] = ()
+    golden: Tensor | None = None
+    """Logits kept of the golden image; None where there are none to compare with."""
 
     @property
     def identity(self) -> str:
@@ -91,9 +106,21 @@ class Model:
 
 
 def save_model(
-    folder: Path, network: nn.Module, plan: Plan, provenance: Provenance
+    folder: Path,
+    network: nn.Module,
+    plan: Plan,
+    provenance: Provenance,
+    *,
+    postprocessing: tuple[CleaningRule, ...] = (),
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
+
+    Args:
+        folder: The model folder.
+        network: As trained; it is not changed.
+        plan: What it was trained by.
+        provenance: Where it comes from.
+        postprocessing: Rules for its label maps.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -108,7 +135,9 @@ def save_model(
             weights_sha256=hash_file(temporary / WEIGHTS),
             plan=plan,
             provenance=provenance,
+            postprocessing=postprocessing,
         )
+        write_golden(temporary / GOLDEN, golden_logits(network, _golden_image(plan)))
         (temporary / DESCRIPTION).write_text(
             yaml.safe_dump(
                 description.model_dump(mode="json"),
@@ -156,7 +185,12 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
     )
     _load_weights(network, weights)
     return Model(
-        network.eval(), plan, description.provenance, description.weights_sha256
+        network.eval(),
+        plan,
+        description.provenance,
+        description.weights_sha256,
+        description.postprocessing,
+        read_golden(folder / GOLDEN, size=golden_size(plan.patch_size)),
     )
 
 
@@ -173,6 +207,11 @@ def find_model(folder: Path) -> Path:
         f"{folder}: no model folder here; expected {DESCRIPTION} and {WEIGHTS}, as "
         "`medseg train` writes them to RUN/model"
     )
+
+
+def _golden_image(plan: Plan) -> Tensor:
+    ranges = [channel.usual_range for channel in plan.channels]
+    return golden_image(ranges, golden_size(plan.patch_size))
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
@@ -203,6 +242,7 @@ A research model, not a medical device.
   ({origin.steps} steps, {origin.seconds / 60:.1f} minutes on {origin.device})
 - Held out: {_fold(origin)}
 - medseg {origin.medseg} {origin.commit[:12]}, {origin.created}
+- After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}
 

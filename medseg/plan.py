@@ -31,6 +31,14 @@ class ChannelPlan(Settings):
     std: float = Field(default=1.0, gt=0)
     """Divided by after subtracting (``ct``)."""
 
+    @property
+    def usual_range(self) -> tuple[float, float]:
+        """Lowest and highest normalised intensity that is usual."""
+        if self.normalization == "ct" and self.clip is not None:
+            low, high = self.clip
+            return ((low - self.mean) / self.std, (high - self.mean) / self.std)
+        return (-1.5, 3.0) if self.normalization in {"ct", "zscore"} else (0.0, 1.0)
+
 
 class Plan(Settings):
     """Everything that preparing, training and predicting must agree on."""

@@ -10,10 +10,10 @@ ROOT = Path(__file__).parent.parent / "medseg"
 FLOORS = [
     {"types", "errors", "settings", "files", "progress"},
     {"geometry", "labels"},
-    {"volume"},
+    {"volume", "postprocessing"},
     {"resampling"},
     {"io", "networks", "losses", "augmentation"},
-    {"plan"},
+    {"plan", "golden"},
     {"model", "datasets"},
     {"preparation"},
     {"sampling", "inference", "evaluation"},

@@ -36,6 +36,7 @@ def test_a_model_comes_back_as_it_was(tiny_store: Store, folder: Path) -> None:
     assert model.plan == tiny_store.plan
     assert sorted(p.name for p in folder.iterdir()) == [
         "card.md",
+        "golden.safetensors",
         "model.yaml",
         "weights.safetensors",
     ]

@@ -1,0 +1,112 @@
+"""The network run by OpenVINO on the CPU (extra ``[openvino]``).
+
+The graph goes in as ONNX bytes, read by the runtime itself: OpenVINO's own converter,
+which reports its use over the network unless told not to, is never called.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.inference.engines.engine import Engine, Precision, Variant
+from medseg.inference.engines.foreign_core import (
+    CoreLogits,
+    smallest_example,
+    takes_any_size,
+    with_foreign_core,
+)
+from medseg.inference.engines.onnx_graph import onnx_graph
+from medseg.networks.folding import fold
+from medseg.networks.network import SegmentationNetwork
+
+SHAPES_KEPT = 4
+"""Shapes of windows whose compiled networks stay loaded."""
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+def openvino_engine(
+    network: SegmentationNetwork, *, precision: Precision = "float32"
+) -> Engine:
+    """The network compiled by OpenVINO for each shape of windows it meets.
+
+    The number format is always said: left to itself, OpenVINO computes in bfloat16
+    wherever the processor can.
+
+    Args:
+        network: As trained; it is copied.
+        precision: ``float32`` or ``bfloat16``.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
+    """
+    folded = fold(network).cpu()
+    open_sizes = takes_any_size(network)
+
+    @lru_cache(maxsize=1 if open_sizes else SHAPES_KEPT)
+    def graph(size: tuple[int, ...]) -> bytes:
+        return onnx_graph(
+            CoreLogits(folded.core).eval(),
+            size,
+            in_channels=network.in_channels,
+            any_size=open_sizes,
+        )
+
+    @lru_cache(maxsize=SHAPES_KEPT)
+    def compiled(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
+        size = smallest_example(network) if open_sizes else shape[2:]
+        return openvino_network(graph(size), shape, precision=precision)
+
+    def run(windows: Tensor) -> Tensor:
+        logits = compiled(tuple(windows.shape))(
+            windows.float().contiguous().cpu().numpy()
+        )
+        return torch.from_numpy(logits).to(windows.device)
+
+    shell = with_foreign_core(network, run)
+
+    @torch.inference_mode()
+    def predict(windows: Tensor) -> Tensor:
+        logits: Tensor = shell(windows)
+        return logits
+
+    return Engine(Variant("openvino", precision), predict)
+
+
+def openvino_network(
+    graph: bytes, shape: tuple[int, ...], *, precision: Precision
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that runs an ONNX graph on inputs of one shape."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(graph)
+    model.reshape(list(shape))
+    network = core.compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        },
+    )
+    request = network.create_infer_request()
+
+    def run(image: np.ndarray) -> np.ndarray:
+        # Without copies, the next window's logits would overwrite these.
+        results = request.infer([image], share_inputs=True, share_outputs=False)
+        return np.asarray(results[0])
+
+    return run
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether OpenVINO is there and this processor has bfloat16 units."""
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities

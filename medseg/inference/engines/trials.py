@@ -1,0 +1,128 @@
+"""What engines came to on a machine; kept in the model folder or the user's cache."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from medseg.errors import OutputError
+from medseg.files import hash_text, write_text
+from medseg.inference.engines.available import versions
+from medseg.inference.engines.engine import Variant
+from medseg.settings import Settings
+
+FILE = "engines.json"
+
+
+class Trial(Settings):
+    """How one engine did."""
+
+    engine: str
+    precision: str
+    seconds: float | None = None
+    """For a window; None where it was not measured."""
+    difference: float = 0.0
+    """Largest difference of a logit, as a share of the range."""
+    changed: float = 0.0
+    """Share of voxels whose label is another."""
+    doubt: str = ""
+    """Why it is not used; empty where it may be."""
+
+    def is_of(self, variant: Variant) -> bool:
+        """Whether this is about a variant."""
+        return (self.engine, self.precision) == (variant.name, variant.precision)
+
+
+class TrialBook:
+    """Trials of one model on one machine, for one window, with one set of versions."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: str,
+        device: torch.device,
+        window: Sequence[int],
+        batch_size: int = 1,
+    ) -> None:
+        """Reads what is known.
+
+        Args:
+            folder: The model folder.
+            model: SHA-256 of the weights.
+            device: Where the network runs.
+            window: Voxels of a window.
+            batch_size: Windows per call.
+        """
+        self._about = {
+            "machine": machine(device),
+            "window": "x".join(map(str, window)),
+            "batch_size": batch_size,
+            "model": model,
+            **versions(),
+        }
+        self._key = hash_text(json.dumps(self._about, sort_keys=True))[:16]
+        self._places = [folder / FILE, cache_folder() / f"engines_{model[:12]}.json"]
+        self.trials: list[Trial] = self._read()
+
+    def find(self, variant: Variant) -> Trial | None:
+        """What is known about an engine."""
+        return next((trial for trial in self.trials if trial.is_of(variant)), None)
+
+    def put(self, trial: Trial) -> None:
+        """Adds a trial, or replaces an older one."""
+        same = (trial.engine, trial.precision)
+        self.trials = [t for t in self.trials if (t.engine, t.precision) != same]
+        self.trials.append(trial)
+
+    def write(self) -> None:
+        """Keeps the trials where that can be done; a read-only place is no error."""
+        entry = {**self._about, "trials": [t.model_dump() for t in self.trials]}
+        for place in self._places:
+            with suppress(OutputError):
+                content = {**_content(place), self._key: entry}
+                write_text(place, json.dumps(content, indent=2) + "\n")
+                return
+
+    def _read(self) -> list[Trial]:
+        for place in self._places:
+            entry = _content(place).get(self._key)
+            if isinstance(entry, dict):
+                with suppress(ValidationError, TypeError):
+                    return [Trial.model_validate(t) for t in entry.get("trials", [])]
+        return []
+
+
+def cache_folder() -> Path:
+    """Where the user's caches lie: ~/.cache/medseg."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "medseg"
+
+
+def machine(device: torch.device) -> str:
+    """The processor in words, with the threads that torch uses; no host's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _content(place: Path) -> dict[str, object]:
+    """What a file holds; nothing where it cannot be used."""
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
