@@ -11,7 +11,7 @@ from torch import Tensor
 from medseg.inference.decision import class_scores
 from medseg.inference.interpolation import AxisWeights, interpolate
 from medseg.inference.streaming import Rows
-from medseg.inference.tiling import Box
+from medseg.inference.tiling import Box, with_rows
 from medseg.labels import LabelScheme
 
 SLAB_VALUES = 4_000_000
@@ -81,7 +81,7 @@ class LabelWriter:
         classes = _classes(rows, self._scheme)
         if self._weights is None:
             skip, count = rows.new - rows.first, rows.stop - rows.new
-            place = _with_rows(block, rows.axis, rows.new, rows.stop)
+            place = with_rows(block, rows.axis, rows.new, rows.stop)
             self._write(place, classes.narrow(rows.axis, skip, count))
             return
         origin = [part.start for part in self.region(block)]
@@ -102,14 +102,10 @@ class LabelWriter:
         per_row = prod(p.stop - p.start for p in block) // (part.stop - part.start)
         step = max(1, SLAB_VALUES // per_row)
         for first in range(int(start), int(stop), step):
-            yield _with_rows(block, axis, first, min(first + step, int(stop)))
+            yield with_rows(block, axis, first, min(first + step, int(stop)))
 
     def _write(self, place: Box, classes: Tensor) -> None:
         self._target[place] = self._values[classes.cpu().numpy()]
-
-
-def _with_rows(block: Box, axis: int, start: int, stop: int) -> Box:
-    return (*block[:axis], slice(start, stop), *block[axis + 1 :])
 
 
 def _classes(rows: Rows, scheme: LabelScheme) -> Tensor:

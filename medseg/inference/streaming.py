@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from medseg.inference.rolling import RollingSum, depth_needed
+from medseg.inference.rolling import BlendWeights, RollingSum, depth_needed
 from medseg.inference.surroundings import take
-from medseg.inference.tiling import Box, Tile, Tiling
+from medseg.inference.tiling import Box, Tile, Tiling, common
 
 Predict = Callable[[Tensor], Tensor]
 """A network: (N, C, *spatial) to logits (N, L, *spatial)."""
@@ -43,6 +43,15 @@ class Rows:
         if self.weights is None:
             return sums.clone()
         return sums / self.weights.narrow(self.axis, skip, count)
+
+    def logits_into(self, out: Tensor) -> None:
+        """Writes the new rows' logits into memory of their shape."""
+        skip, count = self.new - self.first, self.stop - self.new
+        sums = self.sums.narrow(self.axis + 1, skip, count)
+        if self.weights is None:
+            out.copy_(sums)
+        else:
+            torch.div(sums, self.weights.narrow(self.axis, skip, count), out=out)
 
     def with_axes(self, order: Sequence[int]) -> "Rows":
         """The same with spatial axes in another order, as views."""
@@ -79,23 +88,30 @@ def stream_rows(
     device = image.device if device is None else device
     region = region or tuple(slice(0, n) for n in tiling.shape)
     axis = tiling.axis
+    if tiling.importance is not None:
+        tiling = replace(tiling, importance=tiling.importance.to(sums_on or device))
     batches = list(_batches(_touching(tiling.tiles, region), batch_size))
     rows = region[axis]
+    targets = [[tile.target for tile in batch] for batch in batches]
+    sums_on = sums_on or device
     sums = RollingSum(
         region=region,
         axis=axis,
-        depth=depth_needed(
-            [[tile.target for tile in batch] for batch in batches], axis=axis, rows=rows
-        ),
-        device=sums_on or device,
+        depth=depth_needed(targets, axis=axis, rows=rows),
+        device=sums_on,
     )
+    weights = None
+    if not tiling.is_exact:
+        weights = BlendWeights(tiling, region, device=sums_on)
     new = rows.start
     unfinished = _first_rows(batches, axis, rows.stop)
     for batch, after in zip(batches, unfinished[1:], strict=True):
         _compute(predict, image, tiling, batch, sums, device)
         if after > new:
-            first = max(new - 1, rows.start)
-            yield Rows(axis, first, new, after, *sums.rows(first, after))
+            for first, stop, part in sums.finished(new, after):
+                start = stop - part.shape[axis + 1]
+                share = None if weights is None else weights.rows(start, stop)
+                yield Rows(axis, start, first, stop, part, share)
             new = after
             sums.forget(new - 1)
 
@@ -113,22 +129,13 @@ def _compute(
     logits = predict(joined.to(device)).float()
     for tile, answer in zip(batch, logits, strict=True):
         weights = tiling.importance
-        sums.add(
-            answer[(slice(None), *tile.inner)],
-            tile.target,
-            None if weights is None else weights[tile.inner],
-        )
+        if weights is not None:
+            weights = weights[tile.inner]
+        sums.add(answer[(slice(None), *tile.inner)], tile.target, weights)
 
 
 def _touching(tiles: Sequence[Tile], region: Box) -> list[Tile]:
-    return [
-        tile
-        for tile in tiles
-        if all(
-            part.start < wanted.stop and wanted.start < part.stop
-            for part, wanted in zip(tile.target, region, strict=True)
-        )
-    ]
+    return [tile for tile in tiles if common(tile.target, region) is not None]
 
 
 def _batches(tiles: Sequence[Tile], size: int) -> Iterator[list[Tile]]:

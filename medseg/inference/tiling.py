@@ -130,6 +130,20 @@ def inside(box: Box, outer: Box) -> Box:
     )
 
 
+def common(box: Box, other: Box) -> Box | None:
+    """The voxels of both boxes; None where there are none."""
+    both = tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(box, other, strict=True)
+    )
+    return both if all(part.start < part.stop for part in both) else None
+
+
+def with_rows(box: Box, axis: int, start: int, stop: int) -> Box:
+    """The box with other rows along an axis."""
+    return (*box[:axis], slice(start, stop), *box[axis + 1 :])
+
+
 def rolling_axis(shape: Sequence[int], window: Sequence[int]) -> int:
     """The axis along which the fewest voxels are unfinished at once.
 
