@@ -179,7 +179,10 @@ def train(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model folder, or a run.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="Model folder or run; several (A,B or their folder)."),
+    ],
     scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],
     out: Out,
     flips: Annotated[
@@ -188,6 +191,22 @@ def predict(
     overlap: Annotated[
         float, typer.Option("--overlap", help="Share of a window seen twice.")
     ] = 0.5,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="auto, torch, torch-compile, onnx or openvino."),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")
+    ] = "auto",
+    ensemble: Annotated[
+        str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
+    ] = "logits",
+    postprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--postprocessing/--no-postprocessing", help="The model's own rules."
+        ),
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Segment again what is done already.")
     ] = False,
@@ -220,6 +239,7 @@ def predict(
     """Write a label map for every scan, on the scan's own grid.
 
     Example: medseg predict runs/hippocampus_fold0 new_scans -o segmented
+    An ensemble: medseg predict runs/fold0,runs/fold1 new_scans -o segmented
     """
     from medseg.inference.settings import InferenceSettings
     from medseg.settings import parse_settings
@@ -228,13 +248,18 @@ def predict(
     from medseg.workflows.watch import watch as run_watch
 
     console = Console(quiet=quiet)
-    settings = parse_settings(
-        InferenceSettings, {"overlap": overlap, "flips": flips}, source="predict"
-    )
+    values: dict[str, Any] = {
+        "overlap": overlap,
+        "flips": flips,
+        "engine": engine,
+        "precision": precision,
+        "ensemble": ensemble,
+    }
+    settings = parse_settings(InferenceSettings, values, source="predict")
     common: dict[str, Any] = {
         "device": device,
         "settings": settings,
-        "options": ScanOptions(strict=strict, seg=seg),
+        "options": ScanOptions(strict=strict, seg=seg, postprocess=postprocessing),
         "series": series or (),
         "key_path": key,
         "progress": console,
@@ -261,11 +286,22 @@ def pacs(
         Path, typer.Option("--out", "-o", help="Folder for objects and results.")
     ],
     allow: Annotated[
-        list[str], typer.Option("--allow", help="AE title that may send; repeatable.")
-    ],
+        list[str] | None,
+        typer.Option("--allow", help="AE title that may send; repeatable."),
+    ] = None,
     send_to: Annotated[
         str | None,
-        typer.Option("--send-to", help="Where results go: TITLE@HOST:PORT."),
+        typer.Option(
+            "--send-to", help="Where results go: TITLE@HOST:PORT, or a DICOMweb URL."
+        ),
+    ] = None,
+    fetch_from: Annotated[
+        str | None,
+        typer.Option("--fetch-from", help="DICOMweb URL to ask for studies."),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option("--query", help="With it: such as ModalitiesInStudy=CT."),
     ] = None,
     ae_title: Annotated[
         str, typer.Option("--ae-title", help="The node's own title.")
@@ -319,6 +355,8 @@ def pacs(
         set_ or [],
         allow=allow,
         send_to=send_to,
+        fetch_from=fetch_from,
+        query=query,
         ae_title=ae_title,
         host=host,
         port=port,
@@ -470,7 +508,13 @@ def compare(
     root: Root = None,
     runs: Annotated[
         list[str] | None,
-        typer.Option("--runs", help="NAME=RUN for each finished run, no training."),
+        typer.Option(
+            "--runs",
+            help="NAME=RUN for finished runs (folder or MLflow id), no training.",
+        ),
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", help="Where --runs finds ids.")
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="With --runs: dice, nsd, ...")
@@ -484,21 +528,25 @@ def compare(
 
     Example: medseg compare configs/compare_losses.yaml --data DATASET -o study
     """
-    from medseg.workflows import compare as workflow
+    from medseg.workflows.compare import compare as run_study
+    from medseg.workflows.compare import compare_finished
 
     if (study is None) == (not runs):
         raise SettingsError("give either the YAML of a study, or --runs NAME=RUN ...")
     console = Console(quiet=quiet)
     if study is not None:
         console.log_to(out / "study.log")
-        result = workflow.compare(
+        result = run_study(
             study, out, data=data, root=root, device=device, progress=console
         )
     else:
-        folders = dict(_named_run(text) for text in runs or [])
-        tables = workflow.read_run_tables(folders)
-        result = workflow.compare_runs(tables, metric or ["dice"])
-        workflow.write_comparison(out, result)
+        result = compare_finished(
+            [_named_run(text) for text in runs or []],
+            out,
+            metrics=metric or ["dice"],
+            tracking_uri=tracking_uri,
+            progress=console,
+        )
     typer.echo(result.text)
     raise typer.Exit(1 if result.failures else 0)
 
@@ -570,11 +618,11 @@ def ui(
     show_ui(folder, port=port, progress=Console())
 
 
-def _named_run(text: str) -> tuple[str, Path]:
+def _named_run(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
     if not equals or not name or not folder:
         raise SettingsError(f"--runs {text}: expected NAME=RUN")
-    return name, Path(folder)
+    return name, folder
 
 
 def _dims(number: int | None) -> Literal[2, 3] | None:

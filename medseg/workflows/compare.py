@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.errors import DatasetError, MedsegError, MissingFileError
-from medseg.evaluation.metrics import metric_named
-from medseg.evaluation.ranking import rank_variations
-from medseg.evaluation.statistics import compare_pairs, paired_scores
-from medseg.files import atomic_write, write_text
+from medseg.errors import MedsegError
+from medseg.evaluation.by_size import IS_BIN
+from medseg.files import write_text
 from medseg.progress import Progress, Silent
-from medseg.reporting.comparison import draw_comparison, format_comparison
 from medseg.training.checkpoint import CHECKPOINT
 from medseg.training.logger import NullLogger, RunLogger
+from medseg.workflows.comparison import (
+    CASES,
+    VALIDATION,
+    Comparison,
+    compare_runs,
+    log_comparison,
+    read_named_runs,
+    read_scores,
+    write_comparison,
+)
 from medseg.workflows.study import StudyRun, StudySettings, read_study
 from medseg.workflows.train import train
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CASES = Path("validation") / "cases.csv"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a study came to.
-
-    Attributes:
-        statistics: A row per metric, structure and pair of variations.
-        ranking: A row per metric, structure and variation.
-        failures: Runs that failed, each with its reason.
-        text: The result for people.
-    """
-
-    statistics: pd.DataFrame
-    ranking: pd.DataFrame
-    failures: Mapping[str, str]
-    text: str
 
 
 def compare(
@@ -82,9 +69,8 @@ def compare(
         failures = _train_all(runs, out, device, progress)
         comparison = compare_runs(_tables(runs, out), study.metrics, failures=failures)
         write_comparison(out, comparison)
-        for name in ("study.yaml", "statistics.csv", "ranking.csv", "summary.md"):
-            parent.log_artifact(out / name)
-        parent.log_artifact(out / "figures", folder="figures")
+        parent.log_artifact(out / "study.yaml")
+        log_comparison(out, parent)
     except BaseException:
         parent.finish("FAILED")
         raise
@@ -92,87 +78,47 @@ def compare(
     return comparison
 
 
-def compare_runs(
-    tables: Mapping[str, pd.DataFrame],
-    metrics: Sequence[str],
+def compare_finished(
+    runs: Sequence[tuple[str, str]],
+    out: Path,
     *,
-    failures: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = ("dice",),
+    tracking_uri: str | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
-    """Paired statistics of variations that were scored on the same cases.
+    """Compares runs that exist, without training.
 
     Args:
-        tables: Scores of each variation, a row per case and structure; over several
-            seeds a case's values are averaged before.
-        metrics: Columns to compare.
-        failures: Runs that are missing, to be said in the text.
+        runs: Name, and the run's folder or its id in MLflow; a name given several
+            times stands for all of these runs together, such as the folds.
+        out: Folder of the results.
+        metrics: Columns of the runs' tables to compare.
+        tracking_uri: Store that ids are looked up in; where there are ids, the
+            comparison is kept there as a run of its own.
+        progress: Shows progress.
 
     Raises:
-        DatasetError: There are fewer than two variations, or they were scored on
-            different cases.
-    """
-    import pandas as pd
-
-    if len(tables) < 2:
-        raise DatasetError(
-            f"nothing to compare: {len(tables)} variations have finished, two or more "
-            "are needed"
-        )
-    structures = list(next(iter(tables.values()))["structure"].unique())
-    statistics, ranking = [], []
-    for metric in metrics:
-        larger = bool(metric_named(metric).larger_is_better)
-        scores = {
-            name: paired_scores(tables, metric=metric, structure=name)
-            for name in structures
-        }
-        rows = compare_pairs(scores, larger_is_better=larger)
-        statistics += [{"metric": metric, **asdict(row)} for row in rows]
-        for structure, wide in scores.items():
-            ranks = rank_variations(wide, larger_is_better=larger)
-            ranking.append(ranks.assign(metric=metric, structure=structure))
-    found = pd.DataFrame(statistics)
-    ranks = pd.concat(ranking, ignore_index=True)
-    text = format_comparison(found, ranks, failures=failures or {})
-    return Comparison(found, ranks, failures or {}, text)
-
-
-def read_run_tables(folders: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
-    """Per-case tables of finished runs, by the name each is to be compared under.
-
-    Raises:
-        MissingFileError: A run has no table.
-    """
-    import pandas as pd
-
-    tables = {}
-    for name, folder in folders.items():
-        if not (folder / CASES).is_file():
-            raise MissingFileError(
-                f"{folder}: no {CASES.as_posix()}; the run has not finished"
-            )
-        tables[name] = pd.read_csv(folder / CASES)
-    return tables
-
-
-def write_comparison(out: Path, comparison: Comparison) -> None:
-    """Writes tables, summary and figures.
-
-    Raises:
+        MissingFileError: A run is not there or has no scores.
+        DatasetError: Fewer than two names, or they were scored on different cases.
         OutputError: The folder cannot be written.
     """
-    for name, table in (
-        ("statistics.csv", comparison.statistics),
-        ("ranking.csv", comparison.ranking),
-    ):
-        with atomic_write(out / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
-    write_text(out / "summary.md", comparison.text)
-    for metric in comparison.statistics["metric"].unique():
-        draw_comparison(
-            out / "figures" / f"{metric}.png",
-            comparison.statistics[comparison.statistics["metric"] == metric],
-            comparison.ranking[comparison.ranking["metric"] == metric],
-        )
+    tables = read_named_runs(runs, tracking_uri=tracking_uri)
+    comparison = compare_runs(tables, metrics)
+    write_comparison(out, comparison)
+    ids = {run: name for name, run in runs if not Path(run).is_dir()}
+    if ids:
+        from medseg.tracking import find_tracking_uri, open_mlflow_run
+
+        with open_mlflow_run(
+            tracking_uri=find_tracking_uri(tracking_uri),
+            experiment="comparisons",
+            run_name=out.resolve().name,
+            folder=out,
+            progress=progress,
+        ) as logger:
+            logger.log_params({f"runs.{run}": name for run, name in ids.items()})
+            log_comparison(out, logger)
+    return comparison
 
 
 def _open_parent(
@@ -205,7 +151,7 @@ def _train_all(
     failures = {}
     for number, run in enumerate(runs, start=1):
         folder = out / "runs" / run.name
-        if (folder / CASES).is_file():
+        if (folder / VALIDATION / CASES).is_file():
             continue
         progress.say(f"\nrun {number} of {len(runs)}: {run.name}")
         try:
@@ -229,10 +175,11 @@ def _tables(runs: Sequence[StudyRun], out: Path) -> dict[str, pd.DataFrame]:
 
     parts: dict[str, list[pd.DataFrame]] = {}
     for run in runs:
-        path = out / "runs" / run.name / CASES
-        if path.is_file():
-            parts.setdefault(run.variation, []).append(pd.read_csv(path))
-    keys = ["case_id", "patient_id", "structure"]
+        folder = out / "runs" / run.name / VALIDATION
+        if (folder / CASES).is_file():
+            table = read_scores(folder, name=run.name)
+            parts.setdefault(run.variation, []).append(table)
+    keys = ["case_id", "patient_id", "structure", IS_BIN]
     return {
         name: pd.concat(tables)
         .groupby(keys, sort=False)

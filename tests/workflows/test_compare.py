@@ -8,10 +8,13 @@ import pytest
 import yaml
 
 from medseg.errors import DatasetError, MissingFileError, SettingsError
-from medseg.workflows.compare import (
-    compare,
+from medseg.evaluation.by_size import scores_by_size
+from medseg.tracking import open_mlflow_run
+from medseg.tracking.store import connect
+from medseg.workflows.compare import compare, compare_finished
+from medseg.workflows.comparison import (
     compare_runs,
-    read_run_tables,
+    read_named_runs,
     write_comparison,
 )
 from medseg.workflows.study import merge, read_study
@@ -65,7 +68,7 @@ def test_one_variation_is_nothing_to_compare() -> None:
 
 def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="the run has not finished"):
-        read_run_tables({"a": tmp_path})
+        read_named_runs([("a", str(tmp_path))])
 
 
 def test_merging_replaces_what_has_another_name() -> None:
@@ -132,3 +135,80 @@ def test_a_study_is_trained_compared_and_continued(
     before = weights.stat().st_mtime_ns
     compare(path, tmp_path / "out", data=tiny_study)
     assert weights.stat().st_mtime_ns == before
+    by_folder = [
+        (run.variation, str(tmp_path / "out/runs" / run.name))
+        for run in read_study(path)[1]
+    ]
+    again = compare_finished(by_folder, tmp_path / "again")
+    wanted = found.statistics[found.statistics["metric"] == "dice"]
+    pd.testing.assert_frame_equal(again.statistics, wanted)
+
+
+def test_finished_runs_are_found_in_mlflow(tmp_path: Path) -> None:
+    store, names = f"sqlite:///{tmp_path / 'mlflow.db'}", {"good": 0.05, "poor": 0.0}
+    ids = {}
+    for name, shift in names.items():
+        cases = tmp_path / name / "cases.csv"
+        cases.parent.mkdir()
+        table(shift).to_csv(cases, index=False)
+        with open_mlflow_run(
+            tracking_uri=store, experiment="x", run_name=name, folder=cases.parent
+        ) as run:
+            run.log_artifact(cases, folder="validation")
+            ids[name] = run.run_id
+    found = compare_finished(
+        [(name, str(run_id)) for name, run_id in ids.items()],
+        tmp_path / "out",
+        tracking_uri=store,
+    )
+    assert found.ranking.iloc[0]["variation"] == "good"
+    client = connect(store)
+    experiment = client.get_experiment_by_name("comparisons")
+    (kept,) = client.search_runs([experiment.experiment_id])
+    names = {entry.path for entry in client.list_artifacts(kept.info.run_id)}
+    assert names == {"statistics.csv", "ranking.csv", "summary.md", "figures"}
+    with pytest.raises(MissingFileError, match="neither the folder of a run nor"):
+        compare_finished([("a", "0" * 32)], tmp_path / "out", tracking_uri=store)
+
+
+def test_folds_of_one_name_must_not_share_cases(tmp_path: Path) -> None:
+    (tmp_path / "validation").mkdir()
+    table(0.0).to_csv(tmp_path / "validation/cases.csv", index=False)
+    with pytest.raises(DatasetError, match="case case_00 was held out in two"):
+        read_named_runs([("a", str(tmp_path)), ("a", str(tmp_path))])
+
+
+def lesions(shift: float, *, num_patients: int = 6) -> pd.DataFrame:
+    """Each patient has a small lesion and, but for the last, a large one."""
+    rows = [
+        ("lesion", number, size, volume, 0.5 + shift * number)
+        for number in range(num_patients)
+        for size, volume in (("1 to 10 ml", 2.0), ("below 0.1 ml", 0.05))
+        if volume < 1 or number < num_patients - 2
+    ]
+    rows.append(("false positive", 0, "1 to 10 ml", 3.0, 0.0))
+    found = pd.DataFrame(
+        rows, columns=["kind", "case", "size_bin", "volume_ml", "dice"]
+    )
+    case = found.pop("case").map("case_{:02d}".format)
+    return found.assign(
+        case_id=case, patient_id=case, structure="lesion", detected=found["dice"] > 0.5
+    )
+
+
+def test_lesions_are_compared_by_size_smallest_first() -> None:
+    sized = scores_by_size(lesions(0.0))
+    assert list(sized["structure"].unique()) == [
+        "lesion, below 0.1 ml",
+        "lesion, 1 to 10 ml",
+    ]
+    assert len(sized) == 6 + 4  # false positives are nobody's lesion
+    tables = {
+        name: pd.concat([table(shift), scores_by_size(lesions(shift))])
+        for name, shift in {"good": 0.05, "poor": 0.0}.items()
+    }
+    found = compare_runs(tables, ["dice"])
+    rows = found.statistics.set_index("structure")
+    assert rows.loc["lesion, below 0.1 ml", "mean_difference"] == pytest.approx(0.125)
+    assert "lesion, 1 to 10 ml" not in rows.index  # too few patients have one
+    assert rows.loc["lesion", "p_holm"] == rows.loc["lesion", "p_value"]

@@ -1,0 +1,211 @@
+"""Scored runs side by side: tables in, paired statistics, a text and figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from medseg.errors import DatasetError, MissingFileError
+from medseg.evaluation.by_size import IS_BIN, scores_by_size
+from medseg.evaluation.metrics import metric_named
+from medseg.evaluation.ranking import rank_variations
+from medseg.evaluation.statistics import compare_pairs, paired_scores
+from medseg.files import atomic_write, write_text
+from medseg.reporting.comparison import draw_comparison, format_comparison
+from medseg.training.logger import RunLogger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VALIDATION = "validation"
+CASES = "cases.csv"
+LESIONS = "lesions.csv"
+MIN_PATIENTS = 5
+"""Size bins that fewer patients have lesions in are not compared."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a study came to.
+
+    Attributes:
+        statistics: A row per metric, structure and pair of variations.
+        ranking: A row per metric, structure and variation.
+        failures: Runs that failed, each with its reason.
+        text: The result for people.
+    """
+
+    statistics: pd.DataFrame
+    ranking: pd.DataFrame
+    failures: Mapping[str, str]
+    text: str
+
+
+def compare_runs(
+    tables: Mapping[str, pd.DataFrame],
+    metrics: Sequence[str],
+    *,
+    failures: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Paired statistics of variations that were scored on the same cases.
+
+    Whole structures are compared in each metric; lesions of one size, where the
+    tables have them, in Dice. The p values of the two kinds are corrected apart.
+
+    Args:
+        tables: Scores of each variation, a row per case and structure, as
+            `read_scores` gives; over several seeds a case's values are averaged
+            before.
+        metrics: Columns to compare.
+        failures: Runs that are missing, to be said in the text.
+
+    Raises:
+        DatasetError: There are fewer than two variations, or they were scored on
+            different cases.
+    """
+    import pandas as pd
+
+    if len(tables) < 2:
+        raise DatasetError(
+            f"nothing to compare: {len(tables)} variations have finished, two or more "
+            "are needed"
+        )
+    whole = {name: table[~_is_bin(table)] for name, table in tables.items()}
+    bins = {name: table[_is_bin(table)] for name, table in tables.items()}
+    found = [_compare(whole, metric) for metric in metrics]
+    if any(len(table) for table in bins.values()):
+        found.append(_compare(bins, "dice", min_patients=MIN_PATIENTS))
+    statistics = pd.concat([rows for rows, _ in found], ignore_index=True)
+    ranking = pd.concat([ranks for _, ranks in found], ignore_index=True)
+    text = format_comparison(statistics, ranking, failures=failures or {})
+    return Comparison(statistics, ranking, failures or {}, text)
+
+
+def _is_bin(table: pd.DataFrame) -> pd.Series:
+    if IS_BIN not in table:
+        return table["case_id"].isna()  # nowhere
+    return table[IS_BIN].eq(True)  # noqa: FBT003 - missing counts as no
+
+
+def _compare(
+    tables: Mapping[str, pd.DataFrame], metric: str, *, min_patients: int = 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statistics and ranking of one metric in all structures."""
+    import pandas as pd
+
+    larger = bool(metric_named(metric).larger_is_better)
+    structures = next(iter(tables.values()))["structure"].unique()
+    scores = {
+        str(name): paired_scores(tables, metric=metric, structure=name)
+        for name in structures
+    }
+    scores = {n: wide for n, wide in scores.items() if len(wide) >= min_patients}
+    rows = compare_pairs(scores, larger_is_better=larger)
+    ranks = [
+        rank_variations(wide, larger_is_better=larger).assign(structure=name)
+        for name, wide in scores.items()
+    ]
+    ranking = pd.concat(ranks, ignore_index=True) if ranks else pd.DataFrame()
+    statistics = pd.DataFrame([asdict(row) for row in rows])
+    return statistics.assign(metric=metric), ranking.assign(metric=metric)
+
+
+def read_scores(folder: Path, *, name: str) -> pd.DataFrame:
+    """Scores of the held-out cases of a run: its structures, and lesions by size.
+
+    Args:
+        folder: Holds the tables.
+        name: The run, for messages.
+
+    Raises:
+        MissingFileError: There is no table of cases.
+    """
+    import pandas as pd
+
+    if not (folder / CASES).is_file():
+        raise MissingFileError(
+            f"{name}: no {VALIDATION}/{CASES}; the run has not finished, or held no "
+            "case out"
+        )
+    tables = [pd.read_csv(folder / CASES).assign(**{IS_BIN: False})]
+    if (folder / LESIONS).is_file():
+        lesions = pd.read_csv(folder / LESIONS)
+        if len(lesions):
+            tables.append(scores_by_size(lesions))
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_named_runs(
+    runs: Sequence[tuple[str, str]], *, tracking_uri: str | None = None
+) -> dict[str, pd.DataFrame]:
+    """Scores of finished runs, by the name each is to be compared under.
+
+    Args:
+        runs: Name, and the run's folder or its id in MLflow. A name given several
+            times stands for all of these runs together, such as the folds.
+        tracking_uri: The store that ids are looked up in, as `find_tracking_uri`
+            takes it.
+
+    Raises:
+        MissingFileError: A run is not there or has no scores.
+        DatasetError: Two runs of one name share a case.
+    """
+    import pandas as pd
+
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for name, run in runs:
+        parts.setdefault(name, []).append(_scores_of(run, tracking_uri))
+    tables = {}
+    for name, several in parts.items():
+        tables[name] = pd.concat(several, ignore_index=True)
+        twice = tables[name].duplicated(["case_id", "structure"])
+        if twice.any():
+            case = tables[name]["case_id"][twice].iloc[0]
+            raise DatasetError(
+                f"--runs {name}: case {case} was held out in two of "
+                "its runs; runs under one name are its folds"
+            )
+    return tables
+
+
+def _scores_of(run: str, tracking_uri: str | None) -> pd.DataFrame:
+    if Path(run).is_dir():
+        return read_scores(Path(run) / VALIDATION, name=run)
+    from medseg.tracking import fetch_artifacts, find_tracking_uri
+
+    store = find_tracking_uri(tracking_uri)
+    with TemporaryDirectory() as scratch:
+        wanted = [f"{VALIDATION}/{table}" for table in (CASES, LESIONS)]
+        fetch_artifacts(run, wanted, Path(scratch), tracking_uri=store)
+        return read_scores(Path(scratch) / VALIDATION, name=f"MLflow run {run}")
+
+
+def log_comparison(out: Path, logger: RunLogger) -> None:
+    """Keeps what `write_comparison` wrote as artifacts of a tracked run."""
+    for name in ("statistics.csv", "ranking.csv", "summary.md"):
+        logger.log_artifact(out / name)
+    logger.log_artifact(out / "figures", folder="figures")
+
+
+def write_comparison(out: Path, comparison: Comparison) -> None:
+    """Writes tables, summary and figures.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    for name, table in (
+        ("statistics.csv", comparison.statistics),
+        ("ranking.csv", comparison.ranking),
+    ):
+        with atomic_write(out / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    write_text(out / "summary.md", comparison.text)
+    for metric in comparison.statistics["metric"].unique():
+        draw_comparison(
+            out / "figures" / f"{metric}.png",
+            comparison.statistics[comparison.statistics["metric"] == metric],
+            comparison.ranking[comparison.ranking["metric"] == metric],
+        )
