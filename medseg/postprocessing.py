@@ -80,6 +80,34 @@ def clean(
     return cleaned, remarks
 
 
+def joint_rules(
+    rules: Sequence[Sequence[CleaningRule]],
+) -> tuple[CleaningRule, ...]:
+    """What several models have in common: done only where all of them do it.
+
+    Args:
+        rules: The rules of each model.
+    """
+    by_model = [{rule.structure: rule for rule in own} for own in rules]
+    joint = []
+    for structure in by_model[0]:
+        same = [own[structure] for own in by_model if structure in own]
+        keep_largest = all(rule.keep_largest for rule in same)
+        fill_holes = all(rule.fill_holes for rule in same)
+        min_volume = min(rule.min_volume_mm3 for rule in same)
+        if len(same) == len(by_model) and (keep_largest or fill_holes or min_volume):
+            joint.append(
+                CleaningRule(
+                    structure=structure,
+                    keep_largest=keep_largest,
+                    min_volume_mm3=min_volume,
+                    fill_holes=fill_holes,
+                    reason=f"a rule of all {len(by_model)} models",
+                )
+            )
+    return tuple(joint)
+
+
 def member_indices(structure: str, scheme: LabelScheme) -> list[int]:
     """Indices of a structure, or of the structures of a region.
 

@@ -24,3 +24,5 @@ class InferenceSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the convolutions; auto takes a short format where the device
     computes in it and the results agree, float32 where no engine was chosen."""
+    ensemble: Literal["logits", "probabilities"] = "logits"
+    """What is averaged over the models of an ensemble."""

@@ -37,7 +37,8 @@ def predict(
     after each scan, so that a killed call can be continued by repeating it.
 
     Args:
-        model_folder: A model folder, or a run that holds one.
+        model_folder: A model folder, or a run that holds one; several of them,
+            separated by commas, or a folder of runs: an ensemble.
         scans: A scan, a folder of anything, or scans whose files are known already.
         out: Where label maps and the table go.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
@@ -67,6 +68,7 @@ def predict(
         settings=settings,
         options=options,
         series=series,
+        progress=shown,
     )
     if isinstance(scans, Path):
         names = pseudonyms(key_path, progress=shown)

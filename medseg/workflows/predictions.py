@@ -12,7 +12,7 @@ from medseg.files import write_text
 TABLE = "predictions.csv"
 DONE, UNCHANGED, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
 _BEFORE = ("scan", "status", "output", "source", "seconds", "peak_memory_mb")
-_AFTER = ("warnings", "reason", "input_sha256", "model", "settings")
+_AFTER = ("warnings", "reason", "input_sha256", "model", "settings", "engine")
 _WRITING_SHARE = 0.05
 """Largest share of time that goes into writing the table."""
 
@@ -40,6 +40,8 @@ class Prediction:
     model: str = ""
     settings: str = ""
     """What else the result depends on."""
+    engine: str = ""
+    """What ran the network, in words."""
 
     @property
     def failed(self) -> bool:
@@ -135,6 +137,7 @@ def _row(line: Prediction) -> dict[str, str]:
         "input_sha256": line.input_hash,
         "model": line.model,
         "settings": line.settings,
+        "engine": line.engine,
     }
 
 
@@ -165,4 +168,5 @@ def _line(row: dict[str, str]) -> Prediction:
         input_hash=row["input_sha256"],
         model=row["model"],
         settings=row["settings"],
+        engine=row.get("engine") or "",
     )

@@ -19,9 +19,12 @@ from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.segment_codes import CodeTable, load_codes, segment_for
 from medseg.io.dicom.segmentation_writing import write_segmentation
 from medseg.labels import LabelScheme
-from medseg.model import Model, load_model
+from medseg.model import Model
+from medseg.postprocessing import clean
+from medseg.progress import Progress, Silent
 from medseg.volume import LabelMap
 from medseg.workflows.device import peak_memory_mb, pick_device
+from medseg.workflows.members import load_members
 from medseg.workflows.modality import modality_of
 from medseg.workflows.predictions import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
 from medseg.workflows.scan import Scan
@@ -42,6 +45,8 @@ class ScanOptions:
     """Write a DICOM segmentation beside each DICOM scan's label map."""
     codes: Path | None = None
     """A table of segment codes whose entries come before the built-in ones."""
+    postprocess: bool = True
+    """Apply the rules that are kept with the model."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Segmenter:
     rules: SeriesRules
     settings_text: str
     """What else results depend on; equal texts make equal results."""
+    engine: str = ""
+    """What runs the network, in words."""
 
     @classmethod
     def load(
@@ -67,29 +74,41 @@ class Segmenter:
         settings: InferenceSettings | None = None,
         options: ScanOptions | None = None,
         series: Sequence[str] = (),
+        progress: Progress | None = None,
     ) -> "Segmenter":
-        """The model of a folder, ready to segment.
+        """The model of a folder, or several as an ensemble, ready to segment.
 
         Raises:
             MissingFileError: There is no model.
-            ModelError: The model folder is damaged.
-            SettingsError: There is no such device, or a rule or code is wrong.
+            ModelError: A model folder is damaged, or models do not fit together.
+            SettingsError: There is no such device or engine, or a rule or code is
+                wrong.
+            PredictionError: The engine that was named does not agree with torch.
         """
-        model = load_model(model_folder)
+        members = load_members(model_folder)
+        model = members.joint
         channels = tuple(channel.name for channel in model.plan.channels)
         rules = parse_series_rules(series, channels=channels)
         where = pick_device(device)
         settings, options = settings or InferenceSettings(), options or ScanOptions()
+        forward, engine = members.forward(
+            settings, device=where, progress=progress or Silent()
+        )
         network = model.network.to(where)
-        text = f"{settings.model_dump_json()} {options.strict} {rules.text}"
+        cleaning = model.postprocessing if options.postprocess else ()
+        done_after = "; ".join(rule.describe() for rule in cleaning)
+        text = (
+            f"{settings.model_dump_json()} {options.strict} {rules.text} {done_after}"
+        )
         return cls(
             model=model,
-            predictor=Predictor(network, model.plan, where, settings),
+            predictor=Predictor(network, model.plan, where, settings, forward),
             out=out,
             options=options,
             codes=load_codes(options.codes),
             rules=rules,
             settings_text=hash_text(text)[:12],
+            engine=engine,
         )
 
     def segment(self, scan: Scan, earlier: Prediction | None = None) -> Prediction:
@@ -152,6 +171,7 @@ class Segmenter:
             input_hash=content,
             model=self.model.identity,
             settings=self.settings_text,
+            engine=self.engine,
         )
 
     def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
@@ -176,7 +196,9 @@ class Segmenter:
         """Reads, segments and writes; the label map last, since it stands for all."""
         loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
         notes = [*loaded.notes, *self._doubts(scan, loaded.volume.voxels)]
-        label_map = self.predictor.predict(loaded.volume, name=scan.name)
+        label_map = self._clean(
+            self.predictor.predict(loaded.volume, name=scan.name), notes
+        )
         outputs: list[str] = []
         if self.options.seg and scan.series is not None:
             outputs += self._write_seg(scan, label_map, notes)
@@ -185,6 +207,22 @@ class Segmenter:
         like = scan.files[0] if is_own_grid else None
         write_label_map(self.out / output, label_map, like=like)
         return label_map, (output, *outputs), notes
+
+    def _clean(self, label_map: LabelMap, notes: list[str]) -> LabelMap:
+        """The label map after the model's rules; what they changed is noted."""
+        rules, scheme = self.model.postprocessing, self.model.plan.labels
+        if not rules or not self.options.postprocess:
+            return label_map
+        indices, remarks = clean(
+            scheme.to_indices(label_map.voxels, name="prediction"),
+            rules,
+            scheme,
+            spacing=label_map.grid.spacing,
+        )
+        notes += remarks
+        if not remarks:
+            return label_map
+        return LabelMap(scheme.to_values(indices), label_map.affine)
 
     def _write_seg(
         self, scan: Scan, label_map: LabelMap, notes: list[str]
@@ -247,6 +285,7 @@ def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
         input_hash=earlier.input_hash,
         model=earlier.model,
         settings=earlier.settings,
+        engine=earlier.engine,
     )
 
 

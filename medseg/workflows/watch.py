@@ -37,7 +37,8 @@ def watch(
     """Segments what is in a folder and what comes, until Ctrl-C or SIGTERM.
 
     Args:
-        model_folder: A model folder, or a run that holds one.
+        model_folder: A model folder, or a run that holds one; several of them,
+            separated by commas, or a folder of runs: an ensemble.
         tree: The folder to watch.
         out: Where label maps and the table go.
         settle: Seconds without a change after which a study is complete.
@@ -67,6 +68,7 @@ def watch(
         settings=settings,
         options=options,
         series=series,
+        progress=shown,
     )
     collector = collector_for(segmenter, pseudonyms(key_path, progress=shown))
     channels = [channel.name for channel in segmenter.model.plan.channels]

@@ -1,0 +1,49 @@
+"""Several networks as one: the mean of what they say, window by window."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Predict = Callable[[Tensor], Tensor]
+
+SMALLEST = 1e-7
+"""Probabilities are kept this far from 0, and from 1, before the logarithm."""
+
+
+def ensemble(
+    members: Sequence[Predict],
+    *,
+    average: Literal["logits", "probabilities"] = "logits",
+    overlapping: bool = False,
+) -> Predict:
+    """A network that says the mean of its members; only one window's sum is kept.
+
+    Args:
+        members: Networks from (N, C, *spatial) to logits (N, L, *spatial).
+        average: Logits, or probabilities; the mean probabilities are handed on as
+            logits again, so that everything after them stays the same.
+        overlapping: Whether logits are of regions, each with its own sigmoid.
+    """
+    if average == "logits":
+        return lambda windows: _mean(members, windows, lambda logits: logits)
+    if overlapping:
+        return lambda windows: torch.logit(
+            _mean(members, windows, torch.sigmoid), eps=SMALLEST
+        )
+    return lambda windows: (
+        _mean(members, windows, lambda logits: logits.softmax(dim=1))
+        .clamp_min_(SMALLEST)
+        .log_()
+    )
+
+
+def _mean(
+    members: Sequence[Predict], windows: Tensor, change: Callable[[Tensor], Tensor]
+) -> Tensor:
+    with torch.inference_mode():
+        total = change(members[0](windows).float()).clone()
+        for member in members[1:]:
+            total += change(member(windows).float())
+        return total.div_(len(members))
