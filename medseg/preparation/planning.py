@@ -12,6 +12,7 @@ from medseg.preparation.fingerprint import Fingerprint
 from medseg.preparation.intensity_plan import plan_channels
 from medseg.preparation.preprocessing import axes_with_last
 from medseg.preparation.topology import Topology, choose_topology
+from medseg.preparation.typical_case import known_spacing, median_shape
 
 ANISOTROPIC = 3.0
 """From this ratio of spacings on, a data set counts as anisotropic (as nnU-Net)."""
@@ -48,11 +49,11 @@ def make_plan(
     crop, why_crop = _choose_crop(fingerprint)
     spacing, why_spacing = _choose_spacing(fingerprint, dims)
     channels, why_channels = plan_channels(fingerprint)
-    shape = _median_shape(fingerprint, spacing, crop=crop)
+    shape = median_shape(fingerprint, spacing, crop=crop)
     budget = find_budget(compute, dims, memory_bytes or DEFAULT_MEMORY_BYTES)
     topology = choose_topology(
         shape[:dims],
-        _known_spacing(fingerprint, spacing)[:dims],
+        known_spacing(fingerprint, spacing)[:dims],
         most_voxels=budget.patch_voxels,
         strided_stem=compute == "cpu",
     )
@@ -163,24 +164,6 @@ def _is_anisotropic(fingerprint: Fingerprint, target: np.ndarray, worst: int) ->
     coarser = target[worst] > ANISOTROPIC * np.delete(target, worst).max()
     fewer = counts[worst] * ANISOTROPIC < np.delete(counts, worst).min()
     return bool(coarser and fewer)
-
-
-def _known_spacing(
-    fingerprint: Fingerprint, spacing: tuple[float, float, float]
-) -> np.ndarray:
-    """The target, with the median where each scan keeps its own."""
-    median = np.median(fingerprint.spacings, axis=0)
-    return np.where(np.asarray(spacing) > 0, spacing, median)
-
-
-def _median_shape(
-    fingerprint: Fingerprint, spacing: tuple[float, float, float], *, crop: bool
-) -> np.ndarray:
-    """Median voxels along each axis at the target spacing."""
-    shapes = fingerprint.cropped_shapes if crop else fingerprint.shapes
-    target = _known_spacing(fingerprint, spacing)
-    scaled = np.maximum(np.rint(shapes * fingerprint.spacings / target), 1)
-    return np.asarray(np.median(scaled, axis=0))
 
 
 def _explain_patch(shape: np.ndarray, most: float) -> str:

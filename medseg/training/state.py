@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from medseg.networks.build import build_network
+from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
 from medseg.training.ema import AveragedWeights
 from medseg.training.settings import OptimizerSettings, TrainingSettings
@@ -94,14 +95,20 @@ def build_optimizer(
 def fresh_state(
     plan: Plan, settings: TrainingSettings, device: torch.device
 ) -> TrainingState:
-    """Network, averaged copy and optimiser at step 0; weights follow the seed."""
+    """Network, averaged copy and optimiser at step 0; weights follow the seed.
+
+    Raises:
+        MedsegError: The settings name a file of encoder weights that cannot be used.
+    """
     torch.manual_seed(settings.seed)
     network = build_network(
         plan.network,
         spatial_dims=plan.spatial_dims,
         in_channels=len(plan.channels),
         out_channels=plan.num_outputs,
-    ).to(device)
+    )
+    load_pretrained(network, plan.network)
+    network = network.to(device)
     layout = (torch.channels_last, torch.channels_last_3d)[plan.spatial_dims - 2]
     network = network.to(memory_format=layout).train()  # type: ignore[call-overload]
     return TrainingState(

@@ -14,11 +14,14 @@ from medseg.networks.inspection import Inspection, inspect_network
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.settings import NetworkSettings
 from medseg.plan import Plan, read_plan
+from medseg.preparation import Store
 from medseg.reporting.network_page import write_network_page
-from medseg.settings import read_yaml
+from medseg.settings import apply_overrides, parse_settings, read_yaml
+from medseg.workflows.resolve import change_plan
 from medseg.workflows.run_config import RunConfig, read_config
+from medseg.workflows.study import read_study
 
-PLAN = "plan.yaml"
+PLAN, STORE = "plan.yaml", "store.json"
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ def inspect(
     """Looks at a network without training it.
 
     Args:
-        source: A model or run folder; a plan, or a folder with a ``plan.yaml``; or a
+        source: A model or run folder; a plan, or a folder with a ``plan.yaml``; a
             run's configuration that names a network and a patch size, or prepared
-            data.
+            data; or a study, of which ``variation=NAME`` names one variation.
         out: Folder for ``inspect.html`` and ``inspect.png``; None writes nothing.
         precision: What autocast will compute convolutions in.
         overrides: ``key=value`` for a configuration.
@@ -88,9 +91,12 @@ def find_subject(source: Path, overrides: list[str]) -> Subject:
             return _trained(source)
         return _fresh(read_plan(source / PLAN), title=f"fresh, {source.name}")
     values: Any = read_yaml(source)
-    if isinstance(values, dict) and "labels" in values and "network" in values:
+    known = values if isinstance(values, dict) else {}
+    if "labels" in known and "network" in known:
         return _fresh(read_plan(source), title=f"fresh, {source.stem}")
-    return _configured(read_config(source, overrides), source)
+    if "variations" in known:
+        return _variation(source, overrides)
+    return _configured(read_config(source, overrides), source, name=source.stem)
 
 
 def _trained(folder: Path) -> Subject:
@@ -114,29 +120,43 @@ def _fresh(plan: Plan, *, title: str) -> Subject:
     return Subject(name, network, plan.network, plan.patch_size, plan.batch_size)
 
 
-def _configured(config: RunConfig, source: Path) -> Subject:
+def _variation(source: Path, overrides: list[str]) -> Subject:
+    """One variation of a study, named by an override ``variation=NAME``."""
+    chosen = [text for text in overrides if text.startswith("variation=")]
+    others = [text for text in overrides if text not in chosen]
+    study, runs = read_study(source)
+    configs = {run.variation: run.config for run in runs}
+    name = chosen[-1].removeprefix("variation=") if chosen else ""
+    if name not in configs:
+        raise SettingsError(
+            f"{source}: a study; name one of its variations, such as --set "
+            f"variation={next(iter(configs))}; there are {', '.join(configs)}"
+        )
+    values = configs[name].model_dump(mode="json", exclude_unset=True)
+    values = {"data": None if study.data is None else str(study.data), **values}
+    where = f"{source}: variation {name}"
+    config = parse_settings(RunConfig, apply_overrides(values, others), source=where)
+    return _configured(config, source, name=name)
+
+
+def _configured(config: RunConfig, source: Path, *, name: str) -> Subject:
     """A configuration over prepared data, or one that says everything itself."""
-    changes = config.plan.model_dump(exclude_none=True)
-    store = config.data
-    if store is not None and (store / PLAN).is_file():
-        plan = read_plan(store / PLAN)
-        changed = Plan.model_validate({**plan.model_dump(), **changes})
-        return _fresh(changed, title=f"fresh, {source.stem}")
-    if config.plan.network is None or config.plan.patch_size is None:
+    if config.data is not None and (config.data / STORE).is_file():
+        store = Store.open(config.data)
+        plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
+        return _fresh(plan, title=f"fresh, {name}")
+    network, size = config.plan.network, config.plan.patch_size
+    if network is None or size is None:
         raise SettingsError(
             f"{source}: which network on which patches is decided when the data is "
-            "prepared: set plan.network and plan.patch_size, or data to a prepared "
-            "store, or inspect the store itself"
+            "prepared: --set data=STORE, a prepared store, or --set plan.patch_size "
+            "and plan.network, or inspect the store itself"
         )
     torch.manual_seed(0)
-    size = config.plan.patch_size
-    network = build_network(
-        config.plan.network, spatial_dims=len(size), in_channels=1, out_channels=2
-    )
     return Subject(
-        f"{config.plan.network.name} (fresh, {source.stem}; one channel, two classes)",
+        f"{network.name} (fresh, {name}; one channel, two classes)",
+        build_network(network, spatial_dims=len(size), in_channels=1, out_channels=2),
         network,
-        config.plan.network,
         size,
         config.plan.batch_size or 1,
     )

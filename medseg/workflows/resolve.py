@@ -4,6 +4,8 @@ from medseg.augmentation.settings import suggest_augmentation
 from medseg.errors import SettingsError
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
+from medseg.preparation.fingerprint import Fingerprint
+from medseg.preparation.presets import apply_preset
 from medseg.training.settings import TrainingSettings
 from medseg.workflows.run_config import RunConfig
 
@@ -11,9 +13,20 @@ DEFAULT_EPOCHS = 200
 """Length of a run that names none."""
 
 
-def change_plan(plan: Plan, config: RunConfig) -> Plan:
-    """The plan with the numbers that the configuration replaces."""
-    given = config.plan.model_dump(exclude_none=True)
+def change_plan(plan: Plan, config: RunConfig, *, fingerprint: Fingerprint) -> Plan:
+    """The plan with the numbers that the configuration replaces.
+
+    Args:
+        plan: Of the prepared data.
+        config: Its ``plan`` names a preset, numbers, or both; numbers go first.
+        fingerprint: Of the prepared data, which a preset is fitted to.
+
+    Raises:
+        SettingsError: The numbers do not fit the plan.
+    """
+    given = config.plan.model_dump(exclude_none=True, exclude={"preset"})
+    if config.plan.preset is not None:
+        plan = apply_preset(plan, fingerprint, config.plan.preset)
     if not given:
         return plan
     reasons = {

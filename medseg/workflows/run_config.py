@@ -9,6 +9,7 @@ import yaml
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.networks.settings import NetworkSettings
+from medseg.preparation.presets import Preset
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
 from medseg.training.settings import TrainingSettings
 
@@ -29,6 +30,9 @@ class PreparationSettings(Settings):
 class PlanChanges(Settings):
     """Numbers of the plan that this run replaces; the store stays as it is."""
 
+    preset: Preset | None = None
+    """A published recipe, such as ``resenc_m``: sets network, patch and batch for
+    the data; what is given beside it goes before it."""
     patch_size: tuple[int, ...] | None = None
     """Voxels of a training patch."""
     batch_size: int | None = None

@@ -83,7 +83,7 @@ def train(
             "another folder"
         )
     store = open_data(config, out, device=where, progress=progress)
-    plan = change_plan(store.plan, config)
+    plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
     settings = settle_training(config.training, plan)
     config = config.model_copy(update={"training": settings})
     train_ids, held_out = split(store, config.fold)

@@ -1,66 +1,12 @@
 import numpy as np
 import pytest
+from preparation_phantoms import fingerprint
 
 from medseg.labels import LabelScheme
 from medseg.plan import read_plan, write_plan
 from medseg.preparation import Fingerprint, make_plan
-from medseg.preparation.case_facts import CaseFacts, ChannelFacts
-from medseg.preparation.fingerprint import ClassFacts, IntensityFacts
 
 SCHEME = LabelScheme(names={"organ": 1})
-
-
-def fingerprint(
-    shapes, spacings, *, modality="other", zero_fraction=0.0, pictures=False, **case
-) -> Fingerprint:
-    channel = ChannelFacts(smallest=0, largest=1, integer=True, zero_fraction=0)
-    cases = tuple(
-        CaseFacts(
-            **{
-                "case_id": f"c{number}",
-                "shape": shape,
-                "cropped_shape": shape,
-                "spacing": spacing,
-                "orientation": "LPS",
-                "channels": (channel,),
-                "num_voxels": (10, 5),
-                "num_components": (1,),
-                "foreground_cropped": 0,
-                **case,
-            }
-        )
-        for number, (shape, spacing) in enumerate(zip(shapes, spacings, strict=True))
-    )
-    intensities = IntensityFacts(
-        name="image",
-        modality=modality,
-        modality_reason="a test says so",
-        mean=40,
-        std=20,
-        median=40,
-        percentile_00_5=-100,
-        percentile_99_5=200,
-        smallest=-1000,
-        largest=3000,
-        integer_cases=len(cases),
-        zero_fraction=zero_fraction,
-    )
-    organ = ClassFacts(
-        name="organ",
-        num_cases=len(cases),
-        voxels=5,
-        fraction=0.1,
-        num_components=1,
-        component_voxels=(5, 5, 5),
-    )
-    return Fingerprint(
-        name="set",
-        num_cases=len(cases),
-        channels=(intensities,),
-        classes=(organ,),
-        pictures=pictures,
-        cases=cases,
-    )
 
 
 def hippocampus() -> Fingerprint:
