@@ -130,7 +130,11 @@ def train(
     ] = None,
     root: Root = None,
     fold: Annotated[
-        int | None, typer.Option("--fold", help="Fold to hold out; -1 for none.")
+        str | None,
+        typer.Option(
+            "--fold",
+            help="Fold to hold out; 'none' trains on all cases, 'all' runs every fold.",
+        ),
     ] = None,
     budget: Annotated[
         str | None, typer.Option("--budget", help="Wall-clock time, such as 15m.")
@@ -152,7 +156,9 @@ def train(
 ) -> None:
     """Train one model, score its held-out cases, track everything.
 
-    Ctrl-C, or a file called STOP in OUT, ends training cleanly after the step.
+    Ctrl-C, or a file called STOP in OUT, ends training cleanly after the step. With
+    --fold all OUT holds a run per fold and the scores of all cases; a second call
+    continues a stopped one.
 
     Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
     --budget 15m -o runs/hippocampus_fold0
@@ -164,7 +170,7 @@ def train(
     overrides = _train_overrides(
         data=data,
         root=root,
-        fold=fold,
+        fold=_fold(fold),
         budget=budget,
         epochs=epochs,
         steps=steps,
@@ -172,6 +178,11 @@ def train(
     )
     resolved = read_config(config, [*overrides, *(set_ or [])])
     console.log_to(out / "run.log")
+    if fold == "all":
+        from medseg.workflows.cross_validate import cross_validate
+
+        found = cross_validate(resolved, out, device=device, progress=console)
+        raise typer.Exit(130 if found.stopped else 0)
     result = run(resolved, out, device=device, resume=resume, progress=console)
     if result.fit.stopped_by == "SIGINT":
         raise typer.Exit(130)
@@ -625,6 +636,17 @@ def _named_run(text: str) -> tuple[str, str]:
     return name, folder
 
 
+def _fold(text: str | None) -> int | str | None:
+    """The fold as an override; every fold in turn overrides nothing."""
+    if text in (None, "all"):
+        return None
+    if text in ("none", "-1"):
+        return "null"
+    if text.isdecimal():
+        return int(text)
+    raise SettingsError(f"--fold {text}: expected a number from 0, 'none' or 'all'")
+
+
 def _dims(number: int | None) -> Literal[2, 3] | None:
     if number is None:
         return None
@@ -647,8 +669,6 @@ def _train_overrides(**values: object) -> list[str]:
         "tracking_uri": "tracking.uri",
     }
     given = {name: value for name, value in values.items() if value is not None}
-    if given.get("fold") == -1:
-        given["fold"] = "null"
     lengths = {"budget", "epochs", "steps"}
     overrides = [f"{keys[name]}={value}" for name, value in given.items()]
     if lengths & set(given):  # the option replaces the configuration's own length
