@@ -1,0 +1,129 @@
+"""The plan's preparation and decision, in MONAI's transforms."""
+
+from typing import Any
+
+from medseg.inference.decision import region_membership
+from medseg.plan import ChannelPlan, Plan
+from medseg.preparation.preprocessing import axes_with_last
+
+RIGHT_ANTERIOR_SUPERIOR = "RAS"
+
+
+def preprocessing(plan: Plan) -> list[dict[str, Any]]:
+    """From files to network input, in the order of `medseg`'s own preparation."""
+    steps: list[dict[str, Any]] = [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "EnsureTyped", "keys": "image", "dtype": "float32"},
+    ]
+    if plan.reorient:
+        order = axes_with_last("ijk".index(plan.slice_axis))
+        axes = "".join(RIGHT_ANTERIOR_SUPERIOR[axis] for axis in order)
+        steps.append({"_target_": "Orientationd", "keys": "image", "axcodes": axes})
+    if plan.crop_nonzero:
+        steps.append(
+            {
+                "_target_": "CropForegroundd",
+                "keys": "image",
+                "source_key": "image",
+                "select_fn": "$lambda x: x != 0",
+                "allow_smaller": True,
+            }
+        )
+    steps.append(_normalization(plan.channels))
+    if any(size > 0 for size in plan.target_spacing):
+        steps.append(
+            {
+                "_target_": "Spacingd",
+                "keys": "image",
+                "pixdim": [size if size > 0 else -1 for size in plan.target_spacing],
+                "mode": "bilinear",
+                "padding_mode": "border",
+                "scale_extent": True,
+            }
+        )
+    return steps
+
+
+def postprocessing(plan: Plan) -> list[dict[str, Any]]:
+    """From logits to label maps on each scan's own grid."""
+    steps: list[dict[str, Any]] = [
+        {
+            "_target_": "Invertd",
+            "keys": "pred",
+            "transform": "@preprocessing",
+            "orig_keys": "image",
+            "nearest_interp": False,
+            "to_tensor": True,
+        }
+    ]
+    if plan.labels.regions:
+        members = region_membership(plan.labels).tolist()
+        function = f"$lambda x: torch.tensordot(torch.tensor({members}).to(x), x, 1)"
+        steps.append({"_target_": "Lambdad", "keys": "pred", "func": function})
+    steps.append({"_target_": "AsDiscreted", "keys": "pred", "argmax": True})
+    values = plan.labels.values
+    if values != tuple(range(len(values))):
+        steps.append(
+            {
+                "_target_": "MapLabelValued",
+                "keys": "pred",
+                "orig_labels": list(range(len(values))),
+                "target_labels": list(values),
+            }
+        )
+    steps.append(
+        {
+            "_target_": "SaveImaged",
+            "keys": "pred",
+            "output_dir": "@output_dir",
+            "output_postfix": "",
+            "separate_folder": False,
+            "output_dtype": "$np.uint8" if max(values) < 256 else "$np.int32",
+            "resample": False,
+        }
+    )
+    return steps
+
+
+def _normalization(channels: tuple[ChannelPlan, ...]) -> dict[str, Any]:
+    """One of MONAI's transforms where all channels are alike, else a function."""
+    kinds = {(channel.normalization, channel.nonzero_only) for channel in channels}
+    common = {"keys": "image", "channel_wise": True}
+    if kinds == {("percentile", False)}:
+        return {
+            "_target_": "ScaleIntensityRangePercentilesd",
+            "lower": 1,
+            "upper": 99,
+            "b_min": 0,
+            "b_max": 1,
+            **common,
+        }
+    if len(kinds) == 1 and channels[0].normalization == "zscore":
+        nonzero = channels[0].nonzero_only
+        return {"_target_": "NormalizeIntensityd", "nonzero": nonzero, **common}
+    parts = ", ".join(
+        f"(lambda c: {_expression(channel)})(x[{number}:{number + 1}])"
+        for number, channel in enumerate(channels)
+    )
+    return {
+        "_target_": "Lambdad",
+        "keys": "image",
+        "func": f"$lambda x: torch.cat([{parts}])",
+    }
+
+
+def _expression(channel: ChannelPlan) -> str:
+    """The normalization of one channel `c`, in torch."""
+    chosen = "c[c != 0]" if channel.nonzero_only else "c"
+    if channel.normalization == "ct":
+        clip = "" if channel.clip is None else f".clamp{channel.clip}"
+        return f"(c{clip} - {channel.mean}) / {channel.std}"
+    if channel.normalization == "none":
+        return "c"
+    if channel.normalization == "zscore":
+        result = f"(c - {chosen}.mean()) / {chosen}.std(unbiased=False).clamp_min(1e-8)"
+    else:
+        low, high = (f"float(np.percentile({chosen}, {q}))" for q in (1, 99))
+        result = f"(c - {low}) / max({high} - {low}, 1e-8)"
+    return f"torch.where(c != 0, {result}, 0 * c)" if channel.nonzero_only else result
