@@ -614,6 +614,22 @@ def inspect(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Model folder, or a run.")],
+    to: Annotated[str, typer.Option("--to", help="onnx, torchscript, monai-bundle.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder to be made.")],
+    quiet: Quiet = False,
+) -> None:
+    """Write a model for other programs, checked by reading it back.
+
+    Example: medseg export runs/hippocampus_fold0 --to onnx -o hippocampus_onnx
+    """
+    from medseg.workflows.export import export as run
+
+    run(model, out, to=to, progress=Console(quiet=quiet))
+
+
+@app.command()
 def ui(
     folder: Annotated[
         Path, typer.Argument(help="A run, or the folder of runs.")

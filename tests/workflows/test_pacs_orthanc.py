@@ -161,6 +161,43 @@ def test_the_result_is_found_in_the_archive_under_the_same_study(
     _require_valid(tmp_path / "back.dcm")
 
 
+@pytest.mark.skipif(
+    not PLUGINS[0].exists(),
+    reason="Orthanc's DICOMweb is not installed (Debian: apt install orthanc-dicomweb)",
+)
+@pytest.mark.filterwarnings("ignore")
+def test_dicomweb_finds_fetches_and_files(bright_model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("dicomweb_client")
+    paths = planted_series(tmp_path / "sent").paths
+    with orthanc(tmp_path / "orthanc", free_port()) as archive:
+        for path in paths:
+            archive.ask("/instances", path.read_bytes())
+        url = f"http://127.0.0.1:{archive.http}/dicom-web"
+        command = [
+            *(sys.executable, "-m", "medseg"),
+            *("pacs", str(bright_model), "-o", str(tmp_path / "node")),
+            *("--fetch-from", url, "--send-to", url, "--query", "ModalitiesInStudy=CT"),
+            *("--settle", "0.5", "--set", "poll=0.5", "--device", "cpu"),
+        ]
+        with running(command) as node:
+            (study,) = archive.ask("/studies")
+
+            def segmentations() -> list[dict[str, Any]]:
+                assert node.poll() is None
+                series = archive.ask(f"/studies/{study}/series")
+                kinds = (item["MainDicomTags"]["Modality"] for item in series)
+                return [s for s, k in zip(series, kinds, strict=True) if k == "SEG"]
+
+            (found,) = wait_until(segmentations)
+            data = archive.ask(f"/instances/{found['Instances'][0]}/file")
+    (tmp_path / "back.dcm").write_bytes(data)
+    (label_map,) = (tmp_path / "node" / "results").glob("*/*.nii.gz")
+    expected = read_label_map(label_map)
+    again = read_segmentation(tmp_path / "back.dcm").label_map(expected.grid)
+    assert np.array_equal(again.voxels, expected.voxels)
+    _require_valid(tmp_path / "back.dcm")
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -3,6 +3,8 @@
 receiver    answers C-ECHO and takes objects by C-STORE, within limits
 inbox       received objects as files that are named by nothing but hashes
 worker      the model in a process of its own, which may crash without harm
-sender      segmentations back by C-STORE
+fetcher     studies of a DICOMweb archive, by QIDO and WADO
+sender      segmentations back by C-STORE or STOW
+dicomweb    an archive's DICOMweb service
 service     the loop over these
 """

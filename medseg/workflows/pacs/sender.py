@@ -1,13 +1,13 @@
-"""Segmentations back to the archive, by C-STORE."""
+"""Segmentations back to the archive, by C-STORE or STOW."""
 
 from pathlib import Path
 
 from medseg.errors import OutputError
 from medseg.io.dicom.elements import quiet
-from medseg.workflows.pacs.settings import Address, PacsSettings
+from medseg.workflows.pacs.dicomweb import WebArchive
+from medseg.workflows.pacs.settings import Address, PacsSettings, WebAddress
 from medseg.workflows.pacs.tls import client_context
 
-_SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 _WARNINGS = range(0xB000, 0xC000)
 
 
@@ -17,11 +17,18 @@ def send(path: Path, settings: PacsSettings) -> None:
     Raises:
         OutputError: The destination cannot be reached or does not take it.
     """
+    assert settings.send_to is not None
+    if isinstance(settings.send_to, WebAddress):
+        WebArchive(settings.send_to, settings).store(path)
+    else:
+        _c_store(path, settings, settings.send_to)
+
+
+def _c_store(path: Path, settings: PacsSettings, to: Address) -> None:
+    """By C-STORE."""
     from pydicom.uid import SegmentationStorage
     from pynetdicom import AE
 
-    assert settings.send_to is not None
-    to = settings.send_to
     entity = AE(ae_title=settings.ae_title)
     entity.acse_timeout = entity.dimse_timeout = settings.timeout
     entity.network_timeout = entity.connection_timeout = settings.timeout

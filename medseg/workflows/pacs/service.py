@@ -11,6 +11,7 @@ from medseg.io.pseudonym import Pseudonymizer
 from medseg.model import find_model
 from medseg.progress import Progress, Silent
 from medseg.workflows.folder_lock import lock_folder
+from medseg.workflows.pacs.fetcher import Fetcher
 from medseg.workflows.pacs.inbox import Inbox, Study
 from medseg.workflows.pacs.receiver import Receiver
 from medseg.workflows.pacs.sender import send
@@ -80,6 +81,9 @@ class Node:
         self._progress = progress
         self._inbox = Inbox(folder / "inbox", settings, names)
         self._receiver = Receiver(self._inbox, settings, progress)
+        self._fetcher = None
+        if settings.fetch_from is not None:
+            self._fetcher = Fetcher(folder, self._inbox, settings, names, progress)
         self._worker = Worker(options, time_limit=settings.time_limit)
         self._unsent: set[str] = set()
         self._pause, self._next_try = 1.0, 0.0
@@ -97,9 +101,13 @@ class Node:
             SettingsError: It cannot listen.
         """
         self._worker.check()
-        self._receiver.start()
-        where = f"{self._settings.host}:{self.port}"
-        self._progress.say(f"{self._settings.ae_title} listens at {where}; Ctrl-C ends")
+        if self._settings.fetch_from is not None:
+            self._progress.say(f"asking {self._settings.fetch_from}; Ctrl-C ends")
+        if self._settings.allow:
+            self._receiver.start()
+            where = f"{self._settings.host}:{self.port}"
+            title = self._settings.ae_title
+            self._progress.say(f"{title} listens at {where}; Ctrl-C ends")
 
     def close(self) -> None:
         """Listens no more, and ends the process that segments."""
@@ -109,6 +117,7 @@ class Node:
     def run(self, stop: Stop) -> None:
         """Looks, segments, sends, cleans up, until an end is asked for."""
         while not stop:
+            self._fetch()
             for study in self._inbox.complete(time.monotonic()):
                 self._segment(study)
                 if stop:
@@ -119,6 +128,15 @@ class Node:
                     self._inbox.remove(study)
                     shutil.rmtree(self._results / study.name, ignore_errors=True)
             stop.wait(min(_POLL, self._settings.settle))
+
+    def _fetch(self) -> None:
+        """Studies of a DICOMweb archive; a full disk is said and tried again."""
+        if self._fetcher is None:
+            return
+        try:
+            self._fetcher.poll(time.monotonic())
+        except OutputError as error:
+            self._progress.warn(f"{error}; trying again")
 
     def _segment(self, study: Study) -> None:
         short = study.name[:12]

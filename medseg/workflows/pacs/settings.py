@@ -49,13 +49,44 @@ class Address(Settings):
         return f"{self.ae_title}@{self.host}:{self.port}"
 
 
+class WebAddress(Settings):
+    """The DICOMweb service of an archive."""
+
+    url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    """Such as ``https://pacs.example/dicom-web``; secrets have no place in it."""
+
+    def __str__(self) -> str:
+        """The URL."""
+        return self.url
+
+
+def parse_address(text: str) -> Address | WebAddress:
+    """``TITLE@HOST:PORT``, or the URL of a DICOMweb service.
+
+    Raises:
+        SettingsError: The text has another form.
+    """
+    if text.lower().startswith(("http://", "https://")):
+        return parse_settings(WebAddress, {"url": text}, source="address")
+    return Address.parse(text)
+
+
 class PacsSettings(Settings):
     """The node: its name, its friends, its limits."""
 
-    allow: tuple[str, ...] = Field(min_length=1)
-    """Titles that may send; every other one is refused."""
-    send_to: Address | None = None
+    allow: tuple[str, ...] = ()
+    """Titles that may send; every other one is refused. Without any, the node does
+    not listen."""
+    send_to: Address | WebAddress | None = None
     """Where segmentations go; None keeps them in the folder."""
+    fetch_from: WebAddress | None = None
+    """A DICOMweb service to ask for studies."""
+    query: dict[str, str] = {}
+    """Which studies to ask it for, by DICOM keyword, such as ModalitiesInStudy."""
+    poll: float = Field(default=30.0, gt=0)
+    """Seconds between two questions."""
+    web_token: Path | None = None
+    """File with a bearer token for DICOMweb; without one, ~/.netrc counts."""
     ae_title: str = "MEDSEG"
     """The node's own title, which senders must call."""
     host: str = "127.0.0.1"
@@ -99,12 +130,35 @@ class PacsSettings(Settings):
         return tuple(_checked(title) for title in titles)
 
     @model_validator(mode="after")
+    def _has_a_source(self) -> "PacsSettings":
+        if not self.allow and self.fetch_from is None:
+            raise ValueError(
+                "nobody may send and nothing is fetched; give --allow or --fetch-from"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tls_is_whole(self) -> "PacsSettings":
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_ca is not None and self.tls_cert is None:
             raise ValueError("tls_ca needs tls_cert and tls_key")
         return self
+
+
+def parse_query(text: str) -> dict[str, str]:
+    """Keywords and values from text such as ``"ModalitiesInStudy=CT"``.
+
+    Raises:
+        SettingsError: It has another form.
+    """
+    parts = [part.partition("=") for part in text.split(",") if part.strip()]
+    query = {key.strip(): value.strip() for key, _, value in parts}
+    if not all(key.isalnum() and value for key, value in query.items()):
+        raise SettingsError(
+            f"query {text!r}: expected Keyword=value, such as ModalitiesInStudy=CT"
+        )
+    return query
 
 
 def _checked(title: str) -> str:
@@ -118,12 +172,18 @@ def read_pacs_settings(overrides: Sequence[str], **values: Any) -> PacsSettings:
     """Settings from values and texts such as ``max_object_mb=512``.
 
     Raises:
-        SettingsError: One is wrong or unknown, or pynetdicom is not installed.
+        SettingsError: One is wrong or unknown, or a library is not installed.
     """
-    if find_spec("pynetdicom") is None:
-        raise SettingsError('medseg pacs needs pynetdicom: pip install "medseg[pacs]"')
+    for library in ("pynetdicom", "dicomweb_client"):
+        if find_spec(library) is None:
+            raise SettingsError(
+                f'medseg pacs needs {library}: pip install "medseg[pacs]"'
+            )
     given = {key: value for key, value in values.items() if value is not None}
-    if given.get("send_to"):
-        given["send_to"] = Address.parse(given["send_to"])
+    for key in ("send_to", "fetch_from"):
+        if given.get(key):
+            given[key] = parse_address(given[key])
+    if "query" in given:
+        given["query"] = parse_query(given["query"])
     given = apply_overrides(given, list(overrides))
     return parse_settings(PacsSettings, given, source="pacs")
