@@ -87,6 +87,8 @@ def _verdict(ranks: pd.DataFrame, pairs: pd.DataFrame) -> str:
         if best in (row["first"], row["second"]) and row["p_holm"] < SIGNIFICANT
     ]
     others = len(ranks) - 1
+    if ranks["mean"].nunique() == 1:
+        return "All variations have the same mean."
     if not beaten:
         return (
             f"{best} has the best mean, but differs from none of the others by more "
@@ -117,6 +119,8 @@ def draw_comparison(
     from medseg.reporting.figures import save_figure
 
     structures = list(ranking["structure"].unique())
+    names = sorted(ranking["variation"].unique())
+    colors = {name: color_of(number) for number, name in enumerate(names, start=1)}
     num_pairs = len(statistics) // max(len(structures), 1)
     height = len(structures) * (1.1 + 0.26 * max(num_pairs, 3))
     figure = Figure(figsize=(11, height), facecolor="white", layout="constrained")
@@ -124,7 +128,7 @@ def draw_comparison(
     axes = figure.subplots(len(structures), 2, squeeze=False, width_ratios=(3, 2))
     for row, structure in zip(axes, structures, strict=True):
         _draw_differences(row[0], statistics[statistics["structure"] == structure])
-        _draw_ranks(row[1], ranking[ranking["structure"] == structure])
+        _draw_ranks(row[1], ranking[ranking["structure"] == structure], colors)
         row[0].set_title(str(structure), loc="left", color=PAPER_INK, fontsize=10)
     save_figure(figure, path)
 
@@ -147,16 +151,17 @@ def _draw_differences(axes: Axes, pairs: pd.DataFrame) -> None:
     _quiet(axes)
 
 
-def _draw_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
+def _draw_ranks(axes: Axes, ranks: pd.DataFrame, colors: Mapping[str, str]) -> None:
     """Rank of each variation, with the range it takes on resampled patients."""
     rows = _rows(ranks)[::-1]
     for height, row in enumerate(rows):
-        color = color_of(len(rows) - height)
+        color = colors[row["variation"]]
         axes.plot([row["rank_low"], row["rank_high"]], [height] * 2, color=color, lw=5)
         axes.plot([row["rank"]], [height], "o", color=PAPER_INK, ms=5)
     names = [f"{row['variation']}  {row['mean']:.3f}" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_xticks(range(1, len(ranks) + 1))
+    axes.set_xlim(0.5, len(ranks) + 0.5)
     axes.set_xlabel("rank, and its range on resampled patients", fontsize=8)
     _quiet(axes)
 
