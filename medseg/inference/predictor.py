@@ -1,24 +1,33 @@
 """A trained network applied to scans."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from medseg.inference.activations import window_bytes
 from medseg.inference.export import start_indices, start_label_map
 from medseg.inference.flips import flipped_average
 from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
+from medseg.inference.memory_budget import find_budget, release_memory, resident_bytes
+from medseg.inference.memory_plan import Demand, plan_memory
+from medseg.inference.scan_run import ScanRun
 from medseg.inference.settings import InferenceSettings
-from medseg.inference.streaming import Predict, Rows, stream_rows
-from medseg.inference.tiling import Box, blended_tiling, rolling_axis
+from medseg.inference.streaming import Predict
+from medseg.inference.tiling import rolling_axis
+from medseg.inference.window_choice import Windows
 from medseg.networks.inference_form import inference_form
+from medseg.networks.network import SegmentationNetwork
 from medseg.plan import Plan
 from medseg.preparation.preprocessing import preprocess
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
+
+REFERENCE_OVERLAP = 0.5
+"""Of the windows that all others are compared with, as in nnU-Net."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +41,35 @@ class Predictor:
     forward: Predict | None = None
     """What runs the windows (an engine, an ensemble); None runs the network by torch.
     Flips and tiling are added to it."""
+    choose: "Chooser | None" = None
+    """Says which windows do for `overlap="auto"`; None blends training patches that
+    overlap by half, the reference."""
 
-    def predict(self, volume: Volume, *, name: str = "scan") -> LabelMap:
+    def predict(
+        self, volume: Volume, *, name: str = "scan", notes: list[str] | None = None
+    ) -> LabelMap:
         """The label map of a scan, on the scan's own grid.
 
         Args:
             volume: The scan as it was read; any orientation and spacing.
             name: Case or file, for error messages.
+            notes: Gets a line for what was done otherwise than asked, or left out.
 
         Raises:
             InputError: The scan does not fit the plan.
+            PredictionError: The memory budget does not suffice; the smallest that
+                does is named.
         """
+        notes = [] if notes is None else notes
         prepared = preprocess(volume, self.plan, name=name)
         label_map, writer = start_label_map(prepared.placement, self.plan.labels)
-        self._fill(writer, prepared.image)
+        self._fill(writer, prepared.image, name=name, notes=notes)
         return label_map
 
     def predict_prepared(self, image: ImageArray) -> LabelArray:
         """Label indices on the prepared grid, shape (I, J, K)."""
         indices, writer = start_indices(image.shape[1:], self.plan.labels)
-        self._fill(writer, image)
+        self._fill(writer, image, name="prepared scan", notes=[])
         return indices
 
     @torch.inference_mode()
@@ -60,39 +78,81 @@ class Predictor:
 
         For small images and for looking closely; `predict` never holds them.
         """
-        whole = tuple(slice(0, n) for n in image.shape[1:])
-        rows = list(self._collect(image, whole))
-        return torch.cat([part for part, _ in rows], dim=rows[0][1] + 1)
-
-    def _collect(self, image: ImageArray, region: Box) -> Iterator[tuple[Tensor, int]]:
-        for rows in self._stream(image, region):
-            yield rows.logits(), rows.axis
+        _, writer = start_indices(image.shape[1:], self.plan.labels)
+        run = self._start(writer, image, name="prepared scan", notes=[])
+        parts = [(rows.axis, rows.logits()) for rows in run.rows(writer.whole)]
+        return torch.cat([part for _, part in parts], dim=parts[0][0] + 1)
 
     @torch.inference_mode()
-    def _fill(self, writer: LabelWriter, image: ImageArray) -> None:
-        block = writer.whole
-        for rows in self._stream(image, writer.region(block)):
-            writer.put(rows, block)
+    def _fill(
+        self, writer: LabelWriter, image: ImageArray, *, name: str, notes: list[str]
+    ) -> None:
+        self._start(writer, image, name=name, notes=notes).fill(writer)
 
-    def _stream(self, image: ImageArray, region: Box) -> Iterator[Rows]:
-        """Finished rows of logits of a part of the prepared grid."""
+    def _start(
+        self, writer: LabelWriter, image: ImageArray, *, name: str, notes: list[str]
+    ) -> ScanRun:
+        """Decides on windows and strips, before anything is computed."""
         layout = Layout(self.plan.spatial_dims)
-        size = self.settings.window_size or self.plan.patch_size
-        window = layout.window(size)
+        asked = self._windows(layout, image, notes)
         shape = layout.shape(image.shape[1:])
-        axis = 0 if layout.spatial_dims == 2 else rolling_axis(shape, window)
-        tiling = blended_tiling(
-            shape, window=window, overlap=self.settings.overlap, axis=axis
-        )
-        for rows in stream_rows(
-            layout.predict(self._network()),
-            layout.image(torch.from_numpy(image)),
-            tiling,
-            region=layout.box(region),
+        axis = 0 if layout.spatial_dims == 2 else rolling_axis(shape, asked.size)
+        release_memory(self.device)
+        ram, vram = self.settings.max_ram, self.settings.max_vram
+        demand = Demand(
+            whole=writer.whole,
+            region=writer.region,
+            layout=layout,
+            num_outputs=self.plan.num_outputs,
             batch_size=self.settings.batch_size,
+            window_bytes=self._window_bytes,
+            resident=resident_bytes(),
+            is_gpu=self.device.type == "cuda",
+        )
+        budget = find_budget(self.device, ram=ram, vram=vram)
+        run = ScanRun(
+            image=torch.from_numpy(image),
+            layout=layout,
+            predict_for=self._predict_for,
             device=self.device,
-        ):
-            yield layout.rows(rows)
+            plan=plan_memory(demand, asked, axis=axis, budget=budget, name=name),
+            batch_size=self.settings.batch_size,
+            notes=notes,
+        )
+        run.report(asked)
+        return run
+
+    def _windows(self, layout: Layout, image: ImageArray, notes: list[str]) -> Windows:
+        """The windows that were asked for or chosen."""
+        overlap = self.settings.overlap
+        size = layout.window(self.settings.window_size or self.plan.patch_size)
+        if overlap != "auto":
+            return Windows(size, overlap, divisor=self._divisor(layout))
+        if self.choose is None or self.settings.window_size is not None:
+            return Windows(size, REFERENCE_OVERLAP, divisor=self._divisor(layout))
+        return self.choose(self, image, notes)
+
+    def _divisor(self, layout: Layout) -> tuple[int, ...]:
+        ones = (1,) * self.plan.spatial_dims
+        return layout.window(getattr(self.network, "divisor", ones))
+
+    def _window_bytes(self, size: tuple[int, ...]) -> int:
+        channels = len(self.plan.channels)
+        exact = self.settings.max_ram is not None or self.settings.max_vram is not None
+        return window_bytes(
+            self.network,
+            (channels, *size[-self.plan.spatial_dims :]),
+            num_outputs=self.plan.num_outputs,
+            by_layers=exact,
+        )
+
+    def _predict_for(self, windows: Windows) -> Predict:
+        unpadded = windows.exact is not None and any(a.margin for a in windows.exact)
+        return self._centre if unpadded else self._network()
+
+    def _centre(self, batch: Tensor) -> Tensor:
+        """Logits of the centre of windows that bring their surroundings."""
+        return cast(SegmentationNetwork, self.folded).forward_centre(batch)
 
     def _network(self) -> Predict:
         if self.settings.flips:
@@ -112,3 +172,19 @@ class Predictor:
             return self.folded(batch)  # type: ignore[no-any-return]
         with torch.autocast(self.device.type, dtype=getattr(torch, precision)):
             return self.folded(batch)  # type: ignore[no-any-return]
+
+
+class Chooser(Protocol):
+    """Finds out which windows do."""
+
+    def __call__(
+        self, predictor: Predictor, image: ImageArray, notes: list[str]
+    ) -> Windows:
+        """The windows to use for a prepared scan.
+
+        Args:
+            predictor: Whose windows are wanted.
+            image: Prepared scan, shape (C, I, J, K).
+            notes: Gets a line where something was measured.
+        """
+        ...

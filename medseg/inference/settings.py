@@ -1,17 +1,20 @@
 """How to predict."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from medseg.inference.byte_sizes import parse_bytes
 from medseg.settings import Settings
 
 
 class InferenceSettings(Settings):
     """Windows, overlap and flips."""
 
-    overlap: float = Field(default=0.5, ge=0, lt=1)
-    """Share of a window that its neighbour covers again."""
+    overlap: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
+    """Share of a window that its neighbour covers again. Auto takes the cheapest
+    windows whose label maps differ by less than a stated Dice from those of training
+    patches that overlap by half (a measurement, remembered in the model folder)."""
     window_size: tuple[int, ...] | None = None
     """Voxels of a window; None takes the training patch."""
     flips: bool = False
@@ -21,8 +24,18 @@ class InferenceSettings(Settings):
     engine: Literal["auto", "torch", "torch-compile", "onnx", "openvino"] = "auto"
     """What runs the network; auto takes the fastest that is installed and agrees with
     torch in float32 (a short measurement, remembered in the model folder)."""
+    max_ram: int | None = None
+    """Bytes that the process may hold, also as text such as ``8g``; None takes a safe
+    share of what is free."""
+    max_vram: int | None = None
+    """The same for the memory of the GPU."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the convolutions; auto takes a short format where the device
     computes in it and the results agree, float32 where no engine was chosen."""
     ensemble: Literal["logits", "probabilities"] = "logits"
     """What is averaged over the models of an ensemble."""
+
+    @field_validator("max_ram", "max_vram", mode="before")
+    @classmethod
+    def _sizes_in_words(cls, value: Any) -> Any:
+        return parse_bytes(value) if isinstance(value, str) else value

@@ -1,0 +1,117 @@
+"""One prepared scan through the network, within a budget, whatever memory does."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from medseg.inference.byte_sizes import in_words
+from medseg.inference.label_writer import LabelWriter
+from medseg.inference.layout import Layout
+from medseg.inference.memory_budget import is_out_of_memory, release_memory
+from medseg.inference.memory_plan import MemoryPlan
+from medseg.inference.streaming import Predict, Rows, stream_rows
+from medseg.inference.tiling import Box
+from medseg.inference.window_choice import Windows
+
+PredictFor = Callable[[Windows], Predict]
+"""What runs windows of a kind: exact tiles of unpadded networks run otherwise."""
+
+
+@dataclass
+class ScanRun:
+    """Finished rows of logits of a scan, with smaller windows when memory ends.
+
+    Attributes:
+        image: Prepared scan, shape (C, I, J, K).
+        layout: Order of the stream's axes.
+        predict_for: What runs the windows.
+        device: Where windows are predicted.
+        plan: Windows and strips that were expected to fit.
+        batch_size: Windows per call.
+        notes: Gets a line for whatever had to be changed.
+    """
+
+    image: Tensor
+    layout: Layout
+    predict_for: PredictFor
+    device: torch.device
+    plan: MemoryPlan
+    batch_size: int
+    notes: list[str]
+
+    def fill(self, writer: LabelWriter) -> None:
+        """Writes the labels of the whole scan, strip by strip."""
+        for block in self.plan.blocks:
+            for rows in self.rows(writer.region(block)):
+                writer.put(rows, block)
+
+    def rows(self, region: Box) -> Iterator[Rows]:
+        """Rows of a part of the prepared grid; after a lack of memory they go on."""
+        region = self.layout.box(region)
+        axis = self.plan.axis
+        done = start = region[axis].start
+        while done < region[axis].stop:
+            first = max(done - 1, start)
+            part = (
+                *region[:axis],
+                slice(first, region[axis].stop),
+                *region[axis + 1 :],
+            )
+            failure = ""
+            try:
+                for rows in self._stream(part):
+                    new = max(rows.new, done)
+                    if new < rows.stop:
+                        yield self.layout.rows(replace(rows, new=new))
+                    done = rows.stop
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or not self._shrink():
+                    raise
+                failure = str(error).partition("\n")[0][:120] or type(error).__name__
+            if failure:
+                release_memory(self.device)
+                self.notes.append(
+                    f"out of memory ({failure}): went on with windows of "
+                    f"{self.plan.windows.describe()}, batches of {self.batch_size}"
+                )
+
+    def _stream(self, region: Box) -> Iterator[Rows]:
+        windows = self.plan.windows
+        image = self.layout.image(self.image)
+        sums_on = self.device if self.plan.sums_on_device else torch.device("cpu")
+        yield from stream_rows(
+            self.layout.predict(self.predict_for(windows)),
+            image,
+            windows.tiling(tuple(image.shape[1:]), axis=self.plan.axis),
+            region=region,
+            batch_size=self.batch_size,
+            device=self.device,
+            sums_on=sums_on,
+        )
+
+    def _shrink(self) -> bool:
+        """Half the batch, then sums off the device, then half the window."""
+        if self.batch_size > 1:
+            self.batch_size //= 2
+            return True
+        windows = self.plan.windows.halved()
+        if windows is None:
+            return False
+        self.plan = replace(self.plan, windows=windows, sums_on_device=False)
+        return True
+
+    def report(self, asked: Windows) -> None:
+        """Notes where the budget made windows smaller or strips necessary."""
+        if self.plan.windows.size != asked.size:
+            self.notes.append(
+                f"windows of {self.plan.windows.describe()} instead of "
+                f"{asked.describe()}, to stay within the memory budget "
+                f"({in_words(self.plan.ram)} expected)"
+            )
+        if len(self.plan.blocks) > 1:
+            self.notes.append(
+                f"computed in {len(self.plan.blocks)} strips, to stay within the "
+                f"memory budget ({in_words(self.plan.ram)} expected)"
+            )
