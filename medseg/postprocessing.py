@@ -80,6 +80,17 @@ def clean(
     return cleaned, remarks
 
 
+def rules_in_words(rules: Sequence[CleaningRule]) -> str:
+    """What was chosen on held-out cases, and what that means for their scores."""
+    if not rules:
+        return "post-processing: no rule raised Dice beyond chance on held-out cases"
+    lines = [f"{rule.describe()} ({rule.reason})" for rule in rules]
+    return (
+        "post-processing for predict, chosen on these held-out cases, whose scores are "
+        "given WITHOUT it: " + "; ".join(lines)
+    )
+
+
 def joint_rules(
     rules: Sequence[Sequence[CleaningRule]],
 ) -> tuple[CleaningRule, ...]:

@@ -70,6 +70,9 @@ class RunConfig(Settings):
     """How to train."""
     inference: InferenceSettings = InferenceSettings()
     """How the held-out cases are segmented at the end."""
+    postprocessing: Literal["auto", "none"] = "auto"
+    """``auto``: rules that raise Dice beyond chance on the held-out cases are kept
+    with the model, for `predict`; the scores of the run are without them."""
     metrics: MetricSettings = MetricSettings()
     """How they are scored."""
     tracking: TrackingSettings = TrackingSettings()

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medseg.errors import SettingsError
+from medseg.errors import MedsegError, SettingsError
 from medseg.files import hash_text, write_text
 from medseg.inference.predictor import Predictor
 from medseg.model import Provenance, save_model
 from medseg.plan import Plan, write_plan
+from medseg.postprocessing import CleaningRule, rules_in_words
 from medseg.preparation import Store, StoredCase
 from medseg.progress import Progress, Silent
 from medseg.sampling import Ledger, PatchSampler
@@ -24,6 +25,7 @@ from medseg.training.settings import TrainingSettings
 from medseg.workflows.data import open_data, split
 from medseg.workflows.device import describe_device, pick_device
 from medseg.workflows.evaluation_result import Evaluation
+from medseg.workflows.postprocessing_choice import choose_postprocessing
 from medseg.workflows.resolve import change_plan, settle_training
 from medseg.workflows.run_config import RunConfig, code_commit, dump_config
 from medseg.workflows.tracked_run import log_files, tracked_run
@@ -136,18 +138,43 @@ def train(
             )
             dice = dice_of_structures(evaluation)
             scored = origin.model_copy(update={"validation_dice": dice})
-            save_model(out / "model", result.network, plan, scored)
+            rules = _rules(config, plan, evaluation, progress)
+            save_model(
+                out / "model", result.network, plan, scored, postprocessing=rules or ()
+            )
             write_report(
-                out, store, evaluation, result, provenance=scored, progress=progress
+                out,
+                store,
+                evaluation,
+                result,
+                provenance=scored,
+                rules=rules,
+                progress=progress,
             )
             logger.log_metrics(summary_metrics(evaluation), step=result.steps)
             progress.say(evaluation.to_text())
+            if rules is not None:
+                progress.say(rules_in_words(rules))
         log_files(out, logger)
         logger.log_metrics(
             {f"time/{part}": share for part, share in result.shares.items()},
             step=result.steps,
         )
     return TrainedRun(out, store, result, evaluation)
+
+
+def _rules(
+    config: RunConfig, plan: Plan, evaluation: Evaluation, progress: Progress
+) -> tuple[CleaningRule, ...] | None:
+    """Post-processing that helps on the held-out cases; None where none was sought."""
+    if config.postprocessing == "none":
+        return None
+    pairs = [case.pair for case in evaluation.scored if not case.failure]
+    try:
+        return choose_postprocessing(pairs, plan.labels)
+    except (MedsegError, OSError, MemoryError) as error:
+        progress.warn(f"post-processing was not chosen: {error or 'not enough memory'}")
+        return None
 
 
 def _batches(

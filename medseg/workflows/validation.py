@@ -9,6 +9,7 @@ from medseg.evaluation.settings import MetricSettings
 from medseg.inference.predictor import Predictor
 from medseg.io import read_volume, write_label_map
 from medseg.model import Provenance
+from medseg.postprocessing import CleaningRule, rules_in_words
 from medseg.preparation import Store
 from medseg.progress import Progress
 from medseg.reporting.page import write_page
@@ -60,6 +61,7 @@ def write_report(
     fit: FitResult,
     *,
     provenance: Provenance,
+    rules: Sequence[CleaningRule] | None = None,
     progress: Progress,
 ) -> None:
     """Writes ``report.html`` below the run's folder, with pictures of its cases.
@@ -70,6 +72,7 @@ def write_report(
         evaluation: Scores of the held-out cases.
         fit: How training went.
         provenance: Where the model comes from.
+        rules: Post-processing that was chosen on these cases; None if none was sought.
         progress: Shows progress.
 
     Raises:
@@ -77,6 +80,9 @@ def write_report(
     """
     case_ids = [case.pair.case_id for case in evaluation.scored]
     images = {case_id: store.images(case_id) for case_id in case_ids}
+    facts = {"Model": {k: str(v) for k, v in provenance.model_dump().items()}}
+    if rules is not None:
+        facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
     content = evaluation_content(
         evaluation,
         title=f"{provenance.dataset}: {out.name}",
@@ -85,7 +91,7 @@ def write_report(
         pictures=write_pictures(
             out / FOLDER, evaluation, images=images, progress=progress
         ),
-        facts={"Model": {k: str(v) for k, v in provenance.model_dump().items()}},
+        facts=facts,
     )
     write_page(
         out / "report.html",

@@ -5,6 +5,7 @@ References:
 """
 
 import json
+import logging
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,8 @@ def _inferer(portable: Portable) -> dict[str, Any]:
 
 def _as_monai_runs_it(folder: Path, portable: Portable) -> Any:
     """The network as MONAI's parser puts it together, with its own inferer."""
+    # MONAI warns of an optional DICOM decoder that is absent; none is needed here
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     from monai.bundle.config_parser import ConfigParser
 
     parser = ConfigParser()
@@ -202,7 +205,7 @@ _HOW_TO_RUN = """
     python -m monai.bundle run --bundle_root . --config_file configs/inference.json \\
         --meta_file configs/metadata.json --dataset_dir SCANS --output_dir OUT
 
-needs `pip install monai nibabel pytorch-ignite`. SCANS holds `*.nii.gz`; for several
-channels, give `--datalist` a list of lists of files. Only plain NIfTI goes this way:
-repairs of headers, DICOM, and post-processing are `medseg predict`'s.
+needs `pip install monai nibabel pytorch-ignite fire`. SCANS holds `*.nii.gz`; for
+several channels, give `--datalist` a list of lists of files. Only plain NIfTI goes this
+way: repairs of headers, DICOM, and post-processing are `medseg predict`'s.
 """

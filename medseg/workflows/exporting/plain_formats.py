@@ -129,6 +129,8 @@ def _onnx_runtime(path: Path) -> tuple[str, Callable[[Tensor], Tensor]] | None:
 
 
 def _in_words(worst: float, name: str) -> str:
+    if worst == 0:
+        return f"Checked: read back by {name}, its logits are the original's exactly."
     return (
         f"Checked: read back by {name}, logits of synthetic images differ from the\n"
         f"original's by at most {worst:.1e} of their range."

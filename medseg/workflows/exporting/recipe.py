@@ -16,7 +16,7 @@ def readme(portable: Portable, *, files: dict[str, str], checked: str) -> str:
         checked: How the export was verified.
     """
     model, plan = portable.model, portable.model.plan
-    dims = " x ".join("IJK"[: plan.spatial_dims])
+    dims = ", ".join("IJK"[: plan.spatial_dims])
     listed = "\n".join(f"- `{name}`: {what}" for name, what in files.items())
     steps = "\n".join(f"{n}. {text}" for n, text in enumerate(_steps(plan), start=1))
     table = "\n".join(
@@ -39,7 +39,8 @@ A research model, not a medical device. Model {model.identity}
 ## Input and output
 
 - `image`: float32, (N, {portable.in_channels}, {dims}); channels
-  {", ".join(channel.name for channel in plan.channels)}. {_size_rule(portable)}
+  {", ".join(channel.name for channel in plan.channels)}.
+  {_size_rule(portable)}
 - `logits`: float32, (N, {plan.num_outputs}, {dims}), before any softmax or sigmoid.
 
 ## What to do before
@@ -107,8 +108,8 @@ def _size_rule(portable: Portable) -> str:
         return f"Spatial sizes are fixed: {window}."
     divisor = " x ".join(map(str, portable.network.divisor))
     return (
-        f"Spatial sizes are any multiples of {divisor}; fill up by repeating the last "
-        f"voxels and cut the logits back. Trained on windows of {window}."
+        f"Spatial sizes are any multiples of {divisor}; fill up by repeating the last\n"
+        f"  voxels and cut the logits back. Trained on windows of {window}."
     )
 
 
