@@ -112,10 +112,10 @@ def predict_memory(
     """Largest number of bytes in use at once, beyond weights, gradients and batch.
 
     The network runs on tensors that have a shape, a type and a lifetime but no
-    memory; what they would occupy is added up as they come and go. Working memory
-    inside an operation is counted for oneDNN's bfloat16 gradients of convolutions
-    only: kernels of 8 and more voxels in bfloat16 on the CPU, as FCNs up-sample with,
-    need more than is predicted.
+    memory; what they would occupy is added up as they come and go. Of the working
+    memory inside operations, the copies that oneDNN makes for convolutions on the CPU
+    are counted; kernels of 8 and more voxels in bfloat16, as FCNs up-sample with, need
+    more than is predicted.
 
     Args:
         network: Any network.

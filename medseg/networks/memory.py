@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from medseg.networks.instance_norm import CHANNELS_LAST
+
 
 class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that operations create, until each is freed.
@@ -59,18 +61,32 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _scratch(func: Any, args: tuple[Any, ...]) -> int:
     """Bytes that an operation needs for itself, where they are worth counting.
 
-    On the CPU, oneDNN's gradient of a bfloat16 convolution transposes both the input
-    and the output's gradient, with channels filled up to blocks of 16.
+    On the CPU, oneDNN brings what it convolves into its own layouts first.
     """
-    if func is not torch.ops.aten.convolution_backward.default:
+    operations = torch.ops.aten
+    if func is operations.convolution.default and args[0].device.type == "cpu":
+        x, weight = args[0], args[1]
+        return _reordered_copy(x, weight) + int(weight.nbytes)
+    if func is operations.convolution_backward.default and args[0].device.type == "cpu":
+        gradient, x, weight = args[:3]
+        halves = [t for t in (gradient, x) if t.dtype == torch.bfloat16]
+        return _filled_up(weight) + sum(map(_filled_up, halves))
+    return 0
+
+
+def _filled_up(tensor: Tensor) -> int:
+    """Bytes of a copy whose channels are filled up to blocks of 16."""
+    return tensor.nbytes // tensor.shape[1] * -(-tensor.shape[1] // 16) * 16
+
+
+def _reordered_copy(x: Tensor, weight: Tensor) -> int:
+    """Bytes of a copy of the input where weights lie channels last and it does not."""
+    layout = CHANNELS_LAST.get(x.dim())
+    if layout is None:
         return 0
-    tensors = [arg for arg in args[:2] if arg.dtype == torch.bfloat16]
-    if any(tensor.device.type != "cpu" for tensor in tensors):
+    if not weight.is_contiguous(memory_format=layout) or weight.is_contiguous():
         return 0
-    return sum(
-        tensor.nbytes // tensor.shape[1] * -(-tensor.shape[1] // 16) * 16
-        for tensor in tensors
-    )
+    return 0 if x.is_contiguous(memory_format=layout) else x.nbytes
 
 
 def _storage(value: object) -> torch.UntypedStorage | None:

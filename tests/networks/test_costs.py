@@ -12,14 +12,17 @@ from medseg.networks.costs import (
     predict_memory,
     run_once,
 )
+from medseg.networks.inference_form import inference_form
 from medseg.networks.memory import LiveMemory
+
+CPU = torch.device("cpu")
 
 
 def measured_peak(
     network: nn.Module, x: torch.Tensor, *, precision: str, training: bool
 ) -> int:
     """Largest memory at once as torch's allocator reports it."""
-    network.train(training)
+    network = network.train() if training else inference_form(network, device=CPU)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     activities = [ProfilerActivity.CPU]
@@ -37,7 +40,8 @@ def measured_peak(
     return peak
 
 
-KINDS = ["unet", "residual", "stem_branch", "fcn8", "deeplab", "segresnet"]
+KINDS = ["unet", "residual", "attention", "original", "stem_branch", "batch"]
+KINDS += ["fcn32", "fcn8", "deeplab", "segresnet", "swinunetr"]
 CASES = [(name, "float32") for name in KINDS]
 CASES += [(name, "bfloat16") for name in ("unet", "residual", "stem_branch")]
 
