@@ -114,8 +114,7 @@ def predict_memory(
     The network runs on tensors that have a shape, a type and a lifetime but no
     memory; what they would occupy is added up as they come and go. Of the working
     memory inside operations, the copies that oneDNN makes for convolutions on the CPU
-    are counted; kernels of 8 and more voxels in bfloat16, as FCNs up-sample with, need
-    more than is predicted.
+    are counted.
 
     Args:
         network: Any network.

@@ -61,22 +61,38 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _scratch(func: Any, args: tuple[Any, ...]) -> int:
     """Bytes that an operation needs for itself, where they are worth counting.
 
-    On the CPU, oneDNN brings what it convolves into its own layouts first.
+    On the CPU, oneDNN brings what it convolves into its own layouts first. Which
+    copies it makes was found by measuring (benchmarks/network_memory.py).
     """
     operations = torch.ops.aten
     if func is operations.convolution.default and args[0].device.type == "cpu":
         x, weight = args[0], args[1]
-        return _reordered_copy(x, weight) + int(weight.nbytes)
+        half = weight.dtype == torch.bfloat16
+        return _reordered_copy(x, weight) + (
+            _blocked(weight) if half else weight.nbytes
+        )
     if func is operations.convolution_backward.default and args[0].device.type == "cpu":
         gradient, x, weight = args[:3]
-        halves = [t for t in (gradient, x) if t.dtype == torch.bfloat16]
-        return _filled_up(weight) + sum(map(_filled_up, halves))
+        if weight.dtype != torch.bfloat16:
+            return _filled_up(weight, axis=1)
+        pair = _filled_up(gradient, axis=1) + _filled_up(x, axis=1)
+        return max(pair, 5 * _blocked(weight) // 2)
     return 0
 
 
-def _filled_up(tensor: Tensor) -> int:
-    """Bytes of a copy whose channels are filled up to blocks of 16."""
-    return tensor.nbytes // tensor.shape[1] * -(-tensor.shape[1] // 16) * 16
+def _filled_up(tensor: Tensor, *, axis: int, block: int = 16) -> int:
+    """Bytes of a copy whose channels are filled up to whole blocks."""
+    channels = tensor.shape[axis]
+    return tensor.nbytes // channels * -(-channels // block) * block
+
+
+def _blocked(weight: Tensor) -> int:
+    """Bytes of bfloat16 weights in blocks of 16 by 32 channels."""
+    return (
+        _filled_up(weight, axis=0)
+        * _filled_up(weight, axis=1, block=32)
+        // (weight.nbytes)
+    )
 
 
 def _reordered_copy(x: Tensor, weight: Tensor) -> int:
