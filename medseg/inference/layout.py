@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from medseg.inference.exact_tiling import SLICES, ExactAxis
 from medseg.inference.streaming import Predict, Rows
 from medseg.inference.tiling import Box
 
@@ -39,6 +40,10 @@ class Layout:
     def window(self, size: Sequence[int]) -> tuple[int, ...]:
         """A window of the network with an entry for each axis of the stream."""
         return (1, *size) if self.spatial_dims == 2 else tuple(size)
+
+    def axes(self, axes: Sequence[ExactAxis]) -> tuple[ExactAxis, ...]:
+        """How the stream can be cut exactly, given how the network can."""
+        return (SLICES, *axes) if self.spatial_dims == 2 else tuple(axes)
 
     def rows(self, rows: Rows) -> Rows:
         """Rows of the stream with the scan's axes."""

@@ -1,6 +1,6 @@
 """A trained network applied to scans."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, cast
 
@@ -19,15 +19,13 @@ from medseg.inference.settings import InferenceSettings
 from medseg.inference.streaming import Predict
 from medseg.inference.tiling import rolling_axis
 from medseg.inference.window_choice import Windows
+from medseg.inference.window_trials import REFERENCE_OVERLAP
 from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.plan import Plan
 from medseg.preparation.preprocessing import preprocess
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
-
-REFERENCE_OVERLAP = 0.5
-"""Of the windows that all others are compared with, as in nnU-Net."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Predictor:
     ) -> ScanRun:
         """Decides on windows and strips, before anything is computed."""
         layout = Layout(self.plan.spatial_dims)
-        asked = self._windows(layout, image, notes)
+        asked = self._windows(image, notes)
         shape = layout.shape(image.shape[1:])
         axis = 0 if layout.spatial_dims == 2 else rolling_axis(shape, asked.size)
         release_memory(self.device)
@@ -122,19 +120,26 @@ class Predictor:
         run.report(asked)
         return run
 
-    def _windows(self, layout: Layout, image: ImageArray, notes: list[str]) -> Windows:
+    def _windows(self, image: ImageArray, notes: list[str]) -> Windows:
         """The windows that were asked for or chosen."""
         overlap = self.settings.overlap
-        size = layout.window(self.settings.window_size or self.plan.patch_size)
-        if overlap != "auto":
-            return Windows(size, overlap, divisor=self._divisor(layout))
-        if self.choose is None or self.settings.window_size is not None:
-            return Windows(size, REFERENCE_OVERLAP, divisor=self._divisor(layout))
-        return self.choose(self, image, notes)
+        if overlap == "auto" and self.settings.window_size is None and self.choose:
+            return self.choose(self, image, notes)
+        reference = self.reference_windows
+        return reference if overlap == "auto" else replace(reference, overlap=overlap)
 
-    def _divisor(self, layout: Layout) -> tuple[int, ...]:
+    @property
+    def reference_windows(self) -> Windows:
+        """Windows of the size that was asked for or trained on, overlapping by half."""
+        layout = Layout(self.plan.spatial_dims)
+        size = layout.window(self.settings.window_size or self.plan.patch_size)
+        return Windows(size, REFERENCE_OVERLAP, divisor=layout.window(self.divisor))
+
+    @property
+    def divisor(self) -> tuple[int, ...]:
+        """Windows that are multiples of this need no padding."""
         ones = (1,) * self.plan.spatial_dims
-        return layout.window(getattr(self.network, "divisor", ones))
+        return tuple(getattr(self.network, "divisor", ones))
 
     def _window_bytes(self, size: tuple[int, ...]) -> int:
         channels = len(self.plan.channels)
