@@ -1,8 +1,10 @@
 """Labels to DICOM objects and back: the same voxels, in every plane."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import numpy as np
@@ -16,6 +18,7 @@ from medseg.io.dicom.contours import contours_of, fill
 from medseg.io.dicom.segment_codes import Segment, load_codes, segment_for
 from medseg.io.dicom.segmentation import read_segmentation
 from medseg.io.dicom.segmentation_writing import SegmentationType, write_segmentation
+from medseg.io.dicom.stack import stack_of
 from medseg.io.dicom.structures import read_structures
 from medseg.io.dicom.structures_writing import write_structures
 from medseg.volume import LabelMap, Volume
@@ -177,21 +180,70 @@ def test_objects_conform(tmp_path: Path, what: str) -> None:
     assert errors == []
 
 
-@pytest.mark.skipif(not shutil.which("dcm2json"), reason="dcmtk not installed")
-def test_dcmtk_reads_the_same_bits(tmp_path: Path) -> None:
-    series = source(tmp_path / "ct", "sagittal")
+def dcmtk_voxels(path: Path, raw: Path) -> dict[int, np.ndarray]:
+    """World positions (LPS) of each segment's pixels, as dcmtk alone sees them."""
+    raw.mkdir()
+    command = ["dcmdump", "+W", str(raw), "+P", "PixelData", str(path)]
+    subprocess.run(command, capture_output=True, check=True)
+    (dumped,) = raw.iterdir()
+    done = subprocess.run(["dcm2json", str(path)], capture_output=True, check=True)
+    header = json.loads(done.stdout)
+    rows, columns = (header[tag]["Value"][0] for tag in ("00280010", "00280011"))
+    groups = header["52009230"]["Value"]
+    bits = np.unpackbits(np.fromfile(dumped, np.uint8), bitorder="little")
+    planes = bits[: len(groups) * rows * columns].reshape(-1, rows, columns)
+    shared = header["52009229"]["Value"][0]
+    orientation = item(shared, "00209116")["00200037"]["Value"]
+    spacing = item(shared, "00289110")["00280030"]["Value"]
+    along_row, along_column = np.reshape(orientation, (2, 3))
+    found: dict[int, list[np.ndarray]] = {}
+    for group, plane in zip(groups, planes, strict=True):
+        number = item(group, "0062000A")["0062000B"]["Value"][0]
+        position = np.array(item(group, "00209113")["00200032"]["Value"])
+        row, column = np.nonzero(plane)
+        found.setdefault(number, []).append(
+            position
+            + column[:, None] * along_row * spacing[1]
+            + row[:, None] * along_column * spacing[0]
+        )
+    return {number: np.concatenate(places) for number, places in found.items()}
+
+
+def item(group: dict[str, Any], sequence: str) -> dict[str, Any]:
+    return dict(group[sequence]["Value"][0])
+
+
+@pytest.mark.skipif(
+    not (shutil.which("dcm2json") and shutil.which("dcmdump")),
+    reason="dcmtk is not installed (Debian: apt install dcmtk)",
+)
+@pytest.mark.parametrize("plane", SOURCES)
+def test_dcmtk_reads_the_same_voxels(tmp_path: Path, plane: str) -> None:
+    series = source(tmp_path / "ct", plane)
     labels = labels_on(series)
     path = tmp_path / "seg.dcm"
-    write_segmentation(path, labels, series, segments=segments()[:3])
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    subprocess.run(
-        ["dcmdump", "+W", raw, "+P", "PixelData", path], capture_output=True, check=True
+    write_segmentation(path, labels, series, segments=segments())
+    to_index = np.linalg.inv(labels.affine) @ np.diag([-1.0, -1, 1, 1])
+    found = np.zeros_like(labels.voxels)
+    for number, places in dcmtk_voxels(path, tmp_path / "raw").items():
+        index = places @ to_index[:3, :3].T + to_index[:3, 3]
+        assert np.abs(index - np.rint(index)).max() < 1e-3
+        found[tuple(np.rint(index).astype(int).T)] = number
+    np.testing.assert_array_equal(found, labels.voxels)
+
+
+def test_highdicom_finds_the_same_pixels_on_tilted_slices(tmp_path: Path) -> None:
+    series = source(tmp_path / "ct", "tilted")
+    labels = labels_on(series)
+    write_segmentation(tmp_path / "seg.dcm", labels, series, segments=segments())
+    frames = stack_of(series.frames).frames
+    planes = hd.seg.segread(tmp_path / "seg.dcm").get_pixels_by_source_instance(
+        [frame.sop_uid for frame in frames],
+        combine_segments=True,
+        ignore_spatial_locations=True,
+        assert_missing_frames_are_empty=True,
     )
-    (dumped,) = raw.iterdir()
-    bits = np.unpackbits(np.fromfile(dumped, np.uint8), bitorder="little")
-    back = read_segmentation(path)
-    np.testing.assert_array_equal(bits[: back.planes.size], back.planes.ravel())
+    np.testing.assert_array_equal(planes.transpose(2, 1, 0), labels.voxels)
 
 
 def test_codes_follow_names_sides_synonyms_and_the_users_table(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """DICOM series of known voxels: order, splits, repairs, values."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dicom_phantom import ORIENTATIONS, voxels, write_series
+from pydicom import dcmread
+from pydicom.fileset import FileSet
 from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -245,3 +249,52 @@ def test_files_without_preamble_and_rubbish_are_told_apart(tmp_path: Path) -> No
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "DICOMDIR.bak").write_bytes(b"\0" * 400)
     np.testing.assert_array_equal(read_volume(tmp_path).voxels[0], stored)
+
+
+def test_a_dicomdir_is_neither_needed_nor_a_scan(tmp_path: Path) -> None:
+    stored = voxels()
+    paths = write_series(tmp_path, stored, StudyID="1", StudyTime="101010")
+    index = FileSet()
+    for path in paths:
+        dataset = dcmread(path)
+        index.add(dataset)
+    index.write(tmp_path / "disc")
+    assert (tmp_path / "disc" / "DICOMDIR").exists()
+    tree = find_series(tmp_path / "disc")
+    assert tree.unreadable == ()
+    assert [s.reason for s in tree.series if s.reason] == [
+        "a DICOMDIR, whose files are found without it"
+    ]
+    (series,) = tree.volumes
+    np.testing.assert_array_equal(read_series(series).volume.voxels[0], stored)
+
+
+@pytest.mark.skipif(not shutil.which("dcmcjpeg"), reason="dcmtk is not installed")
+@pytest.mark.parametrize("option", ["+e1", "+el"], ids=["first order", "any predictor"])
+def test_jpeg_lossless_of_another_encoder_is_the_same(
+    tmp_path: Path, option: str
+) -> None:
+    stored = voxels((72, 68, 3))
+    for path in write_series(tmp_path / "plain", stored):
+        squeezed = tmp_path / "jpeg" / path.name
+        squeezed.parent.mkdir(exist_ok=True)
+        command = ["dcmcjpeg", option, str(path), str(squeezed)]
+        subprocess.run(command, check=True, capture_output=True)
+    np.testing.assert_array_equal(read_volume(tmp_path / "jpeg").voxels[0], stored)
+
+
+class PanicException(BaseException):
+    """What a decoder in Rust raises."""
+
+
+def test_a_decoder_that_panics_fails_its_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = write_series(tmp_path, voxels((32, 32, 1)), syntax=RLELossless)
+
+    def panic(*_: object, **__: object) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr("pydicom.pixels.utils.pixel_array", panic)
+    with pytest.raises(UnreadableFileError, match=f"{path.name}: pixels compressed"):
+        read_volume(tmp_path)

@@ -192,6 +192,9 @@ def _looks_bare(head: bytes) -> bool:
 
 def _describe(dataset: Elements, path: Path, offset: int) -> DicomFile:
     attributes = {name: text_of(dataset, name) for name in ATTRIBUTES}
+    if not attributes["SOPClassUID"]:  # a DICOMDIR says what it is in its meta header
+        meta = getattr(dataset.dataset, "file_meta", {})
+        attributes["SOPClassUID"] = str(meta.get("MediaStorageSOPClassUID", ""))
     syntax = _syntax_of(dataset)
     kind, reason = kind_of(attributes, dataset)
     if reason == INCOMPLETE:

@@ -13,7 +13,7 @@ import numpy as np
 
 from medseg.errors import UnreadableFileError
 from medseg.io.bytestream import open_file, require_memory
-from medseg.io.dicom.elements import quiet
+from medseg.io.dicom.decoding import decoded
 from medseg.io.dicom.frame import (
     BIG_ENDIAN,
     IMPLICIT,
@@ -173,27 +173,14 @@ def _plain_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
 
 def _decoded_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
     """Decompressed pixels; whatever a decoder raises is one line here."""
-    from pydicom.pixels.utils import pixel_array
-
     require_memory(2 * count * layout.bits_allocated // 8, path)
-    try:
-        with quiet():
-            values = np.asarray(pixel_array(path, raw=True))
-    except Exception as error:  # decoders raise whatever their parsing stumbles on
-        raise UnreadableFileError(
-            f"{path}: pixels compressed as {_syntax_name(layout.syntax)} cannot be "
-            f"decoded ({_first_line(error)})"
-        ) from error
+    what = f"pixels compressed as {_syntax_name(layout.syntax)}"
+    values = decoded(path, what=what)
     if values.size != count:
         raise UnreadableFileError(
             f"{path}: {values.size} pixels decoded, expected {count}"
         )
     return values.reshape(layout.num_frames, layout.rows, layout.columns)
-
-
-def _first_line(error: Exception) -> str:
-    """What a decoder says, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def _used_bits(values: np.ndarray, layout: PixelLayout) -> np.ndarray:

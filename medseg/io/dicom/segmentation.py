@@ -9,6 +9,7 @@ import numpy as np
 from medseg.errors import GeometryError, InputError, LabelError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.bytestream import require_memory
+from medseg.io.dicom.decoding import decoded
 from medseg.io.dicom.elements import DicomDataset, number_of, quiet, text_of
 from medseg.io.dicom.frame import Frame
 from medseg.io.dicom.header import frames_of_object, read_header
@@ -269,14 +270,6 @@ def _referenced_instances(dataset: DicomDataset) -> frozenset[str]:
 
 
 def _planes(dataset: DicomDataset, path: Path, count: int) -> np.ndarray:
-    from pydicom.pixels.utils import pixel_array
-
     shape = (count, int(dataset.Rows), int(dataset.Columns))
     require_memory(2 * int(np.prod(shape)), path)
-    try:
-        planes = np.asarray(pixel_array(path, raw=True))
-    except Exception as error:  # decoders raise whatever their parsing stumbles on
-        raise UnreadableFileError(
-            f"{path}: planes cannot be decoded ({type(error).__name__})"
-        ) from error
-    return planes.reshape(shape)
+    return decoded(path, what="planes").reshape(shape)
