@@ -34,8 +34,8 @@ def ensemble(
         )
     return lambda windows: (
         _mean(members, windows, lambda logits: logits.softmax(dim=1))
-        .clamp_min_(SMALLEST)
-        .log_()
+        .clamp_min(SMALLEST)
+        .log()
     )
 
 
