@@ -67,10 +67,7 @@ def _scratch(func: Any, args: tuple[Any, ...]) -> int:
     operations = torch.ops.aten
     if func is operations.convolution.default and args[0].device.type == "cpu":
         x, weight = args[0], args[1]
-        half = weight.dtype == torch.bfloat16
-        return _reordered_copy(x, weight) + (
-            _blocked(weight) if half else weight.nbytes
-        )
+        return _reordered_copy(x, weight) + int(weight.nbytes)
     if func is operations.convolution_backward.default and args[0].device.type == "cpu":
         gradient, x, weight = args[:3]
         if weight.dtype != torch.bfloat16:
