@@ -8,19 +8,24 @@ import pytest
 import torch
 from network_zoo import NETWORKS, build
 
-pytestmark = pytest.mark.slow  # tracing the unpadded networks takes many gigabytes
-
-EXPORTED = [
+KINDS = [
+    "unet",
     "residual",
     "attention",
     "interpolate",
     "subpixel",
     "stem_branch",
     "original",
+    "batch",
+    "fcn32",
+    "fcn16",
     "fcn8",
     "deeplab",
     "segresnet",
-    "swinunetr",
+]
+CASES = [(name, dims) for name in KINDS for dims in (2, 3)]
+SLOW = [  # tracing its windows takes a minute in 3D
+    pytest.param("swinunetr", dims, marks=pytest.mark.slow) for dims in (2, 3)
 ]
 
 
@@ -31,8 +36,7 @@ def example(dims: int, count: int = 1) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize(("name", "dims"), [*CASES, *SLOW])
 def test_torchscript_gives_equal_outputs(name: str, dims: int) -> None:
     network = build(NETWORKS[name], dims).eval()
     with torch.no_grad():
@@ -47,8 +51,7 @@ def test_torchscript_gives_equal_outputs(name: str, dims: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize(("name", "dims"), [*CASES, *SLOW])
 def test_onnx_gives_equal_outputs(name: str, dims: int, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="extra 'export' absent")
     pytest.importorskip("onnxscript", reason="extra 'export' absent")
