@@ -156,8 +156,8 @@ def train(
 ) -> None:
     """Train one model, score its held-out cases, track everything.
 
-    Ctrl-C, or a file called STOP in OUT, ends training cleanly after the step. With
-    --fold all OUT holds a run per fold and the scores of all cases; a second call
+    Ctrl-C ends training cleanly after the step, for --resume to continue; a file
+    called STOP in OUT ends it as if it were done, with scores. With --fold all OUT holds a run per fold and the scores of all cases; a second call
     continues a stopped one.
 
     Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
@@ -181,10 +181,10 @@ def train(
     if fold == "all":
         from medseg.workflows.cross_validate import cross_validate
 
-        found = cross_validate(resolved, out, device=device, progress=console)
-        raise typer.Exit(130 if found.stopped else 0)
+        cross_validate(resolved, out, device=device, progress=console)
+        return
     result = run(resolved, out, device=device, resume=resume, progress=console)
-    if result.fit.stopped_by == "SIGINT":
+    if result.fit.interrupted:
         raise typer.Exit(130)
 
 
@@ -200,8 +200,14 @@ def predict(
         bool, typer.Option("--flips", help="Average over mirror images (slower).")
     ] = False,
     overlap: Annotated[
-        float, typer.Option("--overlap", help="Share of a window seen twice.")
-    ] = 0.5,
+        str, typer.Option("--overlap", help="Share of a window seen twice, or auto.")
+    ] = "auto",
+    max_ram: Annotated[
+        str | None, typer.Option("--max-ram", help="Most memory to hold, such as 8g.")
+    ] = None,
+    max_vram: Annotated[
+        str | None, typer.Option("--max-vram", help="The same on the GPU.")
+    ] = None,
     engine: Annotated[
         str,
         typer.Option("--engine", help="auto, torch, torch-compile, onnx or openvino."),
@@ -261,6 +267,8 @@ def predict(
     console = Console(quiet=quiet)
     values: dict[str, Any] = {
         "overlap": overlap,
+        "max_ram": max_ram,
+        "max_vram": max_vram,
         "flips": flips,
         "engine": engine,
         "precision": precision,

@@ -11,9 +11,10 @@ from medseg.errors import MissingFileError, ModelError, PredictionError
 from medseg.files import hash_text
 from medseg.inference.engines.choice import choose_engine
 from medseg.inference.engines.engine import Engine, Variant
-from medseg.inference.engines.trials import TrialBook
+from medseg.inference.engines.trials import TrialBook, cache_folder
 from medseg.inference.ensemble import Predict, ensemble
 from medseg.inference.settings import InferenceSettings
+from medseg.inference.window_book import FILE
 from medseg.model import Model, find_model, load_model
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.receptive_field import receptive_field
@@ -71,6 +72,12 @@ class Members:
         overlapping = bool(self.joint.plan.labels.regions)
         joint = ensemble(chosen, average=settings.ensemble, overlapping=overlapping)
         return joint, f"{names}, mean {settings.ensemble} of {len(chosen)} models"
+
+    def window_records(self) -> list[Path]:
+        """Where the choice of windows may lie: beside a single model, in the cache."""
+        cached = cache_folder() / f"windows_{self.joint.identity}.json"
+        alone = [self.folders[0] / FILE] if len(self.folders) == 1 else []
+        return [*alone, cached]
 
     def _engine(
         self,

@@ -14,6 +14,7 @@ from medseg.errors import MedsegError, OutputError
 from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
+from medseg.inference.window_book import WindowBook
 from medseg.io import scan_stem, write_label_map
 from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.segment_codes import CodeTable, load_codes, segment_for
@@ -102,7 +103,14 @@ class Segmenter:
         )
         return cls(
             model=model,
-            predictor=Predictor(network, model.plan, where, settings, forward),
+            predictor=Predictor(
+                network,
+                model.plan,
+                where,
+                settings,
+                forward,
+                choose=WindowBook(members.window_records(), weights=model.identity),
+            ),
             out=out,
             options=options,
             codes=load_codes(options.codes),
@@ -197,7 +205,7 @@ class Segmenter:
         loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
         notes = [*loaded.notes, *self._doubts(scan, loaded.volume.voxels)]
         label_map = self._clean(
-            self.predictor.predict(loaded.volume, name=scan.name), notes
+            self.predictor.predict(loaded.volume, name=scan.name, notes=notes), notes
         )
         outputs: list[str] = []
         if self.options.seg and scan.series is not None:
