@@ -157,8 +157,9 @@ def train(
     """Train one model, score its held-out cases, track everything.
 
     Ctrl-C ends training cleanly after the step, for --resume to continue; a file
-    called STOP in OUT ends it as if it were done, with scores. With --fold all OUT holds a run per fold and the scores of all cases; a second call
-    continues a stopped one.
+    called STOP in OUT ends it as if it were done, with scores. With --fold all OUT
+    holds a run per fold and the scores of all cases; a second call continues a
+    stopped one.
 
     Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
     --budget 15m -o runs/hippocampus_fold0

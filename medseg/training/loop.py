@@ -12,6 +12,7 @@ from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.losses.build import build_loss
 from medseg.losses.deep_supervision import DeepSupervisionLoss
+from medseg.losses.presence import SegmentationAndPresence
 from medseg.plan import Plan
 from medseg.preparation.stored_case import StoredCase
 from medseg.progress import Meter, Progress
@@ -63,6 +64,11 @@ class FitResult:
     precision: str
     ledger: Ledger
     alarms: tuple[str, ...]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the run; a stop file ends it as if it were done."""
+        return self.stopped_by.startswith("SIG")
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ class _Run:
             state.precision = timings[0].precision
             if len(timings) > 1:
                 times = ", ".join(f"{t.precision} {t.seconds:.3f} s" for t in timings)
-                self.surroundings.progress.say(f"one pass forward and back: {times}")
+                self.surroundings.progress.say(f"one patch forward and back: {times}")
         state.scaler = torch.amp.GradScaler(
             self.device.type, enabled=state.precision == "float16"
         )
@@ -307,4 +313,9 @@ def _loss(plan: Plan, settings: TrainingSettings) -> nn.Module:
         for names in scheme.regions.values()
     )
     loss = build_loss(settings.loss, num_classes=scheme.num_classes, regions=regions)
-    return DeepSupervisionLoss(loss)
+    segmentation = DeepSupervisionLoss(loss)
+    if not getattr(plan.network, "presence_head", False):
+        return segmentation
+    return SegmentationAndPresence(
+        segmentation, num_classes=scheme.num_classes, regions=regions
+    )

@@ -1,14 +1,16 @@
 """Which number format the convolutions run in, decided by timing a step in each."""
 
 import copy
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from medseg.losses.presence import SegmentationAndPresence
 from medseg.training.batches import Batch
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -50,25 +52,43 @@ def candidates(device: torch.device) -> tuple[Precision, ...]:
 
 
 def time_formats(
-    network: nn.Module, batch: Batch, loss: nn.Module, *, repeats: int = 3
+    network: nn.Module,
+    batch: Batch,
+    loss: nn.Module,
+    *,
+    repeats: int = 3,
+    max_seconds: float = 5.0,
 ) -> list[Timing]:
-    """Formats from fastest to slowest, by forward and backward passes of a batch.
+    """Formats from fastest to slowest, by forward and backward passes of one patch.
 
     The network is copied first, so that its statistics and gradients stay as they
     are. The least of the repeats counts, after one pass that warms up: it is robust
     against other work on the machine.
+
+    Args:
+        network: On the device of the batch.
+        batch: Its first patch is passed through.
+        loss: Takes what the network gives.
+        repeats: Passes of each format.
+        max_seconds: No repeat begins after this time; each format gets one.
     """
     device = batch.images.device
     formats = candidates(device)
     if len(formats) == 1:
         return [Timing(formats[0], 0.0)]
     trial = copy.deepcopy(network)
-    timings = []
+    patch = replace(batch, images=batch.images[:1], labels=batch.labels[:1])
+    end = time.perf_counter() + max_seconds
     for precision in formats:
-        seconds = [
-            _time_pass(trial, batch, loss, precision) for _ in range(repeats + 1)
-        ]
-        timings.append(Timing(precision, min(seconds[1:])))
+        _time_pass(trial, patch, loss, precision)
+    least = dict.fromkeys(formats, math.inf)
+    for number in range(repeats):
+        for precision in formats:
+            if number and time.perf_counter() > end:
+                break
+            seconds = _time_pass(trial, patch, loss, precision)
+            least[precision] = min(least[precision], seconds)
+    timings = [Timing(precision, seconds) for precision, seconds in least.items()]
     return sorted(timings, key=lambda timing: timing.seconds)
 
 
@@ -84,9 +104,18 @@ def forward_loss(
     network: nn.Module, batch: Batch, loss: nn.Module, *, precision: str
 ) -> Tensor:
     """The loss of a batch, its graph attached; the loss itself runs in float32."""
+    asked = isinstance(loss, SegmentationAndPresence)
     with autocast(batch.images.device, precision):
-        logits = network(batch.images)
-    if isinstance(logits, Tensor):
-        return loss(logits.float(), batch.labels)  # type: ignore[no-any-return]
-    levels = [level.float() for level in logits]
-    return loss(levels, batch.labels)  # type: ignore[no-any-return]
+        if asked:
+            outputs = network(batch.images, with_presence=True)
+        else:
+            outputs = network(batch.images)
+    value: Tensor = loss(_in_float32(outputs), batch.labels)
+    return value
+
+
+def _in_float32(outputs: Any) -> Any:
+    """Logits, a list of logits, or a pair with presence, in float32."""
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    return type(outputs)(map(_in_float32, outputs))

@@ -55,6 +55,7 @@ def compare(
         SettingsError: The study is wrong.
         DatasetError: Fewer than two variations finished, or on different cases.
         OutputError: The folder cannot be written.
+        KeyboardInterrupt: A signal ended a run; the same call continues.
     """
     progress = progress or Silent()
     study, runs = read_study(study_path)
@@ -71,6 +72,9 @@ def compare(
         write_comparison(out, comparison)
         parent.log_artifact(out / "study.yaml")
         log_comparison(out, parent)
+    except KeyboardInterrupt:
+        parent.finish("KILLED")
+        raise
     except BaseException:
         parent.finish("FAILED")
         raise
@@ -155,7 +159,7 @@ def _train_all(
             continue
         progress.say(f"\nrun {number} of {len(runs)}: {run.name}")
         try:
-            train(
+            trained = train(
                 run.config,
                 folder,
                 device=device,
@@ -163,6 +167,8 @@ def _train_all(
                 parent_folder=out / "runs" / "study",
                 progress=progress,
             )
+            if trained.fit.interrupted:
+                raise KeyboardInterrupt
         except MedsegError as error:
             failures[run.name] = str(error)
             progress.warn(f"{run.name}: failed: {error}")

@@ -34,13 +34,11 @@ class CrossValidation:
         folder: Holds a run per fold; ``medseg predict`` takes them as an ensemble.
         runs: The folds' run folders.
         evaluation: Of all cases, each scored by the run that held it out.
-        stopped: Ended before all folds were done; `evaluation` covers what was.
     """
 
     folder: Path
     runs: tuple[Path, ...]
-    evaluation: Evaluation | None
-    stopped: bool
+    evaluation: Evaluation
 
 
 def cross_validate(
@@ -66,6 +64,7 @@ def cross_validate(
     Raises:
         SettingsError: The configuration is wrong, or there is no such fold.
         MedsegError: Data or folder cannot be used, or training failed.
+        KeyboardInterrupt: A signal ended a fold; the same call continues.
     """
     progress = progress or Silent()
     store = open_data(config, out, device=pick_device(device), progress=progress)
@@ -93,9 +92,8 @@ def cross_validate(
                 parent_folder=out,
                 progress=progress,
             )
-            if trained.fit.stopped_by == "SIGINT":
-                logger.finish("KILLED")
-                return CrossValidation(out, runs, None, stopped=True)
+            if trained.fit.interrupted:
+                raise KeyboardInterrupt
         evaluation = _score(store, chosen, runs, out, config, progress)
         logger.log_metrics(summary_metrics(evaluation), step=len(runs))
         for name in ARTIFACTS:
@@ -103,7 +101,7 @@ def cross_validate(
                 logger.log_artifact(out / FOLDER / name, folder=FOLDER)
         logger.log_artifact(out / "report.html")
     progress.say(evaluation.to_text())
-    return CrossValidation(out, runs, evaluation, stopped=False)
+    return CrossValidation(out, runs, evaluation)
 
 
 def _score(

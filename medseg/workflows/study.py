@@ -31,6 +31,8 @@ class StudySettings(Settings):
     """Seeds, each for every fold."""
     budget: Duration | None = None
     """Time for each run; None takes the base configuration's length."""
+    shared: dict[str, Any] = {}
+    """Changes to the base that all variations have."""
     variations: dict[str, dict[str, Any]] = Field(min_length=2)
     """Each variation's changes to the base, such as
     ``focal: {training: {loss: {name: focal}}}``."""
@@ -91,7 +93,8 @@ def _runs(study: StudySettings, base: dict[str, Any], path: Path) -> Iterator[St
     for fold in study.folds:
         for seed in study.seeds:
             for name, changes in study.variations.items():
-                values = merge(merge(base, _length(study)), changes)
+                values = merge(merge(base, study.shared), _length(study))
+                values = merge(values, changes)
                 values = merge(values, {"fold": fold, "training": {"seed": seed}})
                 source = f"{path}: variation {name}"
                 config = parse_settings(RunConfig, values, source=source)

@@ -45,7 +45,8 @@ class TrainedRun:
         folder: The run's folder.
         store: The prepared data.
         fit: How training went.
-        evaluation: Of the held-out cases; None where nothing was held out.
+        evaluation: Of the held-out cases; None where nothing was held out, or the run
+            was interrupted.
     """
 
     folder: Path
@@ -127,6 +128,10 @@ def train(
         )
         save_model(out / "model", result.network, plan, origin)
         evaluation = None
+        if result.interrupted:
+            logger.finish("KILLED")
+            progress.say("interrupted, not scored; --resume continues")
+            return TrainedRun(out, store, result, None)
         if held_out:
             evaluation = validate_held_out(
                 out,
