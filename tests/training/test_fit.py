@@ -164,3 +164,13 @@ def test_exploding_loss_names_the_cases(tiny_store: Store, tmp_path: Path) -> No
     )
     with pytest.raises(NonFiniteLossError, match=r"patches of tiny_\d+"):
         run(tiny_store, tmp_path, StepLength(30), settings=settings)
+
+
+def test_presence_head_is_trained_beside_the_segmentation(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    network = SMALL.model_copy(update={"presence_head": True})
+    fresh = run(tiny_store, tmp_path / "a", StepLength(1), network=network)
+    trained = run(tiny_store, tmp_path / "b", StepLength(6), network=network)
+    before, after = fresh.network.presence.weight, trained.network.presence.weight
+    assert not torch.equal(before, after)
