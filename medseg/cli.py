@@ -209,6 +209,9 @@ def predict(
     max_vram: Annotated[
         str | None, typer.Option("--max-vram", help="The same on the GPU.")
     ] = None,
+    roi: Annotated[
+        str, typer.Option("--roi", help="Where to look: auto, all, body or coarse.")
+    ] = "auto",
     engine: Annotated[
         str,
         typer.Option("--engine", help="auto, torch, torch-compile, onnx or openvino."),
@@ -270,6 +273,7 @@ def predict(
         "overlap": overlap,
         "max_ram": max_ram,
         "max_vram": max_vram,
+        "roi": roi,
         "flips": flips,
         "engine": engine,
         "precision": precision,

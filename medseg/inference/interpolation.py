@@ -38,20 +38,25 @@ class AxisWeights:
         )
 
 
+def positions(placement: Placement) -> list[np.ndarray]:
+    """For each axis, where the cropped grid's voxels lie, in prepared voxels."""
+    to_prepared = np.linalg.inv(placement.prepared.affine) @ placement.cropped.affine
+    return [
+        np.arange(size) * to_prepared[axis, axis] + to_prepared[axis, 3]
+        for axis, size in enumerate(placement.cropped.shape)
+    ]
+
+
 def axis_weights(placement: Placement) -> list[AxisWeights]:
     """For each axis, the neighbours of the cropped grid's voxels.
 
     Voxels of the scan beyond the centres of the first and last prepared voxels take
     the nearest one's value.
     """
-    to_prepared = np.linalg.inv(placement.prepared.affine) @ placement.cropped.affine
     result = []
-    for axis in range(3):
-        last = placement.prepared.shape[axis] - 1
-        position = (
-            np.arange(placement.cropped.shape[axis]) * to_prepared[axis, axis]
-            + to_prepared[axis, 3]
-        ).clip(0, last)
+    for where, size in zip(positions(placement), placement.prepared.shape, strict=True):
+        last = size - 1
+        position = where.clip(0, last)
         lower = np.minimum(np.floor(position).astype(np.int64), max(last - 1, 0))
         weight = (position - lower).astype(np.float32)
         upper = np.where(weight > 0, np.minimum(lower + 1, last), lower)

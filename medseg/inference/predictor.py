@@ -14,6 +14,7 @@ from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import find_budget, release_memory, resident_bytes
 from medseg.inference.memory_plan import Demand, plan_memory
+from medseg.inference.region_of_interest import find_region, narrowed
 from medseg.inference.scan_run import ScanRun
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.streaming import Predict
@@ -23,6 +24,7 @@ from medseg.inference.window_trials import REFERENCE_OVERLAP
 from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.plan import Plan
+from medseg.preparation.placement import Placement
 from medseg.preparation.preprocessing import preprocess
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
@@ -60,9 +62,28 @@ class Predictor:
         """
         notes = [] if notes is None else notes
         prepared = preprocess(volume, self.plan, name=name)
-        label_map, writer = start_label_map(prepared.placement, self.plan.labels)
-        self._fill(writer, prepared.image, name=name, notes=notes)
+        image, placement = self._narrow(prepared.image, prepared.placement, notes)
+        del prepared
+        label_map, writer = start_label_map(placement, self.plan.labels)
+        self._fill(writer, image, name=name, notes=notes)
         return label_map
+
+    def _narrow(
+        self, image: ImageArray, placement: Placement, notes: list[str]
+    ) -> tuple[ImageArray, Placement]:
+        """The part of a scan that needs the network."""
+        side_by_side = replace(self.reference_windows, overlap=0.0)
+        first_pass = replace(self, choose=lambda *_: side_by_side)
+        region = find_region(
+            image,
+            self.plan,
+            self.settings.roi,
+            find_coarsely=first_pass.predict_prepared,
+        )
+        if region is None or (part := narrowed(placement, region.box)) is None:
+            return image, placement
+        notes.append(region.note)
+        return image[(slice(None), *region.box)], part
 
     def predict_prepared(self, image: ImageArray) -> LabelArray:
         """Label indices on the prepared grid, shape (I, J, K)."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from medseg.inference.byte_sizes import in_words
+from medseg.inference.constant_windows import ConstantWindows
 from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import is_out_of_memory, release_memory
@@ -40,12 +41,19 @@ class ScanRun:
     plan: MemoryPlan
     batch_size: int
     notes: list[str]
+    num_windows: int = 0
+    num_repeated: int = 0
 
     def fill(self, writer: LabelWriter) -> None:
         """Writes the labels of the whole scan, strip by strip."""
         for block in self.plan.blocks:
             for rows in self.rows(writer.region(block)):
                 writer.put(rows, block)
+        if self.num_repeated:
+            self.notes.append(
+                f"{self.num_repeated} of {self.num_windows} windows held a single "
+                "value and were answered once"
+            )
 
     def rows(self, region: Box) -> Iterator[Rows]:
         """Rows of a part of the prepared grid; after a lack of memory they go on."""
@@ -81,8 +89,9 @@ class ScanRun:
         windows = self.plan.windows
         image = self.layout.image(self.image)
         sums_on = self.device if self.plan.sums_on_device else torch.device("cpu")
+        predict = ConstantWindows(self.layout.predict(self.predict_for(windows)))
         yield from stream_rows(
-            self.layout.predict(self.predict_for(windows)),
+            predict,
             image,
             windows.tiling(tuple(image.shape[1:]), axis=self.plan.axis),
             region=region,
@@ -90,6 +99,8 @@ class ScanRun:
             device=self.device,
             sums_on=sums_on,
         )
+        self.num_windows += predict.num_windows
+        self.num_repeated += predict.num_repeated
 
     def _shrink(self) -> bool:
         """Half the batch, then sums off the device, then half the window."""

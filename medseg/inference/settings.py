@@ -24,6 +24,10 @@ class InferenceSettings(Settings):
     engine: Literal["auto", "torch", "torch-compile", "onnx", "openvino"] = "auto"
     """What runs the network; auto takes the fastest that is installed and agrees with
     torch in float32 (a short measurement, remembered in the model folder)."""
+    roi: Literal["auto", "all", "body", "coarse"] = "auto"
+    """Where to look: ``all``; ``body``: where a CT is denser than air, with a margin;
+    ``coarse``: about what a first pass over every second voxel finds, which may miss
+    what is small; ``auto``: the body for CT, else all."""
     max_ram: int | None = None
     """Bytes that the process may hold, also as text such as ``8g``; None takes a safe
     share of what is free."""
