@@ -78,7 +78,7 @@ def coverages(network: nn.Module) -> list[Coverage]:
 
 
 def pattern_strength(
-    network: SegmentationNetwork, *, repeats: int = 8, seed: int = 0
+    network: SegmentationNetwork, *, size: Sequence[int] | None = None, seed: int = 0
 ) -> float:
     """How strongly a network's logits repeat with the period of its strides.
 
@@ -89,13 +89,15 @@ def pattern_strength(
 
     Args:
         network: In the state (trained or fresh) that is of interest.
-        repeats: Periods along each axis of the image.
+        size: Spatial size of the image; in a small one, borders count as patterns.
+            None takes four strides along each axis.
         seed: Of the noise.
 
     Returns:
         Standard deviation over the phases divided by that over noise; 0 is best.
     """
-    size = tuple(step * repeats for step in network.divisor)
+    least = tuple(4 * step for step in network.divisor)
+    size = network.core.input_size(least if size is None else tuple(size))
     generator = torch.Generator().manual_seed(seed)
     device = next(network.parameters()).device
     noise = torch.randn((1, network.in_channels, *size), generator=generator)

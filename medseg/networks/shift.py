@@ -7,11 +7,16 @@ whole image.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
+from medseg.networks.fixed_statistics import with_fixed_statistics
 from medseg.networks.network import SegmentationNetwork
+
+SHIFT_FLOPS = 1e11
+"""Operations that a window away from borders may cost; a second or two on two cores."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,65 @@ def shift_consistency(
         change=float((still - moved).square().mean().sqrt() / deviation),
         agreement=float((still.argmax(1) == moved.argmax(1)).float().mean()),
     )
+
+
+def far_from_borders(
+    network: SegmentationNetwork,
+    radius: Sequence[int | None],
+    flops_per_voxel: float,
+) -> tuple[int, ...] | None:
+    """A window whose central two strides see no border; None where it costs too much.
+
+    Args:
+        network: For its strides.
+        radius: Of the theoretical receptive field; None where that is endless.
+        flops_per_voxel: Of a forward pass.
+    """
+    known = [r for r in radius if r is not None]
+    if len(known) < len(radius):
+        return None
+    wide = [2 * r + 2 * p for r, p in zip(known, network.divisor, strict=True)]
+    return tuple(wide) if prod(wide) * flops_per_voxel < SHIFT_FLOPS else None
+
+
+def usual_shifts(
+    network: SegmentationNetwork,
+    size: tuple[int, ...],
+    *,
+    radius: tuple[int | None, ...],
+    flops_per_voxel: float,
+    seed: int = 0,
+) -> tuple[ShiftConsistency, ...]:
+    """By one voxel and by one full stride, away from borders where that is cheap.
+
+    The window is as large as the theoretical radius asks for; where that costs too
+    much, a quarter of the patch is left out at each side. Normalizations keep the
+    statistics of one image, which the two views would otherwise differ in.
+
+    Args:
+        network: In the state (trained or fresh) that is of interest.
+        size: Spatial size of a patch.
+        radius: Of the theoretical receptive field; None where that is endless.
+        flops_per_voxel: Of a forward pass.
+        seed: Of the noise.
+    """
+    period = network.divisor
+    wide = far_from_borders(network, radius, flops_per_voxel)
+    window = network.core.input_size(wide or size)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((1, network.in_channels, *window), generator=generator)
+    device = next(network.parameters()).device
+    fixed = with_fixed_statistics(network, noise.to(device))
+    found = []
+    for wanted in ((1,) * len(size), period):
+        shift = [min(s, n // 4) for s, n in zip(wanted, window, strict=True)]
+        margin = [(n - s) // 4 for n, s in zip(window, shift, strict=True)]
+        if wide is not None:
+            margin = [r or 0 for r in radius]
+        found.append(
+            shift_consistency(fixed, window, shift=shift, margin=margin, seed=seed)
+        )
+    return tuple(found)
 
 
 def _window(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from medseg.files import atomic_write, write_text
 from medseg.networks.inspection import Inspection
-from medseg.reporting.palette import PAPER_FAINT, PAPER_INK, STRUCTURE_COLORS
+from medseg.reporting.network_picture import draw_network
 from medseg.reporting.text import format_columns
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STYLE = """
@@ -103,6 +102,7 @@ def summary_rows(found: Inspection) -> Rows:
     fields = found.theoretical.extent if found.theoretical else ()
     worst = max((coverage.variance for coverage in found.coverages), default=0.0)
     one, stride = found.shifts
+    state = "trained" if found.trained else "fresh weights"
     return [
         ("patch", f"{_times(found.patch_size)}, batch {found.batch_size}"),
         ("parameters", f"{costs.parameters:,} ({_megabytes(costs.parameter_bytes)})"),
@@ -124,70 +124,19 @@ def summary_rows(found: Inspection) -> Rows:
             f"radius {half:.1f} / {most:.1f} / {nearly:.1f} voxels hold 50 / 90 / 99 %",
         ),
         ("largest coverage variance of an up-sampling", f"{worst:.3g}"),
-        ("pattern on a constant image", f"{found.pattern:.2g} of the logits' spread"),
-        (f"shift by {_times(one.shift)}", _shift(one.change, one.agreement)),
-        (f"shift by {_times(stride.shift)}", _shift(stride.change, stride.agreement)),
+        (
+            f"pattern on a constant image, {state}",
+            f"{found.pattern:.2g} of the logits' spread",
+        ),
+        (
+            f"shift by {_times(one.shift)}, {state}",
+            _shift(one.change, one.agreement),
+        ),
+        (
+            f"shift by {_times(stride.shift)}, {state}",
+            _shift(stride.change, stride.agreement),
+        ),
     ]
-
-
-def draw_network(found: Inspection, *, title: str) -> Figure:
-    """The effective receptive field, its profile, and memory layer by layer."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 4.2), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, color=PAPER_INK)
-    left, middle, right = figure.subplots(1, 3)
-    _draw_field(left, found)
-    _draw_profiles(middle, found)
-    _draw_sizes(right, found)
-    return figure
-
-
-def _draw_field(axes: Axes, found: Inspection) -> None:
-    """The plane through the centre along the first two axes, brightest at 1."""
-    import numpy as np
-    from matplotlib.patches import Circle
-
-    field = found.field
-    if field.ndim == 3:
-        field = field[..., field.shape[2] // 2]
-    axes.imshow(np.sqrt(field / field.max()).T, origin="lower", cmap="magma")
-    centre = (field.shape[0] // 2, field.shape[1] // 2)
-    for radius, style in zip(found.radii, ("-", "--", ":"), strict=True):
-        axes.add_patch(
-            Circle(centre, radius, fill=False, color="white", linestyle=style)
-        )
-    axes.set_title(
-        "effective receptive field (root scale)\n50, 90 and 99 % of it", size=9
-    )
-    axes.set_xlabel("i, voxels")
-    axes.set_ylabel("j, voxels")
-
-
-def _draw_profiles(axes: Axes, found: Inspection) -> None:
-    """Mass along each axis, with the theoretical field as bars below."""
-    import numpy as np
-
-    for axis, name in zip(range(found.field.ndim), "ijk", strict=False):
-        others = tuple(a for a in range(found.field.ndim) if a != axis)
-        profile = found.field.sum(axis=others)
-        where = np.arange(len(profile)) - len(profile) // 2
-        axes.plot(where, profile, color=STRUCTURE_COLORS[axis], label=name)
-    axes.set_title("mass along each axis", size=9)
-    axes.set_xlabel("distance from the centre, voxels")
-    axes.legend(frameon=False)
-
-
-def _draw_sizes(axes: Axes, found: Inspection) -> None:
-    """Numbers that each layer puts out for one patch."""
-    from math import prod
-
-    sizes = [prod(layer.shape) / 1e6 for layer in found.layers]
-    axes.bar(range(len(sizes)), sizes, color=PAPER_FAINT)
-    axes.set_title("output of each layer, millions of numbers", size=9)
-    axes.set_xlabel("layer, in order")
 
 
 def _png(figure: Figure) -> bytes:

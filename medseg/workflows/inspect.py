@@ -34,6 +34,7 @@ class Subject:
         settings: It was built from.
         patch_size: Spatial size of a training patch.
         batch_size: Patches per step.
+        trained: Whether its weights were learnt.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Subject:
     settings: NetworkSettings
     patch_size: tuple[int, ...]
     batch_size: int
+    trained: bool = False
 
 
 def inspect(
@@ -71,6 +73,7 @@ def inspect(
         patch_size=subject.patch_size,
         batch_size=subject.batch_size,
         precision=precision,
+        trained=subject.trained,
     )
     if out is not None:
         write_network_page(out, found, title=subject.title)
@@ -105,7 +108,14 @@ def _trained(folder: Path) -> Subject:
     assert isinstance(network, SegmentationNetwork)
     plan = model.plan
     title = f"{plan.network.name} trained on {plan.name} ({model.identity})"
-    return Subject(title, network, plan.network, plan.patch_size, plan.batch_size)
+    return Subject(
+        title,
+        network,
+        plan.network,
+        plan.patch_size,
+        plan.batch_size,
+        trained=True,
+    )
 
 
 def _fresh(plan: Plan, *, title: str) -> Subject:

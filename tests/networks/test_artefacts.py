@@ -55,7 +55,7 @@ def test_interpolation_leaves_no_pattern_and_odd_kernels_do(normalization: str) 
         settings = UNetSettings(
             channels=(8, 8), strides=(1, 2), normalization=normalization, **choice
         )
-        return pattern_strength(build(settings))
+        return pattern_strength(build(settings), size=(64, 64))
 
     assert strength(upsampling="interpolate", decoder_convs=1) < 1e-4
     assert strength(upsampling_kernel=3) > 0.05
