@@ -23,7 +23,8 @@ LOSSES = ("ce", "dice", "dice_ce", "focal", "dice_focal", "tversky")
 
 def main() -> None:
     options = parse_options()
-    data, losses, folds = options.data, LOSSES, [0, 1, 2]
+    data, folds = options.data, [0, 1, 2]
+    losses: tuple[str, ...] = LOSSES
     length: dict[str, object] = {"budget": options.budget, "epochs": None}
     if options.smoke:
         data = make_tiny_study(options.out / "data")
