@@ -1,6 +1,9 @@
 """What a reader says when it had to choose or repair a geometry."""
 
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medseg.errors import GeometryError
@@ -20,13 +23,37 @@ class GeometryWarning(UserWarning):
     """A scan's geometry was repaired, or its header contradicts itself.
 
     A caller that keeps a record per scan collects these with
-    ``warnings.catch_warnings(record=True)``.
+    ``warnings.catch_warnings(record=True)`` or, where several threads read, with
+    `recorded_geometry`.
     """
+
+
+_LOCAL = threading.local()
+
+
+@contextmanager
+def recorded_geometry() -> Iterator[list[str]]:
+    """What is said inside the `with` block by this thread, instead of a warning.
+
+    The filters of `warnings` belong to the whole process; this belongs to a thread.
+    """
+    outer = getattr(_LOCAL, "messages", None)
+    messages: list[str] = []
+    _LOCAL.messages = messages
+    try:
+        yield messages
+    finally:
+        _LOCAL.messages = outer
 
 
 def warn_geometry(source: Path, message: str) -> None:
     """Issues a `GeometryWarning` that names the file."""
-    warnings.warn(f"{source}: {message}", GeometryWarning, stacklevel=3)
+    text = f"{source}: {message}"
+    messages: list[str] | None = getattr(_LOCAL, "messages", None)
+    if messages is not None:
+        messages.append(text)
+    else:
+        warnings.warn(text, GeometryWarning, stacklevel=3)
 
 
 def settle_affine(affine: Affine, *, source: Path, allow_shear: bool = False) -> Affine:

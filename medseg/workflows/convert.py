@@ -1,7 +1,6 @@
 """``medseg convert``: any tree of scans to one NIfTI per volume, with a record."""
 
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from medseg.errors import GeometryError, InputError, MedsegError, OutputError
 from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
-from medseg.io import GeometryWarning, read_grid, write_label_map, write_volume
+from medseg.io import read_grid, write_label_map, write_volume
 from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.labels import (
     LabelledImage,
@@ -20,6 +19,7 @@ from medseg.io.dicom.labels import (
     read_labels,
 )
 from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
+from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.identity import identifiers_of
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
 from medseg.io.sources import ScanSource, find_sources, load_source
@@ -177,12 +177,11 @@ class _Run:
             same = (earlier.content_sha256, earlier.settings) == (content, settings)
             if same and earlier.status in (DONE, KEPT):
                 return replace(earlier, status=KEPT)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", GeometryWarning)
+        with recorded_geometry() as said:
             scan = load_source(source, strict=self.strict)
         write_volume(self.out / output, scan.volume)
         notes = [str(correction) for correction in scan.corrections]
-        notes += [str(w.message) for w in caught if w.category is GeometryWarning]
+        notes += said
         return replace(
             line,
             status=DONE,

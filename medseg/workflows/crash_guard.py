@@ -1,12 +1,14 @@
 """Remembering which scan a process was working on when it was ended abruptly.
 
 A decoder that crashes on damaged bytes, or a machine that runs out of memory, ends the
-whole process. A scan that did so twice is passed over once and named.
+whole process. A scan that did so twice is passed over once and named. Several scans may
+be marked at a time; after an abrupt end they go one by one, so that the second time
+tells which one it was.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 CRASHES = ".medseg.crashes"
@@ -20,6 +22,9 @@ class CrashGuard:
         """Reads what earlier processes left."""
         self._path = folder / CRASHES
         self._counts = _read(self._path)
+        self._was_ended = bool(self._counts)
+        self._open: set[str] = set()
+        self._guard = threading.Lock()
 
     def has_crashed(self, scan: str) -> bool:
         """Whether a scan is to be passed over; the next call tries it again."""
@@ -28,19 +33,32 @@ class CrashGuard:
         self._settle(scan)
         return True
 
-    @contextmanager
-    def working_on(self, scan: str) -> Iterator[None]:
-        """Marks a scan while the block runs; any orderly end takes the mark away."""
-        self._counts[scan] = self._counts.get(scan, 0) + 1
-        self._write()
-        try:
-            yield
-        finally:
+    @property
+    def is_wary(self) -> bool:
+        """Whether an earlier process ended abruptly: then scans had better go alone."""
+        return self._was_ended
+
+    def begin(self, scan: str) -> None:
+        """Marks a scan; any orderly end takes the mark away."""
+        with self._guard:
+            self._counts[scan] = self._counts.get(scan, 0) + 1
+            self._open.add(scan)
+            self._write()
+
+    def end(self, scan: str) -> None:
+        """Takes a scan's mark away."""
+        self._settle(scan)
+
+    def settle_all(self) -> None:
+        """Takes away the marks of all scans that were begun: an orderly end."""
+        for scan in list(self._open):
             self._settle(scan)
 
     def _settle(self, scan: str) -> None:
-        self._counts.pop(scan, None)
-        self._write()
+        with self._guard:
+            self._open.discard(scan)
+            if self._counts.pop(scan, None) is not None:
+                self._write()
 
     def _write(self) -> None:
         """Without waiting for the disk: the system outlives the process."""

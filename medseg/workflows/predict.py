@@ -9,9 +9,10 @@ from medseg.errors import OutputError
 from medseg.inference.settings import InferenceSettings
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
 from medseg.progress import Progress, Silent
+from medseg.workflows.assembly import Assembly
 from medseg.workflows.crash_guard import CrashGuard
 from medseg.workflows.folder_lock import lock_folder
-from medseg.workflows.predictions import FAILED, Prediction, PredictionTable
+from medseg.workflows.predictions import Prediction, PredictionTable
 from medseg.workflows.scan import Scan
 from medseg.workflows.scans import Collector
 from medseg.workflows.segmenter import ScanOptions, Segmenter
@@ -28,6 +29,7 @@ def predict(
     series: Sequence[str] = (),
     key_path: Path | None = None,
     overwrite: bool = False,
+    small_first: bool = False,
     progress: Progress | None = None,
 ) -> list[Prediction]:
     """Segments every scan at or below a path.
@@ -47,10 +49,11 @@ def predict(
         series: Rules for DICOM series, for all channels or (``name:rule``) for one.
         key_path: File with the key of the pseudonyms; made where it is absent.
         overwrite: Segment again what is there already.
+        small_first: Begin with the scans whose files are smallest.
         progress: Shows progress.
 
     Returns:
-        One entry per scan of this call, in the order of the names.
+        One entry per scan of this call, in the order of work: by name, or by size.
 
     Raises:
         MissingFileError: There is no model, or no such path.
@@ -75,6 +78,8 @@ def predict(
         jobs = collector_for(segmenter, names).collect(scans, progress=shown)
     else:
         jobs = list(scans)
+    if small_first:
+        jobs = shortest_first(jobs)
     with lock_folder(out):
         table = PredictionTable(out)
         return segment_all(jobs, segmenter, table, overwrite=overwrite, progress=shown)
@@ -118,18 +123,23 @@ def segment_all(
     Raises:
         OutputError: Nothing more can be written.
     """
-    results = []
-    guard = CrashGuard(segmenter.out)
+    results: list[Prediction] = []
+
+    def note(line: Prediction) -> None:
+        results.append(line)
+        table.put(line)
+        if line.failed:
+            progress.warn(f"{line.scan}: failed: {line.reason}")
+        elif not line.is_segmented:
+            progress.say(f"{line.scan}: {line.status}: {line.reason}")
+
+    def earlier(scan: Scan) -> Prediction | None:
+        return None if overwrite else table.earlier(scan.name)
+
+    assembly = Assembly(segmenter, earlier, CrashGuard(segmenter.out), note)
     try:
-        for scan in progress.track(scans, label="predicting", total=len(scans)):
-            earlier = None if overwrite else table.earlier(scan.name)
-            line = _guarded(scan, segmenter, earlier, guard)
-            results.append(line)
-            table.put(line)
-            if line.failed:
-                progress.warn(f"{line.scan}: failed: {line.reason}")
-            elif not line.is_segmented:
-                progress.say(f"{line.scan}: {line.status}: {line.reason}")
+        tracked = progress.track(scans, label="predicting", total=len(scans))
+        assembly.run(tracked, scans)
     except BaseException:
         with suppress(OutputError):  # what ended the loop is the thing to report
             table.flush()
@@ -138,16 +148,13 @@ def segment_all(
     return results
 
 
-def _guarded(
-    scan: Scan, segmenter: Segmenter, earlier: Prediction | None, guard: CrashGuard
-) -> Prediction:
-    """What became of a scan, unless it ended whole processes before."""
-    if guard.has_crashed(scan.name):
-        reason = (
-            "medseg ended abruptly while it worked on this scan, twice (killed, out of "
-            "memory, or a decoder that crashed on damaged data); the next call tries "
-            "it again"
-        )
-        return Prediction(scan.name, FAILED, source=scan.shown, reason=reason)
-    with guard.working_on(scan.name):
-        return segmenter.segment(scan, earlier)
+def shortest_first(scans: Sequence[Scan]) -> list[Scan]:
+    """The scans by the size of their files; those that are gone come first."""
+
+    def size(scan: Scan) -> int:
+        try:
+            return sum(path.stat().st_size for path in scan.files)
+        except OSError:
+            return 0
+
+    return sorted(scans, key=size)

@@ -1,12 +1,11 @@
 """A scan's files as one volume with the model's channels, and what was done to it."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from medseg.errors import GridMismatchError, InputError
-from medseg.io import GeometryWarning
+from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.sources import LoadedScan, ScanSource, load_source
 from medseg.plan import Plan
 from medseg.resampling import resample_volume
@@ -42,12 +41,11 @@ def load_scan(scan: Scan, plan: Plan, *, strict: bool = False) -> ScanVolume:
         InputError: It cannot be read, does not fit the model, or is empty.
     """
     notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", GeometryWarning)
+    with recorded_geometry() as said:
         loaded = [load_source(source, strict=strict) for source in scan.sources]
     for part in loaded:
         notes += [str(correction) for correction in part.corrections]
-    notes += [str(w.message) for w in caught if w.category is GeometryWarning]
+    notes += said
     volume = _stacked(scan, loaded, notes, strict=strict)
     if scan.missing and volume.num_channels != len(plan.channels):
         raise InputError(

@@ -1,16 +1,12 @@
 """One scan from its files to its label map on disk; whatever goes wrong is a line."""
 
-import time
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import MedsegError, OutputError
 from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
@@ -28,11 +24,12 @@ from medseg.workflows.device import peak_memory_mb, pick_device
 from medseg.workflows.members import load_members
 from medseg.workflows.modality import modality_of
 from medseg.workflows.predictions import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
+from medseg.workflows.remarks import remarks_by_thread
 from medseg.workflows.scan import Scan
 from medseg.workflows.scan_volume import load_scan
+from medseg.workflows.scan_work import ScanWork
 from medseg.workflows.series_rules import SeriesRules, parse_series_rules
 
-_NOTHING_MORE = {ENOSPC, EDQUOT, EROFS}
 _LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
 
 
@@ -129,54 +126,72 @@ class Segmenter:
         Raises:
             OutputError: The disk is full or read-only: nothing more can be written.
         """
+        with remarks_by_thread():
+            return self.write(self.compute(self.read(scan, earlier)))
+
+    def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanWork:
+        """The scan with its volume, or with its line where there is nothing to do."""
+        work = ScanWork(scan)
         if scan.reason:
             status = FAILED if scan.is_fault else SET_ASIDE
-            return Prediction(
-                scan.name, status, source=scan.shown, reason=scan.cleaned(scan.reason)
-            )
-        started = time.perf_counter()
-        try:
-            return self._segment(scan, earlier, started)
-        except OutputError as error:
-            if _is_end(error):
-                raise
-            reason = str(error)
-        except (MedsegError, OSError) as error:
-            reason = str(error) or type(error).__name__
-        except MemoryError:
-            reason = "not enough memory"
-        except Exception as error:  # noqa: BLE001 - one scan never stops the others
-            reason = f"{type(error).__name__}: {error!s:.300}"
-        return Prediction(
-            scan.name,
-            FAILED,
-            source=scan.shown,
-            seconds=time.perf_counter() - started,
-            reason=scan.cleaned(reason),
-        )
+            reason = scan.cleaned(scan.reason)
+            work.line = Prediction(scan.name, status, source=scan.shown, reason=reason)
+            return work
+        with work.stage():
+            work.content = scan.content_hash()
+            if earlier is not None and self._is_current(scan, earlier, work.content):
+                work.line = _unchanged(earlier, scan)
+                return work
+            if earlier is not None and earlier.input_hash != work.content:
+                self._remove(earlier)
+            work.loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
+            work.notes += work.loaded.notes
+            work.notes += self._doubts(scan, work.loaded.volume.voxels)
+        return work
 
-    def _segment(
-        self, scan: Scan, earlier: Prediction | None, started: float
-    ) -> Prediction:
-        content = scan.content_hash()
-        if earlier is not None and self._is_current(scan, earlier, content):
-            return _unchanged(earlier, scan)
-        if earlier is not None and earlier.input_hash != content:
-            self._remove(earlier)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            label_map, outputs, notes = self._run(scan)
-        remarks = [*notes, *sorted({str(warning.message) for warning in caught})]
+    def compute(self, work: ScanWork) -> ScanWork:
+        """The scan with its label map; the volume is let go."""
+        if work.line is not None or work.loaded is None:
+            return work
+        loaded, work.loaded = work.loaded, None
+        with work.stage():
+            label_map = self.predictor.predict(
+                loaded.volume, name=work.scan.name, notes=work.notes
+            )
+            work.label_map = self._clean(label_map, work.notes)
+            if work.scan.series is None and not loaded.is_repaired:
+                work.like = work.scan.files[0]
+            work.peak_memory_mb = peak_memory_mb(self.predictor.device)
+        return work
+
+    def write(self, work: ScanWork) -> Prediction:
+        """What became of the scan; the label map is written last, and stands for all.
+
+        Raises:
+            OutputError: The disk is full or read-only: nothing more can be written.
+        """
+        scan, label_map = work.scan, work.label_map
+        outputs: list[str] = []
+        volumes: dict[str, float] = {}
+        if work.line is None and label_map is not None:
+            with work.stage():
+                if self.options.seg and scan.series is not None:
+                    outputs += self._write_seg(scan, label_map, work.notes)
+                outputs.insert(0, f"{scan.name}{_suffix(scan)}")
+                write_label_map(self.out / outputs[0], label_map, like=work.like)
+                volumes = _volumes_ml(label_map, self.model.plan.labels)
+        if work.line is not None:
+            return work.line
         return Prediction(
             scan.name,
             DONE,
-            outputs=outputs,
+            outputs=tuple(outputs),
             source=scan.shown,
-            seconds=time.perf_counter() - started,
-            peak_memory_mb=peak_memory_mb(self.predictor.device),
-            volumes_ml=_volumes_ml(label_map, self.model.plan.labels),
-            warnings=tuple(scan.cleaned(remark) for remark in remarks),
-            input_hash=content,
+            seconds=work.seconds,
+            peak_memory_mb=work.peak_memory_mb,
+            volumes_ml=volumes,
+            warnings=tuple(scan.cleaned(note) for note in work.notes),
+            input_hash=work.content,
             model=self.model.identity,
             settings=self.settings_text,
             engine=self.engine,
@@ -199,22 +214,6 @@ class Segmenter:
             if Path(name).name == name:
                 with suppress(OSError):
                     (self.out / name).unlink(missing_ok=True)
-
-    def _run(self, scan: Scan) -> tuple[LabelMap, tuple[str, ...], list[str]]:
-        """Reads, segments and writes; the label map last, since it stands for all."""
-        loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
-        notes = [*loaded.notes, *self._doubts(scan, loaded.volume.voxels)]
-        label_map = self._clean(
-            self.predictor.predict(loaded.volume, name=scan.name, notes=notes), notes
-        )
-        outputs: list[str] = []
-        if self.options.seg and scan.series is not None:
-            outputs += self._write_seg(scan, label_map, notes)
-        output = f"{scan.name}{_suffix(scan)}"
-        is_own_grid = scan.series is None and not loaded.is_repaired
-        like = scan.files[0] if is_own_grid else None
-        write_label_map(self.out / output, label_map, like=like)
-        return label_map, (output, *outputs), notes
 
     def _clean(self, label_map: LabelMap, notes: list[str]) -> LabelMap:
         """The label map after the model's rules; what they changed is noted."""
@@ -268,16 +267,6 @@ class Segmenter:
             )
             if modality == "CT" and values.min() >= 0
         ]
-
-
-def _is_end(error: OutputError) -> bool:
-    """Whether the disk is full or read-only."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _NOTHING_MORE:
-            return True
-        cause = cause.__cause__
-    return False
 
 
 def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:

@@ -22,6 +22,7 @@ from medseg.io.dicom.segmentation import read_segmentation
 from medseg.workflows.crash_guard import CRASHES
 from medseg.workflows.folder_lock import OWNER, lock_folder
 from medseg.workflows.predictions import Prediction, PredictionTable
+from medseg.workflows.scan_work import ScanWork
 from medseg.workflows.segmenter import ScanOptions, Segmenter
 
 
@@ -412,14 +413,14 @@ def test_a_file_that_vanishes_is_a_line(
 
     def load_and_lose(*args: Any, **options: Any) -> Segmenter:
         segmenter = load(*args, **options)
-        segment = Segmenter.segment
+        read = Segmenter.read
 
-        def lose(self: Segmenter, scan: Any, earlier: Any = None) -> Prediction:
+        def lose(self: Segmenter, scan: Any, earlier: Any = None) -> ScanWork:
             if scan.name == "a":
                 scan.files[0].unlink()
-            return segment(self, scan, earlier)
+            return read(self, scan, earlier)
 
-        monkeypatch.setattr(Segmenter, "segment", lose)
+        monkeypatch.setattr(Segmenter, "read", lose)
         return segmenter
 
     monkeypatch.setattr(Segmenter, "load", load_and_lose)
@@ -468,7 +469,7 @@ def test_a_scan_that_ended_two_processes_is_passed_over_once(
     code = (
         "import os, sys; from pathlib import Path; "
         "from medseg.workflows.crash_guard import CrashGuard\n"
-        "with CrashGuard(Path(sys.argv[1])).working_on('a'): os.abort()"
+        "CrashGuard(Path(sys.argv[1])).begin('a'); os.abort()"
     )
     out.mkdir()
     for _ in range(2):

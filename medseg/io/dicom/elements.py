@@ -1,6 +1,9 @@
 """Elements of a DICOM data set as plain values, whatever their writer made of them."""
 
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
@@ -52,11 +55,39 @@ class Elements:
         )
 
 
-def quiet() -> AbstractContextManager[Any]:
-    """Headers are judged here; pydicom neither warns about values nor refuses them."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Headers are judged here; pydicom neither warns about values nor refuses them.
+
+    pydicom keeps this for the whole process, so that the first thread in switches it
+    and the last one out switches it back.
+    """
     from pydicom.config import disable_value_validation
 
-    return disable_value_validation()
+    with _QUIET.guard:
+        _QUIET.depth += 1
+        if _QUIET.depth == 1:
+            _QUIET.context = disable_value_validation()
+            _QUIET.context.__enter__()
+    try:
+        yield
+    finally:
+        with _QUIET.guard:
+            _QUIET.depth -= 1
+            if _QUIET.depth == 0:
+                _QUIET.context.__exit__(None, None, None)
+
+
+@dataclass
+class _Quiet:
+    """How many threads want pydicom to be quiet now."""
+
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    depth: int = 0
+    context: Any = None
+
+
+_QUIET = _Quiet()
 
 
 def text_of(dataset: DicomDataset, keyword: str) -> str:
