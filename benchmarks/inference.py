@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep files here")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--null", action="store_true", help="the tiling alone")
+    parser.add_argument("--no-null", action="store_true", help="without the tiling")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> None:
     if options.quick:
         options.sizes, options.classes = ["160x160x60"], [3, 20]
         options.channels, options.train_seconds = [8, 16], 20
-    rows = null_rows(options)
+    rows = [] if options.no_null else null_rows(options)
     if not options.null:
         if options.data is None:
             parser.error("--data is needed, unless --null")
@@ -141,7 +142,7 @@ def compare(
             )
         row |= {key: good[0][key] for key in ("windows", "notes") if key in good[0]}
         reference = labels_of(model, "medseg_half", scan)
-        if reference.is_file():
+        if reference.is_file() and labels_of(model, side, scan).is_file():
             row["difference"] = difference(labels_of(model, side, scan), reference)
         rows.append(row)
     ours = next((r for r in rows if r["side"] == "medseg" and "seconds" in r), None)
@@ -409,7 +410,8 @@ def run_monai(job: dict[str, Any]) -> dict[str, Any]:
             )
             data["pred"] = logits[0]
             done = after(data)
-        save(done["pred"], meta_data={"filename_or_obj": str(out)})
+        save(done["pred"])  # named after the scan
+        (out.parent / Path(job["scan"]).name).replace(out)
 
     return timed(job, clock, run)
 
