@@ -10,7 +10,11 @@ RIGHT_ANTERIOR_SUPERIOR = "RAS"
 
 
 def preprocessing(plan: Plan) -> list[dict[str, Any]]:
-    """From files to network input, in the order of `medseg`'s own preparation."""
+    """From files to network input, in the order of `medseg`'s own preparation.
+
+    Equal to it where nothing is resampled. Otherwise MONAI's grid has the same spacing
+    and another phase: the first voxels' centres coincide, not their outer faces.
+    """
     steps: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image"},
         {"_target_": "EnsureChannelFirstd", "keys": "image"},
@@ -39,7 +43,6 @@ def preprocessing(plan: Plan) -> list[dict[str, Any]]:
                 "pixdim": [size if size > 0 else -1 for size in plan.target_spacing],
                 "mode": "bilinear",
                 "padding_mode": "border",
-                "scale_extent": True,
             }
         )
     return steps

@@ -6,6 +6,7 @@ References:
 
 import json
 import logging
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -179,10 +180,12 @@ def _as_monai_runs_it(folder: Path, portable: Portable) -> Any:
     parser.read_config(str(folder / "configs" / "inference.json"))
     parser["bundle_root"] = str(folder)
     parser["device"] = "$torch.device('cpu')"
-    network = parser.get_parsed_content("network")
-    inferer = parser.get_parsed_content("inferer")
-    parser.get_parsed_content("preprocessing")
-    parser.get_parsed_content("postprocessing")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of readers that MONAI finds absent
+        network = parser.get_parsed_content("network")
+        inferer = parser.get_parsed_content("inferer")
+        parser.get_parsed_content("preprocessing")
+        parser.get_parsed_content("postprocessing")
     inferer.roi_size = None
     flat = portable.model.plan.spatial_dims == 2
 
@@ -207,5 +210,7 @@ _HOW_TO_RUN = """
 
 needs `pip install monai nibabel pytorch-ignite fire`. SCANS holds `*.nii.gz`; for
 several channels, give `--datalist` a list of lists of files. Only plain NIfTI goes this
-way: repairs of headers, DICOM, and post-processing are `medseg predict`'s.
+way: repairs of headers, DICOM, and post-processing are `medseg predict`'s. Where scans
+are resampled, MONAI's grid lies a part of a voxel beside medseg's, so that labels at
+borders may differ; where they are not, preparation is the same.
 """

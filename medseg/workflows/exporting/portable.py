@@ -58,9 +58,8 @@ class Portable:
     def module(self) -> nn.Module:
         """What is exported: folded, on the CPU, in eval mode."""
         folded = fold(self.network).cpu().float()
-        if not self.any_size:
-            return folded.eval()
-        return CoreLogits(folded.core).eval()
+        part = CoreLogits(folded.core) if self.any_size else _Whole(folded)
+        return part.eval()
 
     @cached_property
     def sizes(self) -> list[tuple[int, ...]]:
@@ -117,6 +116,18 @@ class Portable:
                 f"{worst:.2%} of their range; not exported"
             )
         return worst
+
+
+class _Whole(nn.Module):
+    """A network with its padding, and nothing that a caller could choose."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.network(image)
+        return logits
 
 
 def trace(portable: Portable) -> "torch.jit.ScriptModule":
