@@ -231,6 +231,9 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Segment again what is done already.")
     ] = False,
+    small_first: Annotated[
+        bool, typer.Option("--small-first", help="Begin with the smallest scans.")
+    ] = False,
     series: Annotated[
         list[str] | None,
         typer.Option(
@@ -245,6 +248,10 @@ def predict(
     seg: Annotated[
         bool, typer.Option("--seg", help="Also write DICOM SEG for DICOM scans.")
     ] = False,
+    codes: Annotated[
+        Path | None,
+        typer.Option("--codes", help="With --seg: a table of segment codes (YAML)."),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep waiting for new studies.")
     ] = False,
@@ -283,7 +290,9 @@ def predict(
     common: dict[str, Any] = {
         "device": device,
         "settings": settings,
-        "options": ScanOptions(strict=strict, seg=seg, postprocess=postprocessing),
+        "options": ScanOptions(
+            strict=strict, seg=seg, codes=codes, postprocess=postprocessing
+        ),
         "series": series or (),
         "key_path": key,
         "progress": console,
@@ -291,7 +300,9 @@ def predict(
     if watch:
         interrupted = run_watch(model, scans, out, settle=settle, **common)
         raise typer.Exit(130 if interrupted else 0)
-    results = run(model, scans, out, overwrite=overwrite, **common)
+    results = run(
+        model, scans, out, overwrite=overwrite, small_first=small_first, **common
+    )
     num_done = sum(result.is_segmented for result in results)
     num_failed = sum(result.failed for result in results)
     num_aside = len(results) - num_done - num_failed
