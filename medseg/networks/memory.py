@@ -61,20 +61,35 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _scratch(func: Any, args: tuple[Any, ...]) -> int:
     """Bytes that an operation needs for itself, where they are worth counting.
 
-    On the CPU, oneDNN brings what it convolves into its own layouts first. Which
-    copies it makes was found by measuring (benchmarks/network_memory.py).
+    On the CPU, oneDNN brings what it convolves into its own layouts first, and sums
+    of two number formats copy one of them. Which copies there are was found by
+    measuring (benchmarks/network_memory.py).
     """
     operations = torch.ops.aten
-    if func is operations.convolution.default and args[0].device.type == "cpu":
+    if not args or not isinstance(args[0], Tensor) or args[0].device.type != "cpu":
+        return 0
+    if func in (operations.add.Tensor, operations.mul.Tensor):
+        return _promoted(args[:2])
+    if func is operations.convolution.default:
         x, weight = args[0], args[1]
         return _reordered_copy(x, weight) + int(weight.nbytes)
-    if func is operations.convolution_backward.default and args[0].device.type == "cpu":
+    if func is operations.convolution_backward.default:
         gradient, x, weight = args[:3]
         if weight.dtype != torch.bfloat16:
             return _filled_up(weight, axis=1)
         pair = _filled_up(gradient, axis=1) + _filled_up(x, axis=1)
         return max(pair, 5 * _blocked(weight) // 2)
     return 0
+
+
+def _promoted(args: tuple[Any, ...]) -> int:
+    """Bytes of the copies that bring two tensors to one number format."""
+    tensors = [arg for arg in args if isinstance(arg, Tensor) and arg.dim() > 0]
+    if len({tensor.dtype for tensor in tensors}) < 2:
+        return 0
+    common = torch.promote_types(tensors[0].dtype, tensors[1].dtype)
+    different = [tensor for tensor in tensors if tensor.dtype != common]
+    return sum(tensor.numel() * common.itemsize for tensor in different)
 
 
 def _filled_up(tensor: Tensor, *, axis: int, block: int = 16) -> int:

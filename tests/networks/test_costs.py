@@ -43,7 +43,10 @@ def measured_peak(
 KINDS = ["unet", "residual", "attention", "original", "stem_branch", "batch"]
 KINDS += ["fcn32", "fcn8", "deeplab", "segresnet", "swinunetr"]
 CASES = [(name, "float32") for name in KINDS]
-CASES += [(name, "bfloat16") for name in ("unet", "residual", "stem_branch", "fcn32")]
+CASES += [
+    (name, "bfloat16")
+    for name in ("unet", "residual", "stem_branch", "fcn32", "swinunetr")
+]
 
 
 @pytest.mark.parametrize("training", [True, False])
