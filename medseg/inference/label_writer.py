@@ -84,17 +84,32 @@ class LabelWriter:
             place = with_rows(block, rows.axis, rows.new, rows.stop)
             self._write(place, classes.narrow(rows.axis, skip, count))
             return
-        origin = [part.start for part in self.region(block)]
-        origin[rows.axis] = rows.first
-        for place in self._determined(rows, block):
-            near = [
-                one.part(part.start, part.stop, first=start).to(classes.device)
-                for one, part, start in zip(self._weights, place, origin, strict=True)
-            ]
+        for place, near in self.determined(rows, block):
             self._write(place, _decide(rows, classes, near, self._scheme))
 
-    def _determined(self, rows: Rows, block: Box) -> Iterator[Box]:
-        """Slabs of the target whose last neighbour is among the new rows."""
+    def determined(
+        self, rows: Rows, block: Box
+    ) -> Iterator[tuple[Box, list[AxisWeights]]]:
+        """Slabs of the target whose last neighbour is among the new rows.
+
+        Yields:
+            Voxels of the target, and their neighbours in the rows' tensors.
+        """
+        assert self._weights is not None
+        origin = [part.start for part in self.region(block)]
+        origin[rows.axis] = rows.first
+        for place in self._slabs(rows, block):
+            yield (
+                place,
+                [
+                    one.part(part.start, part.stop, first=start).to(rows.sums.device)
+                    for one, part, start in zip(
+                        self._weights, place, origin, strict=True
+                    )
+                ],
+            )
+
+    def _slabs(self, rows: Rows, block: Box) -> Iterator[Box]:
         assert self._weights is not None
         axis, part = rows.axis, block[rows.axis]
         upper = self._weights[axis].upper[part].numpy()
@@ -154,19 +169,35 @@ def _agreed(classes: Tensor, near: list[AxisWeights]) -> Tensor:
 
 
 def _interpolated(rows: Rows, near: list[AxisWeights], scheme: LabelScheme) -> Tensor:
-    """All voxels, a few rows of the first axis at a time."""
+    """The largest class of all voxels."""
+    return torch.cat(
+        [
+            largest(class_scores(values, scheme)).to(torch.uint8)
+            for _, values in interpolated_slabs(rows, near)
+        ]
+    )
+
+
+def interpolated_slabs(
+    rows: Rows, near: list[AxisWeights]
+) -> Iterator[tuple[int, Tensor]]:
+    """Logits of all voxels, a few rows of the first axis at a time.
+
+    Yields:
+        First voxel along the first axis, and logits of shape (L, n, J, K).
+    """
     shape = [len(one.lower) for one in near]
     step = max(1, SLAB_VALUES // (rows.sums.shape[0] * shape[1] * shape[2]))
-    parts = []
     for start in range(0, shape[0], step):
         first = near[0].part(start, start + step)
         low, high = int(first.lower[0]), int(first.upper[-1]) + 1
         values = rows.sums[:, low:high]
         if rows.weights is not None:
             values = values / rows.weights[low:high]
-        values = interpolate(values, [first.part(0, step, first=low), *near[1:]])
-        parts.append(largest(class_scores(values, scheme)).to(torch.uint8))
-    return torch.cat(parts)
+        yield (
+            start,
+            interpolate(values, [first.part(0, step, first=low), *near[1:]]),
+        )
 
 
 def _pointwise(

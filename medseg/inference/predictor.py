@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, cast
 
 import torch
@@ -14,6 +15,11 @@ from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import find_budget, release_memory, resident_bytes
 from medseg.inference.memory_plan import Demand, plan_memory
+from medseg.inference.probability_writer import (
+    ProbabilityWriter,
+    on_cropped_grid,
+    probability_file,
+)
 from medseg.inference.region_of_interest import find_region, narrowed
 from medseg.inference.scan_run import ScanRun
 from medseg.inference.settings import InferenceSettings
@@ -46,7 +52,12 @@ class Predictor:
     overlap by half, the reference."""
 
     def predict(
-        self, volume: Volume, *, name: str = "scan", notes: list[str] | None = None
+        self,
+        volume: Volume,
+        *,
+        name: str = "scan",
+        notes: list[str] | None = None,
+        probabilities: Path | None = None,
     ) -> LabelMap:
         """The label map of a scan, on the scan's own grid.
 
@@ -54,9 +65,12 @@ class Predictor:
             volume: The scan as it was read; any orientation and spacing.
             name: Case or file, for error messages.
             notes: Gets a line for what was done otherwise than asked, or left out.
+            probabilities: A .npy file to write them to, float16 (L, I, J, K) on the
+                scan's own grid; none by default.
 
         Raises:
             InputError: The scan does not fit the plan.
+            OutputError: The probabilities cannot be written.
             PredictionError: The memory budget does not suffice; the smallest that
                 does is named.
         """
@@ -65,7 +79,17 @@ class Predictor:
         image, placement = self._narrow(prepared.image, prepared.placement, notes)
         del prepared
         label_map, writer = start_label_map(placement, self.plan.labels)
-        self._fill(writer, image, name=name, notes=notes)
+        if probabilities is None:
+            self._fill(writer, image, name=name, notes=notes)
+            return label_map
+        with probability_file(probabilities, placement, self.plan.labels) as values:
+            writer = ProbabilityWriter(
+                on_cropped_grid(label_map.voxels, placement),
+                on_cropped_grid(values, placement),
+                placement,
+                self.plan.labels,
+            )
+            self._fill(writer, image, name=name, notes=notes)
         return label_map
 
     def _narrow(
