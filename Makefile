@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCHMARKS := $(filter-out benchmarks/machine.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format bench nightly clean
+.PHONY: help env demo test check format bench gpu nightly clean
 
 help:
 	@echo "make env      the environment in $(VENV), with the tested versions"
@@ -17,6 +17,7 @@ help:
 	@echo "make check    style and types"
 	@echo "make format   settles the style where that can be done by itself"
 	@echo "make bench    every benchmark, as rows of JSON in benchmarks/results/"
+	@echo "make gpu      all that only a GPU can show, with PYTHON's PyTorch"
 	@echo "make nightly  all tests, the slow ones too"
 	@echo "make clean    removes what these targets made"
 
@@ -49,9 +50,13 @@ bench: env
 	@mkdir -p benchmarks/results
 	@for file in $(BENCHMARKS); do \
 	  name=$$(basename $$file .py); echo "$$name"; \
-	  $(BIN)/python $$file --json > benchmarks/results/$$name.json.part && \
-	  mv benchmarks/results/$$name.json.part benchmarks/results/$$name.json || exit 1; \
+	  $(BIN)/python $$file --json > benchmarks/results/$$name.jsonl.part && \
+	  mv benchmarks/results/$$name.jsonl.part benchmarks/results/$$name.jsonl || exit 1; \
 	done
+
+# PYTHON may be an interpreter that has PyTorch for the GPU and medseg's other packages.
+gpu:
+	PYTHON=$(PYTHON) bash benchmarks/on_gpu.sh $(OUT)
 
 nightly: env
 	$(BIN)/python -m pytest -m "not gpu" --timeout 1800
