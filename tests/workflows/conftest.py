@@ -10,10 +10,14 @@ from predict_phantoms import Predict
 from workflow_models import make_model
 
 from medseg.console import Console
+from medseg.inference.settings import InferenceSettings
 from medseg.plan import ChannelPlan, Plan
 from medseg.preparation import Store
 from medseg.workflows.predict import predict
 from medseg.workflows.predictions import Prediction
+
+PLAIN = InferenceSettings(engine="torch", precision="float32", overlap=0.5)
+"""The reference; measuring engines and windows has tests of its own."""
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +70,7 @@ def call() -> Predict:
         model: Path, scans: Path, out: Path, *, loud: bool = False, **options: Any
     ) -> list[Prediction]:
         progress = Console(quiet=not loud)
+        options.setdefault("settings", PLAIN)
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             return predict(

@@ -17,6 +17,7 @@ import pytest
 from predict_phantoms import DICOM_TAGS, Predict, planted_series, scan_like
 
 from medseg.errors import InputError, OutputError, SettingsError
+from medseg.inference.settings import InferenceSettings
 from medseg.io import read_grid, read_label_map
 from medseg.io.dicom.segmentation import read_segmentation
 from medseg.workflows.crash_guard import CRASHES
@@ -453,7 +454,7 @@ def test_a_killed_call_is_continued(model: Path, tmp_path: Path, call: Predict) 
     process.kill()
     process.wait()
     before = len(table_of(out)) if (out / "predictions.csv").exists() else 0
-    lines = call(model, tree, out)
+    lines = call(model, tree, out, settings=InferenceSettings())
     assert {line.status for line in lines} <= {"done", "unchanged"}
     assert sum(line.status == "unchanged" for line in lines) >= before > 0
     assert len(list(out.glob("*.nii.gz"))) == 40
