@@ -3,18 +3,18 @@
     python benchmarks/folding.py            a table
     python benchmarks/folding.py --json     rows of name, ours, peer, ratio, unit
 
-Both forms of the same network run on the same patch, channels last, in turn; a row
-holds the median of the paired times. `ours` is the folded form and `peer` the network
-as trained, both in ms per patch; `ratio` is peer over ours, so above 1 is faster.
+Both forms of the same network run on the same patch, channels last, in turn, each
+first in every other round; a row holds the median of the paired times. `ours` is the
+folded form and `peer` the network as trained, both in ms per patch; `ratio` is peer
+over ours, so above 1 is faster.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 
 import torch
+from machine import describe_machine, print_rows
 
 from medseg.networks.build import build_network
 from medseg.networks.folding import fold
@@ -45,8 +45,9 @@ def measure(name: str, *, patch: int, rounds: int, precision: str) -> dict:
     cast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
     with torch.inference_mode(), cast:
         difference = (network(x).float() - folded(x).float()).abs().max()
-        for _ in range(rounds):
-            for kind, form in (("plain", network), ("folded", folded)):
+        for turn in range(rounds):
+            pair = [("plain", network), ("folded", folded)]
+            for kind, form in pair if turn % 2 else reversed(pair):
                 start = time.perf_counter()
                 form(x)
                 times[kind].append((time.perf_counter() - start) * 1e3)
@@ -67,21 +68,22 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    rows = [
-        measure(name, patch=options.patch, rounds=options.rounds, precision=precision)
-        for precision in ("float32", "bfloat16")
-        for name in SETTINGS
-    ]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-        return
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch", end=" ")
-    print(torch.__version__)
-    for row in rows:
-        print(
-            f"{row['name']:55s} {row['peer']:8.1f} → {row['ours']:8.1f} ms   "
-            f"× {row['ratio']:.2f}"
-        )
+    machine = describe_machine()
+    if not options.json:
+        print(machine)
+    for precision in ("float32", "bfloat16"):
+        for name in SETTINGS:
+            row = measure(
+                name, patch=options.patch, rounds=options.rounds, precision=precision
+            )
+            if options.json:
+                print_rows([row], machine=machine)
+                continue
+            print(
+                f"{row['name']:55s} {row['peer']:8.1f} → {row['ours']:8.1f} ms   "
+                f"× {row['ratio']:.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

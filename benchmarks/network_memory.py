@@ -14,12 +14,12 @@ fragments and working memory inside of operations add to.
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from machine import describe_machine, print_rows
 from torch.profiler import ProfilerActivity, profile
 
 from medseg.networks.build import build_network
@@ -138,25 +138,24 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(**json.loads(options.one))))
         return
-    rows = []
+    machine = describe_machine()
+    if not options.json:
+        print(machine)
     for precision in options.precisions:
         for name in options.names:
             for training in (True, False):
                 row = measure_apart(
                     name, dims=options.dims, training=training, precision=precision
                 )
-                rows.append(row)
-                if not options.json:
-                    print(
-                        f"{row['name']:58s} {row['ours']:8.1f} predicted "
-                        f"{row['peer']:8.1f} measured  × {row['ratio']:.3f}   "
-                        f"{row['resident']:8.1f} resident",
-                        flush=True,
-                    )
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        print(f"{platform.machine()}, torch {torch.__version__}")
+                if options.json:
+                    print_rows([row], machine=machine)
+                    continue
+                print(
+                    f"{row['name']:58s} {row['ours']:8.1f} predicted "
+                    f"{row['peer']:8.1f} measured  × {row['ratio']:.3f}   "
+                    f"{row['resident']:8.1f} resident",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
