@@ -4,12 +4,12 @@
 
 The series (384 × 320 × 320, 16 bit, 78 MB of pixels, about 130 elements a header) is
 made in a temporary folder. Every reader ends with the voxels in memory, dcm2niix with
-an uncompressed NIfTI on disk, which is what it does. Readers take turns; the median
-of the wall times counts, files being in the system's cache.
+an uncompressed NIfTI on disk, which is what it does (it must be on PATH: `apt install
+dcm2niix` or `pip install dcm2niix`). Readers take turns; the median of the wall times
+counts, files being in the system's cache.
 """
 
 import argparse
-import json
 import shutil
 import statistics
 import subprocess
@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from machine import describe_machine, print_rows
 
 SLICES, SIZE = 384, 320
 FILLERS = 90
@@ -52,13 +53,24 @@ def main() -> None:
         paths = sorted(arguments.nifti.glob("*.nii.gz"))
         name = f"{len(paths)} NIfTI files"
         rows += compare(name, nifti_readers(paths), arguments.repeats)
+    if arguments.json:
+        print_rows([asdict(row) for row in rows], machine=describe_machine("cpu"))
+        return
+    print(describe_machine("cpu"), versions())
     for row in rows:
-        if arguments.json:
-            print(json.dumps(asdict(row)))
-        else:
-            print(
-                f"{row.name}: {row.ours:.3f} s, peer {row.peer:.3f} s, {row.ratio:.2f}×"
-            )
+        print(f"{row.name}: {row.ours:.3f} s, peer {row.peer:.3f} s, {row.ratio:.2f}×")
+
+
+def versions() -> str:
+    """Which peers were measured."""
+    import pydicom
+    import SimpleITK
+
+    found = [f"pydicom {pydicom.__version__}", f"SimpleITK {SimpleITK.__version__}"]
+    if shutil.which("dcm2niix"):
+        done = subprocess.run(["dcm2niix", "-v"], capture_output=True, text=True)
+        found.append(f"dcm2niix {done.stdout.split()[-1]}")
+    return ", ".join(found)
 
 
 def compare(
