@@ -13,6 +13,7 @@ from medseg.files import write_text
 from medseg.io.identity import masked
 from medseg.io.sources import ScanSource
 from medseg.volume import LabelMap, Volume
+from medseg.workflows.plain_text import one_line, without_dates
 
 TABLE = "conversion.csv"
 DONE, KEPT, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
@@ -87,9 +88,15 @@ def geometry_columns(volume: Volume | LabelMap) -> dict[str, Any]:
 def without_identity(
     line: Conversion, source: ScanSource, identifiers: frozenset[str]
 ) -> Conversion:
-    """The line without absolute paths and without parts of patients' names."""
+    """The line without absolute paths, parts of patients' names and days."""
+    is_dicom = source.series is not None or source.is_fault
+
+    def cleaned(text: str) -> str:
+        text = masked(text.replace(f"{source.root}/", ""), identifiers)
+        return one_line(without_dates(text) if is_dicom else text)
+
     texts: dict[str, Any] = {
-        name: masked(getattr(line, name).replace(f"{source.root}/", ""), identifiers)
+        name: cleaned(getattr(line, name))
         for name in ("source", "reason", "corrections", "structures")
     }
     return replace(line, **texts)

@@ -20,7 +20,7 @@ from medseg.io.dicom.labels import (
 )
 from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
 from medseg.io.geometry_warning import recorded_geometry
-from medseg.io.identity import identifiers_of
+from medseg.io.identity import identifiers_of, masked
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
 from medseg.io.sources import ScanSource, find_sources, load_source
 from medseg.progress import Progress, Silent
@@ -38,6 +38,7 @@ from medseg.workflows.conversion_table import (
     write_table,
 )
 from medseg.workflows.folder_lock import lock_folder
+from medseg.workflows.plain_text import one_line, without_dates
 from medseg.workflows.training_set import LabelledCase, write_training_sets
 
 
@@ -83,11 +84,15 @@ def convert(
     found = [source for source in found if not _lies_in(source, out)]
     if not found:
         raise InputError(f"{scans}: no scan found")
+    identifiers = identifiers_of(s.series.attributes for s in found if s.series)
     if choice is None:
-        choice = StructureChoice.of_names(_structure_names(found))
+        choice = StructureChoice.of_names(
+            _structure_names(found),
+            mask=lambda name: one_line(without_dates(masked(name, identifiers))),
+        )
     with lock_folder(out):
         run = _Run(out, strict, choice, names, earlier_lines(out / TABLE))
-        return run.convert(found, shown)
+        return run.convert(found, shown, identifiers)
 
 
 def _structure_names(sources: Sequence[ScanSource]) -> Iterator[str]:
@@ -116,10 +121,12 @@ class _Run:
     """Label maps by the name of their image."""
 
     def convert(
-        self, sources: Sequence[ScanSource], progress: Progress
+        self,
+        sources: Sequence[ScanSource],
+        progress: Progress,
+        identifiers: frozenset[str],
     ) -> ConversionSummary:
         """A line for each scan, and manifests of those with labels."""
-        identifiers = identifiers_of(s.series.attributes for s in sources if s.series)
         ordered = sorted(sources, key=lambda source: source.is_labels)
         lines: list[Conversion] = []
         for source in progress.track(ordered, label="converting", total=len(ordered)):

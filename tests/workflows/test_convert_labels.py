@@ -225,6 +225,20 @@ def test_names_that_differ_in_case_are_one_structure() -> None:
     assert (choice.value_of("a*b"), choice.value_of("axb")) == (1, 0)
 
 
+def test_structures_named_after_patients_are_one(tmp_path: Path) -> None:
+    choice = StructureChoice.of_names(
+        ["GTV Doe", "gtv smith", "cord"],
+        mask=lambda name: name.replace("Doe", "***").replace("smith", "***"),
+    )
+    assert choice.names == ("cord", "GTV ***")
+    assert {choice.value_of(name) for name in ("GTV DOE", "gtv Smith")} == {2}
+    series = image_series(tmp_path / "in", 0, PatientName="Doe^Jane")
+    label_map, scheme = boxes(series, **{"GTV Doe 19480229": (3, 8)})
+    file_label_map(label_map, series, tmp_path / "in" / "s.dcm", scheme=scheme)
+    (manifest,) = run(tmp_path / "in", tmp_path / "out").manifests
+    assert load_dataset(manifest).scheme.names == {"GTV *** ***": 1}
+
+
 # --- label maps to DICOM
 
 

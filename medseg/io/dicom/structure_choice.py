@@ -1,6 +1,6 @@
 """Which structures of label objects are wanted, under which names and values."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -24,16 +24,27 @@ class StructureChoice:
     first_wins: bool
 
     @classmethod
-    def of_names(cls, found: Iterable[str]) -> "StructureChoice":
+    def of_names(
+        cls, found: Iterable[str], *, mask: Callable[[str], str] = str
+    ) -> "StructureChoice":
         """Every structure under its own name, in the order of the alphabet.
 
         Names that differ in nothing but case and spaces are one structure.
+
+        Args:
+            found: As the objects give them.
+            mask: Takes out of a name what names a patient; names that are equal then
+                are one structure, too.
         """
-        distinct = {_plain(name): name for name in sorted(found, reverse=True)}
-        keys = sorted(distinct)
-        names = tuple(distinct[key] for key in keys)
-        patterns = tuple((_literal(key),) for key in keys)
-        return cls(names, patterns, first_wins=False)
+        called: dict[str, dict[str, None]] = {}
+        shown: dict[str, str] = {}
+        for name in sorted(found):
+            key = _plain(mask(name))
+            shown.setdefault(key, mask(name))
+            called.setdefault(key, {})[_literal(_plain(name))] = None
+        keys = sorted(called)
+        names = tuple(shown[key] for key in keys)
+        return cls(names, tuple(tuple(called[key]) for key in keys), first_wins=False)
 
     @property
     def values(self) -> dict[str, int]:
