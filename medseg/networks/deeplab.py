@@ -14,8 +14,6 @@ from medseg.networks.core import Core
 from medseg.networks.settings import DeepLabSettings
 from medseg.networks.upsampling import Interpolate
 
-SKIP_STRIDE = 4
-
 
 class DeepLabCore(Core):
     """DeepLabV3+ in 2D or 3D, for sizes that the output stride divides."""
@@ -44,10 +42,14 @@ class DeepLabCore(Core):
         self.stages = nn.ModuleList(_stages(settings, spatial_dims))
         self.aspp = ASPP(settings, spatial_dims=spatial_dims)
         width = settings.aspp_channels
+        self.skip_level = settings.skip_stride // 4  # 0: the stem, 1: the first stage
         self.skip = ConvBlock(
-            settings.channels[1], settings.skip_channels, kernel_size=ones, **common
+            settings.channels[self.skip_level],
+            settings.skip_channels,
+            kernel_size=ones,
+            **common,
         )
-        factor = settings.output_stride // SKIP_STRIDE
+        factor = settings.output_stride // settings.skip_stride
         self.up: nn.Module = nn.Identity()
         if factor > 1:
             self.up = Interpolate((factor,) * spatial_dims)
@@ -58,17 +60,17 @@ class DeepLabCore(Core):
             ConvBlock(width, width, kernel_size=threes, **common),
             make_convolution(width, out_channels, kernel_size=ones),
         )
-        self.finish = Interpolate((SKIP_STRIDE,) * spatial_dims)
+        self.finish = Interpolate((settings.skip_stride,) * spatial_dims)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Logits at full resolution and the deepest features."""
         x = self.stem(x)
-        features = []
+        features = [x]
         for stage in self.stages:
             x = stage(x)
             features.append(x)
         pyramid = self.up(self.aspp(x))
-        joined = torch.cat((pyramid, self.skip(features[0])), dim=1)
+        joined = torch.cat((pyramid, self.skip(features[self.skip_level])), dim=1)
         return [self.finish(self.decoder(joined))], x
 
 

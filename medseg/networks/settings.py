@@ -201,6 +201,9 @@ class DeepLabSettings(_NetworkSettings):
     image_pooling: bool = True
     """Give ASPP a branch of global average pooling. The network then no longer
     shifts with its input."""
+    skip_stride: Literal[2, 4] = 4
+    """Stride of the fine features in the decoder, from which logits are interpolated.
+    The paper has 4; structures of a few voxels need 2."""
     skip_channels: int = Field(default=48, ge=1)
     """Channels of the fine features in the decoder."""
     normalization: Normalization = "batch"

@@ -49,6 +49,9 @@ NETWORKS: dict[str, NetworkSettings] = {
     "deeplab16": DeepLabSettings(
         channels=(8, 8, 16, 16), aspp_channels=16, output_stride=16
     ),
+    "deeplab_fine": DeepLabSettings(
+        channels=(8, 8, 16, 16), aspp_channels=16, skip_stride=2
+    ),
     "segresnet": SegResNetSettings(init_filters=8),
     "swinunetr": SwinUNETRSettings(feature_size=12),
 }

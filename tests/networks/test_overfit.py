@@ -34,8 +34,10 @@ LEARNERS: dict[str, NetworkSettings] = {
     "residual": UNetSettings(block="residual", **UNET),
     "attention": UNetSettings(attention=True, **UNET),
     "stem": UNetSettings(channels=(32, 64, 64), strides=(2, 2, 2), refinement="branch"),
+    # No logits at every fourth voxel, interpolated, exceed a Dice of 0.941 on this
+    # hippocampus batch; at every second voxel 0.990 can be reached.
     "deeplab": DeepLabSettings(
-        channels=(16, 32, 64), aspp_channels=32, output_stride=4
+        channels=(16, 32, 64), aspp_channels=32, output_stride=4, skip_stride=2
     ),
     "segresnet": SegResNetSettings(),
     "swinunetr": SwinUNETRSettings(feature_size=12),
