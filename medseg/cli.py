@@ -222,6 +222,9 @@ def predict(
     ensemble: Annotated[
         str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
     ] = "logits",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write them, as a .npy file.")
+    ] = False,
     postprocessing: Annotated[
         bool,
         typer.Option(
@@ -291,7 +294,11 @@ def predict(
         "device": device,
         "settings": settings,
         "options": ScanOptions(
-            strict=strict, seg=seg, codes=codes, postprocess=postprocessing
+            strict=strict,
+            seg=seg,
+            codes=codes,
+            postprocess=postprocessing,
+            probabilities=probabilities,
         ),
         "series": series or (),
         "key_path": key,

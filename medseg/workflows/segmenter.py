@@ -45,6 +45,8 @@ class ScanOptions:
     """A table of segment codes whose entries come before the built-in ones."""
     postprocess: bool = True
     """Apply the rules that are kept with the model."""
+    probabilities: bool = False
+    """Write each scan's probabilities to a .npy file beside its label map."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Segmenter:
         done_after = "; ".join(rule.describe() for rule in cleaning)
         text = (
             f"{settings.model_dump_json()} {options.strict} {rules.text} {done_after}"
+            f"{' probabilities' if options.probabilities else ''}"
         )
         return cls(
             model=model,
@@ -155,9 +158,15 @@ class Segmenter:
             return work
         loaded, work.loaded = work.loaded, None
         with work.stage():
+            shares = f"{work.scan.name}_probabilities.npy"
             label_map = self.predictor.predict(
-                loaded.volume, name=work.scan.name, notes=work.notes
+                loaded.volume,
+                name=work.scan.name,
+                notes=work.notes,
+                probabilities=self.out / shares if self.options.probabilities else None,
             )
+            if self.options.probabilities:
+                work.notes.append(f"probabilities are in {shares}")
             work.label_map = self._clean(label_map, work.notes)
             if work.scan.series is None and not loaded.is_repaired:
                 work.like = work.scan.files[0]
