@@ -31,7 +31,6 @@ import gc
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -289,8 +288,9 @@ def work(job: dict[str, Any]) -> None:
     }
     sys.stdout, kept = sys.stderr, sys.stdout  # sides print what they like
     result = kinds.get(job["side"], run_medseg)(job)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result["peak_rss_gb"] = peak / (2**30 if sys.platform == "darwin" else 2**20)
+    status = Path("/proc/self/status").read_text()  # ru_maxrss begins at the parent's
+    high = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    result["peak_rss_gb"] = int(high.split()[1]) / 2**20
     print(json.dumps(result), file=kept)
 
 

@@ -20,7 +20,6 @@ the same sizes.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -294,8 +293,17 @@ def measure(side: str, folder: Path, work: Workload, seconds: float) -> dict:
     next_batch = SIDES[side](folder, work)
     spend(next_batch, seconds / 4)
     patches, used = spend(next_batch, seconds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"rate": patches / used, "rss_gb": peak / 1e9}
+    return {"rate": patches / used, "rss_gb": peak_resident_bytes() / 1e9}
+
+
+def peak_resident_bytes() -> int:
+    """Peak resident memory of this process, its mapped files included.
+
+    Not `ru_maxrss`, which starts at what the process that started this one held.
+    """
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])
 
 
 def spend(next_batch: NextBatch, seconds: float) -> tuple[int, float]:

@@ -3,6 +3,7 @@
 import platform
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -45,5 +46,11 @@ def peak_memory_mb(device: torch.device) -> float:
     """Largest memory this process has held so far, in MB; the GPU's on a GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    status = Path("/proc/self/status")
+    if status.is_file():  # `ru_maxrss` would begin at what the parent process held
+        lines = status.read_text(encoding="utf-8").splitlines()
+        high = next((x for x in lines if x.startswith("VmHWM")), None)
+        if high is not None:
+            return int(high.split()[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

@@ -215,7 +215,8 @@ sys.argv = ["medseg", "predict", model, tree, "-o", out, "--key", key,
 try:
     main()
 finally:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = open("/proc/self/status").read().splitlines()
+    peak = int(next(x for x in status if x.startswith("VmHWM")).split()[1])
     kept = [p for p in writes if not p.startswith("/dev/")]
     print(json.dumps({"writes": kept, "peak_kb": peak}), file=open(said, "w"))
 """
