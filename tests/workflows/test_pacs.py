@@ -112,6 +112,8 @@ def test_an_echo_is_answered(tmp_path: Path) -> None:
         association.release()
 
 
+# pynetdicom's thread stumbles where the node stops while a refusal is under way.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(("title", "called"), [("STRANGER", "MEDSEG"), ("FRIEND", "X")])
 def test_strangers_are_turned_away(tmp_path: Path, title: str, called: str) -> None:
     lines = Lines()
