@@ -19,6 +19,7 @@ from medseg.inference.engines.foreign_core import (
     with_foreign_core,
 )
 from medseg.inference.engines.onnx_graph import onnx_graph
+from medseg.inference.engines.signal_stack import keep_signal_stack
 from medseg.networks.folding import fold
 from medseg.networks.network import SegmentationNetwork
 
@@ -82,23 +83,25 @@ def openvino_network(
     """A function that runs an ONNX graph on inputs of one shape."""
     import openvino
 
-    core = openvino.Core()
-    model = core.read_model(graph)
-    model.reshape(list(shape))
-    network = core.compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        },
-    )
+    with keep_signal_stack():
+        core = openvino.Core()
+        model = core.read_model(graph)
+        model.reshape(list(shape))
+        network = core.compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
     request = network.create_infer_request()
 
     def run(image: np.ndarray) -> np.ndarray:
         # Without copies, the next window's logits would overwrite these.
-        results = request.infer([image], share_inputs=True, share_outputs=False)
+        with keep_signal_stack():
+            results = request.infer([image], share_inputs=True, share_outputs=False)
         return np.asarray(results[0])
 
     return run

@@ -1,6 +1,7 @@
 """Every engine says what torch says; where a library is absent, its tests skip."""
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -158,3 +159,36 @@ def test_gpu_agrees_with_cpu(name: Name, precision: str) -> None:
         expected = original.cpu()(image)
     spread = float(expected.max() - expected.min())
     assert float((found - expected).abs().max()) < 0.05 * spread
+
+
+SIGNALS = """
+import ctypes, gc, os, signal, threading
+import numpy as np, torch
+from medseg.inference.engines.available import make_engine
+from medseg.inference.engines.engine import Variant
+from medseg.networks.build import build_network
+from medseg.networks.settings import UNetSettings
+
+settings = UNetSettings(channels=(8, 16), strides=(1, 2))
+network = build_network(settings, spatial_dims=3, in_channels=1, out_channels=2)
+variant, cpu = Variant("openvino", "float32"), torch.device("cpu")
+engines = [make_engine(variant, network.eval(), device=cpu) for _ in range(3)]
+for engine in engines:
+    engine.run(torch.randn(1, 1, 16, 16, 16))
+hits = []
+signal.signal(signal.SIGINT, lambda *_: hits.append(1))
+os.kill(os.getpid(), signal.SIGINT)
+del engines[0]
+os.kill(os.getpid(), signal.SIGINT)
+thread = threading.Thread(target=engines.clear)  # let go by another thread
+thread.start(); thread.join(); del engine; gc.collect()
+os.kill(os.getpid(), signal.SIGINT)
+assert len(hits) == 3
+"""
+
+
+def test_ctrl_c_survives_openvino() -> None:
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALS]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
