@@ -42,6 +42,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from machine import describe_machine, print_rows
+
 SPACING = (2.0, 2.0, 4.0)
 PATCH = (96, 96, 48)
 CLIP, MEAN, STD = (-200.0, 300.0), 40.0, 120.0
@@ -66,7 +68,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--null", action="store_true", help="the tiling alone")
     parser.add_argument("--no-null", action="store_true", help="without the tiling")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", action="store_true", help="one object per row")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -87,11 +89,25 @@ def main() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
     report = {"machine": machine(options), "rows": rows}
     if options.json:
-        lines = ",\n".join("  " + json.dumps(row) for row in rows)
-        head = json.dumps(report["machine"])
-        options.json.write_text(f'{{"machine": {head},\n "rows": [\n{lines}\n]}}\n')
-        options.json.with_suffix(".md").write_text(table(report))
+        print_rows(paired(rows), machine=describe_machine(options.device))
+        return
     print(table(report))
+
+
+def paired(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row per side, against medseg on the same case; above 1 medseg is faster."""
+    own = {row["case"]: row for row in rows if row["side"] == "medseg"}
+    return [
+        {
+            "name": f"{row['case']}: medseg against {row['side']}",
+            "ours": own.get(row["case"], {}).get("seconds"),
+            "peer": row.get("seconds"),
+            "ratio": row.get("times_medseg"),
+            "unit": "s",
+            **row,
+        }
+        for row in rows
+    ]
 
 
 # ---- end to end -------------------------------------------------------------------
