@@ -127,45 +127,61 @@ def train(
             device=describe_device(where),
         )
         save_model(out / "model", result.network, plan, origin)
-        evaluation = None
         if result.interrupted:
             logger.finish("KILLED")
             progress.say("interrupted, not scored; --resume continues")
             return TrainedRun(out, store, result, None)
+        evaluation = None
         if held_out:
-            evaluation = validate_held_out(
-                out,
-                store,
-                held_out,
-                predictor=Predictor(result.network, plan, where, config.inference),
-                metrics=config.metrics,
-                progress=progress,
-            )
-            dice = dice_of_structures(evaluation)
-            scored = origin.model_copy(update={"validation_dice": dice})
-            rules = _rules(config, plan, evaluation, progress)
-            save_model(
-                out / "model", result.network, plan, scored, postprocessing=rules or ()
-            )
-            write_report(
-                out,
-                store,
-                evaluation,
-                result,
-                provenance=scored,
-                rules=rules,
-                progress=progress,
+            evaluation = _score(
+                out, store, held_out, config, plan, result, origin, where, progress
             )
             logger.log_metrics(summary_metrics(evaluation), step=result.steps)
-            progress.say(evaluation.to_text())
-            if rules is not None:
-                progress.say(rules_in_words(rules))
         log_files(out, logger)
         logger.log_metrics(
             {f"time/{part}": share for part, share in result.shares.items()},
             step=result.steps,
         )
     return TrainedRun(out, store, result, evaluation)
+
+
+def _score(
+    out: Path,
+    store: Store,
+    held_out: Sequence[str],
+    config: RunConfig,
+    plan: Plan,
+    result: FitResult,
+    origin: Provenance,
+    device: torch.device,
+    progress: Progress,
+) -> Evaluation:
+    """Scores the held-out cases; the model and the report say what came of it."""
+    evaluation = validate_held_out(
+        out,
+        store,
+        held_out,
+        predictor=Predictor(result.network, plan, device, config.inference),
+        metrics=config.metrics,
+        progress=progress,
+    )
+    dice = dice_of_structures(evaluation)
+    scored = origin.model_copy(update={"validation_dice": dice})
+    rules = _rules(config, plan, evaluation, progress)
+    save_model(out / "model", result.network, plan, scored, postprocessing=rules or ())
+    write_report(
+        out,
+        store,
+        evaluation,
+        result,
+        provenance=scored,
+        rules=rules,
+        progress=progress,
+    )
+    progress.say(evaluation.to_text())
+    if rules is not None:
+        progress.say(rules_in_words(rules))
+    return evaluation
 
 
 def _rules(
