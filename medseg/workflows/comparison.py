@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,6 +175,11 @@ def read_named_runs(
 def _scores_of(run: str, tracking_uri: str | None) -> pd.DataFrame:
     if Path(run).is_dir():
         return read_scores(Path(run) / VALIDATION, name=run)
+    if not re.fullmatch("[0-9a-f]{32}", run):
+        raise MissingFileError(
+            f"{run}: no such folder of a run, and no id of MLflow either (32 "
+            "hexadecimal digits)"
+        )
     from medseg.tracking import fetch_artifacts, find_tracking_uri
 
     store = find_tracking_uri(tracking_uri)

@@ -171,6 +171,11 @@ def test_finished_runs_are_found_in_mlflow(tmp_path: Path) -> None:
         compare_finished([("a", "0" * 32)], tmp_path / "out", tracking_uri=store)
 
 
+def test_a_run_that_is_nowhere_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="nowhere: no such folder of a run"):
+        read_named_runs([("a", str(tmp_path / "nowhere"))])
+
+
 def test_folds_of_one_name_must_not_share_cases(tmp_path: Path) -> None:
     (tmp_path / "validation").mkdir()
     table(0.0).to_csv(tmp_path / "validation/cases.csv", index=False)
