@@ -20,6 +20,7 @@ from medseg.losses.pointwise import (
     VoxelPart,
 )
 from medseg.losses.region_sums import RegionLoss, RegionPart
+from medseg.losses.separation import SeparationCELoss
 from medseg.losses.settings import LossSettings
 from medseg.losses.top_k import TopKCrossEntropyLoss
 from medseg.losses.tversky import TverskyLoss
@@ -174,6 +175,31 @@ def _(settings: options.ClDiceSettings, channels: Channels) -> nn.Module:
     share = settings.cldice_share
     return SumOfLosses(
         {"dice": dice, "cldice": cldice}, {"dice": 1 - share, "cldice": share}
+    )
+
+
+@_build.register
+def _(settings: options.SeparationSettings, channels: Channels) -> nn.Module:
+    if channels.regions:
+        raise SettingsError(
+            "separation weighs cells of one class, and the label scheme names "
+            "overlapping regions; use ce"
+        )
+    if settings.cells >= channels.num_classes:
+        raise SettingsError(
+            f"cells is class {settings.cells}, expected 0 to {channels.num_classes - 1}"
+        )
+    separation = SeparationCELoss(
+        num_classes=channels.num_classes,
+        cells=settings.cells,
+        peak=settings.peak,
+        sigma=settings.sigma,
+        class_weights=settings.class_weights,
+    )
+    dice = FusedLoss(channels, region=_overlap(settings, channels))
+    return SumOfLosses(
+        {"dice": dice, "separation": separation},
+        {"dice": settings.dice_weight, "separation": settings.ce_weight},
     )
 
 

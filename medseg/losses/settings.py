@@ -185,6 +185,24 @@ class ClDiceSettings(_DiceOptions):
     """Radius of the thickest tube in voxels."""
 
 
+class SeparationSettings(_DiceOptions):
+    """Cross-entropy weighted up between cells that nearly touch (U-Net), plus Dice."""
+
+    name: Literal["separation"] = "separation"
+    """Which loss."""
+    cells: int = Field(default=0, ge=0)
+    """Class whose connected parts are the cells: 0 where the structure is the
+    membrane between them."""
+    peak: float = Field(default=10.0, ge=0)
+    """Weight added where two cells touch, beside the class's own weight of 1."""
+    sigma: float = Field(default=5.0, gt=0)
+    """How far from touching the weight falls off, in voxels."""
+    dice_weight: float = Field(default=1.0, ge=0)
+    """Factor of the Dice term."""
+    ce_weight: float = Field(default=1.0, ge=0)
+    """Factor of the weighted cross-entropy."""
+
+
 LossSettings = Annotated[
     CESettings
     | TopKCESettings
@@ -197,7 +215,8 @@ LossSettings = Annotated[
     | DiceCESettings
     | DiceFocalSettings
     | BoundarySettings
-    | ClDiceSettings,
+    | ClDiceSettings
+    | SeparationSettings,
     Field(discriminator="name"),
 ]
 """Settings of any loss; the key `name` says which."""

@@ -29,6 +29,7 @@ NAMES = [
     "cldice",
 ]
 FUSED = [name for name in NAMES if name not in ("topk_ce", "boundary", "cldice")]
+EVERY = [*NAMES, "separation"]
 NESTED = ((1, 2), (2,))
 
 
@@ -83,7 +84,7 @@ def test_gradients_of_options_are_exact(options):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_logits_in_two_and_three_dimensions(name):
     for shape in ((6, 5), (6, 5, 4)):
         logits, target = case(shape)
@@ -190,7 +191,7 @@ def test_ignored_voxels_neither_count_nor_get_a_gradient(name, regions):
     assert (logits.grad[:, :, :3] != 0).any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_all_ignored_is_finite_without_gradient(name):
     logits, target = case()
     loss = build(name)(logits, torch.full_like(target, 255))
