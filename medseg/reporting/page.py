@@ -23,6 +23,7 @@ from medseg.reporting.plots import (
     read_history,
     to_svg,
 )
+from medseg.reporting.text import format_duration
 
 _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
@@ -211,12 +212,12 @@ def _time(seconds: Mapping[str, float]) -> str:
     )
     legend = "".join(
         f'<span><i style="background:{color}"></i>{escape(part)} '
-        f"<b>{_duration(spent)}</b> {spent / total:.0%}</span>"
+        f"<b>{format_duration(spent)}</b> {spent / total:.0%}</span>"
         for (part, spent), color in zip(ranked, colors, strict=True)
     )
     return (
         f'<div class="bar">{bars}</div><div class="legend">{legend}</div>'
-        f"<p>{_duration(total)} in all.</p>"
+        f"<p>{format_duration(total)} in all.</p>"
     )
 
 
@@ -231,15 +232,6 @@ def _facts(facts: Mapping[str, Mapping[str, str]]) -> str:
         for heading, entries in facts.items()
     )
     return f'<div class="facts">{groups}</div>' if groups else ""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _data_uri(path: Path) -> str:

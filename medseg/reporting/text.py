@@ -22,6 +22,16 @@ def format_number(value: float, *, unit: str = "") -> str:
     return f"{value:.2f}" if unit else f"{value:.3f}"
 
 
+def format_duration(seconds: float) -> str:
+    """Seconds as people say them, such as ``"1 h 20 min"`` or ``"4.2 s"``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width; the first is aligned left, the others right."""
     widths = [max(len(line[n]) for line in (header, *rows)) for n in range(len(header))]

@@ -28,6 +28,7 @@ from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.postprocessing_choice import choose_postprocessing
 from medseg.workflows.resolve import change_plan, settle_training
 from medseg.workflows.run_config import RunConfig, code_commit, dump_config
+from medseg.workflows.time_spent import TimeSpent
 from medseg.workflows.tracked_run import log_files, tracked_run
 from medseg.workflows.validation import (
     dice_of_structures,
@@ -85,7 +86,9 @@ def train(
             f"{out}: holds a run already; add --resume to continue it, or choose "
             "another folder"
         )
-    store = open_data(config, out, device=where, progress=progress)
+    spent = TimeSpent()
+    with spent.measure("preparing data"):
+        store = open_data(config, out, device=where, progress=progress)
     plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
     settings = settle_training(config.training, plan)
     config = config.model_copy(update={"training": settings})
@@ -113,6 +116,12 @@ def train(
             resume=resume,
         )
         _report_end(result, progress)
+        spent.add(
+            {
+                f"training: {part}": share * result.seconds
+                for part, share in result.shares.items()
+            }
+        )
         origin = Provenance(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             commit=code_commit(),
@@ -134,9 +143,19 @@ def train(
         evaluation = None
         if held_out:
             evaluation = _score(
-                out, store, held_out, config, plan, result, origin, where, progress
+                out,
+                store,
+                held_out,
+                config,
+                plan,
+                result,
+                origin,
+                where,
+                spent=spent,
+                progress=progress,
             )
             logger.log_metrics(summary_metrics(evaluation), step=result.steps)
+        spent.write(out)
         log_files(out, logger)
         logger.log_metrics(
             {f"time/{part}": share for part, share in result.shares.items()},
@@ -154,6 +173,8 @@ def _score(
     result: FitResult,
     origin: Provenance,
     device: torch.device,
+    *,
+    spent: TimeSpent,
     progress: Progress,
 ) -> Evaluation:
     """Scores the held-out cases; the model and the report say what came of it."""
@@ -163,11 +184,13 @@ def _score(
         held_out,
         predictor=Predictor(result.network, plan, device, config.inference),
         metrics=config.metrics,
+        spent=spent,
         progress=progress,
     )
     dice = dice_of_structures(evaluation)
     scored = origin.model_copy(update={"validation_dice": dice})
-    rules = _rules(config, plan, evaluation, progress)
+    with spent.measure("choosing post-processing"):
+        rules = _rules(config, plan, evaluation, progress)
     save_model(out / "model", result.network, plan, scored, postprocessing=rules or ())
     write_report(
         out,
@@ -176,6 +199,7 @@ def _score(
         result,
         provenance=scored,
         rules=rules,
+        spent=spent,
         progress=progress,
     )
     progress.say(evaluation.to_text())

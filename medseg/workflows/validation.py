@@ -16,6 +16,7 @@ from medseg.reporting.page import write_page
 from medseg.training.loop import FitResult
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
 from medseg.workflows.scores_report import evaluation_content, write_pictures
+from medseg.workflows.time_spent import TimeSpent
 
 FOLDER = "validation"
 """Where a run keeps its held-out cases, below its folder."""
@@ -28,11 +29,13 @@ def validate_held_out(
     *,
     predictor: Predictor,
     metrics: MetricSettings,
+    spent: TimeSpent,
     progress: Progress,
 ) -> Evaluation:
     """Segments and scores the held-out cases, each on its own grid.
 
-    Writes label maps and tables to ``validation/`` below the run's folder.
+    Writes label maps and tables to ``validation/`` below the run's folder; the time
+    of both goes to `spent`.
 
     Raises:
         MedsegError: A case cannot be read, or the folder cannot be written.
@@ -41,16 +44,18 @@ def validate_held_out(
     predictions = {}
     for case_id in progress.track(case_ids, label="held-out cases"):
         path = folder / "predictions" / f"{case_id}.nii.gz"
-        volume = read_volume(store.images(case_id))
-        write_label_map(path, predictor.predict(volume, name=case_id))
+        with spent.measure("segmenting held-out cases"):
+            volume = read_volume(store.images(case_id))
+            write_label_map(path, predictor.predict(volume, name=case_id))
         predictions[case_id] = path
     patients = store.patients
     pairs = [
         CasePair(case_id, path, store.label(case_id), patients[case_id])
         for case_id, path in predictions.items()
     ]
-    evaluation = score(pairs, predictor.plan.labels, metrics, progress=progress)
-    write_evaluation(folder, evaluation)
+    with spent.measure("scoring"):
+        evaluation = score(pairs, predictor.plan.labels, metrics, progress=progress)
+        write_evaluation(folder, evaluation)
     return evaluation
 
 
@@ -62,6 +67,7 @@ def write_report(
     *,
     provenance: Provenance,
     rules: Sequence[CleaningRule] | None = None,
+    spent: TimeSpent,
     progress: Progress,
 ) -> None:
     """Writes ``report.html`` below the run's folder, with pictures of its cases.
@@ -73,6 +79,7 @@ def write_report(
         fit: How training went.
         provenance: Where the model comes from.
         rules: Post-processing that was chosen on these cases; None if none was sought.
+        spent: Where the time went so far; gets that of the pictures.
         progress: Shows progress.
 
     Raises:
@@ -83,14 +90,16 @@ def write_report(
     facts = {"Model": {k: str(v) for k, v in provenance.model_dump().items()}}
     if rules is not None:
         facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
+    with spent.measure("pictures"):
+        pictures = write_pictures(
+            out / FOLDER, evaluation, images=images, progress=progress
+        )
     content = evaluation_content(
         evaluation,
         title=f"{provenance.dataset}: {out.name}",
         subtitle=f"{_held_out_in_words(provenance)}; {fit.steps} steps in "
         f"{fit.seconds / 60:.1f} minutes on {provenance.device}, {fit.precision}",
-        pictures=write_pictures(
-            out / FOLDER, evaluation, images=images, progress=progress
-        ),
+        pictures=pictures,
         facts=facts,
     )
     write_page(
@@ -100,7 +109,7 @@ def write_report(
             warnings=(*fit.alarms, *content.warnings),
             history=out / "metrics.csv",
             ledger=fit.ledger.table(),
-            seconds={part: share * fit.seconds for part, share in fit.shares.items()},
+            seconds=spent.seconds,
         ),
     )
 
