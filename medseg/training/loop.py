@@ -124,7 +124,7 @@ def fit(
         plan=plan,
         settings=settings,
         state=state,
-        loss=_loss(plan, settings).to(device),
+        loss=segmentation_loss(plan, settings).to(device),
         looks=Looks(
             validation_cases,
             largest_share=settings.validation_share,
@@ -306,7 +306,8 @@ def _subject(alarm: str) -> str:
     return "".join(sign for sign in alarm if not sign.isdigit())
 
 
-def _loss(plan: Plan, settings: TrainingSettings) -> nn.Module:
+def segmentation_loss(plan: Plan, settings: TrainingSettings) -> nn.Module:
+    """The loss of a plan: at all outputs of the network, and of presence if asked."""
     scheme = plan.labels
     regions = tuple(
         tuple(scheme.structures.index(name) + 1 for name in names)
