@@ -223,7 +223,7 @@ def predict(
         str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
     ] = "logits",
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also write them, as a .npy file.")
+        bool, typer.Option("--probabilities", help="Also write them, as a .b2nd file.")
     ] = False,
     postprocessing: Annotated[
         bool,

@@ -88,9 +88,15 @@ class LabelWriter:
             self._write(place, _decide(rows, classes, near, self._scheme))
 
     def determined(
-        self, rows: Rows, block: Box
+        self, rows: Rows, block: Box, *, depth: int = 0, first: int = 0
     ) -> Iterator[tuple[Box, list[AxisWeights]]]:
         """Slabs of the target whose last neighbour is among the new rows.
+
+        Args:
+            rows: Of `region(block)`, in order along one axis.
+            block: Voxels of the target.
+            depth: Rows of a slab; by default as many as 16 MB of labels.
+            first: Slabs begin at multiples of their depth from here.
 
         Yields:
             Voxels of the target, and their neighbours in the rows' tensors.
@@ -98,7 +104,7 @@ class LabelWriter:
         assert self._weights is not None
         origin = [part.start for part in self.region(block)]
         origin[rows.axis] = rows.first
-        for place in self._slabs(rows, block):
+        for place in self._slabs(rows, block, depth, first):
             yield (
                 place,
                 [
@@ -109,15 +115,18 @@ class LabelWriter:
                 ],
             )
 
-    def _slabs(self, rows: Rows, block: Box) -> Iterator[Box]:
+    def _slabs(self, rows: Rows, block: Box, depth: int, first: int) -> Iterator[Box]:
         assert self._weights is not None
         axis, part = rows.axis, block[rows.axis]
         upper = self._weights[axis].upper[part].numpy()
         start, stop = part.start + np.searchsorted(upper, [rows.new, rows.stop])
         per_row = prod(p.stop - p.start for p in block) // (part.stop - part.start)
-        step = max(1, SLAB_VALUES // per_row)
-        for first in range(int(start), int(stop), step):
-            yield with_rows(block, axis, first, min(first + step, int(stop)))
+        step = depth or max(1, SLAB_VALUES // per_row)
+        begin, stop = int(start), int(stop)
+        while begin < stop:
+            end = min(begin + step - (begin - first) % step, stop)
+            yield with_rows(block, axis, begin, end)
+            begin = end
 
     def _write(self, place: Box, classes: Tensor) -> None:
         self._target[place] = self._values[classes.cpu().numpy()]

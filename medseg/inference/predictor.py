@@ -15,11 +15,8 @@ from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import find_budget, release_memory, resident_bytes
 from medseg.inference.memory_plan import Demand, plan_memory
-from medseg.inference.probability_writer import (
-    ProbabilityWriter,
-    on_cropped_grid,
-    probability_file,
-)
+from medseg.inference.probability_file import probability_file
+from medseg.inference.probability_writer import ProbabilityWriter, on_cropped_grid
 from medseg.inference.region_of_interest import find_region, narrowed
 from medseg.inference.scan_run import ScanRun
 from medseg.inference.settings import InferenceSettings
@@ -65,8 +62,8 @@ class Predictor:
             volume: The scan as it was read; any orientation and spacing.
             name: Case or file, for error messages.
             notes: Gets a line for what was done otherwise than asked, or left out.
-            probabilities: A .npy file to write them to, float16 (L, I, J, K) on the
-                scan's own grid; none by default.
+            probabilities: A .b2nd file (blosc2) to write them to, float16
+                (L, I, J, K) on the scan's own grid; none by default.
 
         Raises:
             InputError: The scan does not fit the plan.
@@ -82,10 +79,10 @@ class Predictor:
         if probabilities is None:
             self._fill(writer, image, name=name, notes=notes)
             return label_map
-        with probability_file(probabilities, placement, self.plan.labels) as values:
+        with probability_file(probabilities, placement, self.plan.labels) as file:
             writer = ProbabilityWriter(
                 on_cropped_grid(label_map.voxels, placement),
-                on_cropped_grid(values, placement),
+                file,
                 placement,
                 self.plan.labels,
             )

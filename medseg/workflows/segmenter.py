@@ -46,7 +46,7 @@ class ScanOptions:
     postprocess: bool = True
     """Apply the rules that are kept with the model."""
     probabilities: bool = False
-    """Write each scan's probabilities to a .npy file beside its label map."""
+    """Write each scan's probabilities to a .b2nd file beside its label map."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Segmenter:
             return work
         loaded, work.loaded = work.loaded, None
         with work.stage():
-            shares = f"{work.scan.name}_probabilities.npy"
+            shares = f"{work.scan.name}_probabilities.b2nd"
             label_map = self.predictor.predict(
                 loaded.volume,
                 name=work.scan.name,

@@ -1,9 +1,9 @@
 """Probabilities come out on the scan's grid, and agree with the labels."""
 
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +13,7 @@ from whole_volume import axis_weights, interpolate
 from medseg.errors import OutputError
 from medseg.geometry import affine_from_spacing
 from medseg.inference.predictor import Predictor
+from medseg.inference.probability_file import probability_file
 from medseg.inference.settings import InferenceSettings
 from medseg.labels import LabelScheme
 from medseg.preparation import preprocess
@@ -35,9 +36,9 @@ def test_probabilities_are_the_softmax_of_interpolated_logits(
     predictor = Predictor(
         random_network(3, 3), made, CPU, InferenceSettings(overlap=0.5)
     )
-    path = tmp_path / "p.npy"
+    path = tmp_path / "p.b2nd"
     labels = predictor.predict(scan(turn), probabilities=path)
-    found = np.load(path, mmap_mode="r")
+    found = blosc2.open(str(path))[:]
     assert found.dtype == np.float16
     assert found.shape == (3, *labels.voxels.shape)
     prepared = preprocess(scan(turn), made)
@@ -57,19 +58,52 @@ def test_regions_have_a_sigmoid_each(tmp_path: Path) -> None:
     scheme = LabelScheme(names=made.labels.names, regions=regions)
     made = made.model_copy(update={"labels": scheme})
     predictor = Predictor(random_network(3, 2), made, CPU, InferenceSettings())
-    predictor.predict(scan(TURNS[0]), probabilities=tmp_path / "p.npy")
-    found = torch.from_numpy(np.load(tmp_path / "p.npy")).float()
+    predictor.predict(scan(TURNS[0]), probabilities=tmp_path / "p.b2nd")
+    found = torch.from_numpy(blosc2.open(str(tmp_path / "p.b2nd"))[:]).float()
     logits = predictor.logits(preprocess(scan(TURNS[0]), made).image)
     assert torch.allclose(found, torch.sigmoid(logits), atol=2e-3)
 
 
-def test_a_disk_too_small_is_refused_before_anything_is_computed(
+@pytest.mark.parametrize("turn", TURNS, ids=["ras", "flipped", "permuted"])
+@pytest.mark.parametrize("depth", [1, 3, 4])
+def test_layers_of_any_depth_hold_the_same(
+    turn: np.ndarray, depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan((0.8, 0.8, 0.8), (8, 8, 8), 3)
+    network = random_network(3, 3)
+    predictor = Predictor(network, made, CPU, InferenceSettings(overlap=0.5))
+    predictor.predict(scan(turn), probabilities=tmp_path / "one.b2nd")
+    monkeypatch.setattr("medseg.inference.probability_file.LAYER_DEPTH", depth)
+    monkeypatch.setattr("medseg.inference.probability_file.CHUNK_WIDTH", 5)
+    predictor.predict(scan(turn), probabilities=tmp_path / "other.b2nd")
+    one, other = (
+        blosc2.open(str(tmp_path / name))[:] for name in ("one.b2nd", "other.b2nd")
+    )
+    assert np.array_equal(one, other)
+
+
+def test_what_was_cropped_away_is_certain_background(tmp_path: Path) -> None:
+    made = plan((1.0, 1.0, 1.0), (8, 8, 8), 3)
+    volume = scan(TURNS[1])
+    whole = preprocess(volume, made).placement
+    placement = replace(whole, crop=((2, 9), (0, 12), (3, 10)))
+    with probability_file(tmp_path / "p.b2nd", placement, made.labels) as file:
+        place = (slice(0, 7), slice(0, 12), slice(0, 7))
+        file.put(place, np.full((3, 7, 12, 7), 0.25, np.float16), axis=2)
+    found = whole.reorientation.apply(blosc2.open(str(tmp_path / "p.b2nd"))[:])
+    assert (found[:, 2:9, :, 3:10] == 0.25).all()
+    assert (found[0] == 1).sum() == found[0].size - 7 * 12 * 7
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(1, 1, 100))
+    def fails(*_: object) -> None:
+        raise RuntimeError("Error while setting the slice")
+
+    monkeypatch.setattr("blosc2.NDArray.__setitem__", fails)
     made = plan((1.0, 1.0, 1.0), (8, 8, 8), 3)
     predictor = Predictor(random_network(3, 3), made, CPU, InferenceSettings())
-    with pytest.raises(OutputError, match="probabilities take 1m, the disk has"):
-        replace(predictor).predict(scan(TURNS[0]), probabilities=tmp_path / "p.npy")
+    with pytest.raises(OutputError, match="the disk may be full"):
+        predictor.predict(scan(TURNS[0]), probabilities=tmp_path / "p.b2nd")
     assert not list(tmp_path.iterdir())
