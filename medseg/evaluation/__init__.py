@@ -5,6 +5,7 @@ from medseg.evaluation.cases import StructureScore, score_case, score_objects
 from medseg.evaluation.folder import ScoredCase, score_pairs
 from medseg.evaluation.instances import InstanceScores, score_instances
 from medseg.evaluation.lesions import LesionScores, score_lesions
+from medseg.evaluation.membranes import MembraneScores, score_membranes
 from medseg.evaluation.metrics import Metric, metric_named
 from medseg.evaluation.overlap import (
     OverlapCounts,
@@ -42,6 +43,7 @@ __all__ = [
     "CasePair",
     "InstanceScores",
     "LesionScores",
+    "MembraneScores",
     "Metric",
     "MetricSettings",
     "OverlapCounts",
@@ -71,6 +73,7 @@ __all__ = [
     "score_case",
     "score_instances",
     "score_lesions",
+    "score_membranes",
     "score_objects",
     "score_pairs",
     "score_partition",

@@ -3,8 +3,8 @@
 What matters there is not each membrane pixel but whether cells are kept apart and
 whole. Both scores are the foreground-restricted ones of Arganda-Carreras et al., Front
 Neuroanat 2015, doi:10.3389/fnana.2015.00142: pixels that the reference gives to no
-cell (membrane) are left out. Unlike the ISBI 2012 server, nothing is thinned and no
-best threshold is sought.
+cell (membrane) are left out. Thinning and thresholds are the business of
+`medseg.evaluation.membranes`.
 """
 
 from dataclasses import dataclass

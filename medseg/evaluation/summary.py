@@ -84,11 +84,15 @@ def summarize_objects(
     return pd.DataFrame(rows)
 
 
-def summarize_lesions(table: pd.DataFrame) -> pd.DataFrame:
+def summarize_lesions(
+    table: pd.DataFrame, *, num_scans: int | None = None
+) -> pd.DataFrame:
     """Lesions by structure and size bin: how many, how many found, Dice, inventions.
 
     Args:
         table: A row per lesion and false positive, as `lesion_table` gives.
+        num_scans: Scans that were scored, with lesions or without; where given, false
+            positives are counted per scan too.
     """
     import pandas as pd
 
@@ -100,7 +104,11 @@ def summarize_lesions(table: pd.DataFrame) -> pd.DataFrame:
                 part if size_bin == "all sizes" else part[part.size_bin == size_bin]
             )
             rows.append(_lesion_row(str(structure), str(size_bin), chosen))
-    return pd.DataFrame(rows)
+    summary = pd.DataFrame(rows)
+    if num_scans and len(summary):
+        per_scan = summary["n_false_positives"] / num_scans
+        summary["false_positives_per_scan"] = per_scan
+    return summary
 
 
 def _lesion_row(structure: str, size_bin: str, part: pd.DataFrame) -> dict[str, object]:
