@@ -28,6 +28,20 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class NamedTable:
+    """A table of a study's own, such as scores of membranes or of patients."""
+
+    title: str
+    table: pd.DataFrame
+    note: str = ""
+    """How to read it."""
+    file: str = ""
+    """Name of the CSV file that holds it; not written without one."""
+    rows_in_text: int = 20
+    """A longer table is in files and on the page, and not in the terminal's text."""
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """Everything a page may show; what is left out has no section."""
 
@@ -48,6 +62,8 @@ class ReportContent:
     """Lesions by size, as `summarize_lesions` gives."""
     objects: pd.DataFrame | None = None
     """Single objects, as `summarize_objects` gives."""
+    tables: tuple[NamedTable, ...] = ()
+    """Tables of the study's own, behind the scores."""
     history: Path | None = None
     """The run's ``metrics.csv``, for curves."""
     pictures: tuple[Picture, ...] = ()

@@ -14,7 +14,7 @@ from pathlib import Path
 from medseg import __version__
 from medseg.errors import MissingFileError
 from medseg.files import write_text
-from medseg.reporting.content import Picture, ReportContent
+from medseg.reporting.content import NamedTable, Picture, ReportContent
 from medseg.reporting.html_table import case_table, plain_table, summary_table
 from medseg.reporting.palette import STRUCTURE_COLORS
 from medseg.reporting.plots import (
@@ -136,7 +136,13 @@ def _scores(content: ReportContent) -> str:
         parts.append(plain_table(content.objects[shown]))
     if parts:
         parts += [f"<p>{escape(note)}</p>" for note in content.notes]
+    parts += [_named_table(named) for named in content.tables]
     return "".join(parts)
+
+
+def _named_table(named: NamedTable) -> str:
+    note = f"<p>{escape(named.note)}</p>" if named.note else ""
+    return f"<h3>{escape(named.title)}</h3>{plain_table(named.table)}{note}"
 
 
 _OBJECT_COLUMNS = ("structure", "metric", "mean", "ci_low", "ci_high", "median", "n")

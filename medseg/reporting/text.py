@@ -44,6 +44,21 @@ def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def format_table(table: pd.DataFrame) -> str:
+    """Any table: shares and other numbers with three digits, whole ones as they are."""
+    heads = [metric_named(str(name)).title.replace("_", " ") for name in table.columns]
+    rows = [[_plain(value) for value in row] for row in table.itertuples(index=False)]
+    return format_columns(heads, rows)
+
+
+def _plain(value: object) -> str:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int) or value.is_integer():
+        return str(int(value))
+    return format_number(float(value))
+
+
 def format_summary(summary: pd.DataFrame, *, confidence: float = 0.95) -> str:
     """The summary of structures: mean and interval of the main metrics, and counts.
 
@@ -70,6 +85,31 @@ def format_summary(summary: pd.DataFrame, *, confidence: float = 0.95) -> str:
         )
     caption = f"mean ({confidence:.0%} interval over patients); missed counts as worst"
     return format_columns(header, rows) + f"\n{caption}"
+
+
+def format_lesions(lesions: pd.DataFrame) -> str:
+    """Lesions by structure and size: how many were found, how well, what was invented.
+
+    Args:
+        lesions: As `medseg.evaluation.summarize_lesions` gives for some scans.
+    """
+    header = ["lesions", "found", "of", "sensitivity", "Dice", "Dice of found"]
+    header += ["false positives", "per scan"]
+    rows = [
+        [
+            f"{row['structure']}, {row['size_bin']}",
+            str(row["n_found"]),
+            str(row["n_lesions"]),
+            *(
+                format_number(float(row[name]))
+                for name in ("sensitivity", "dice", "dice_of_found")
+            ),
+            str(row["n_false_positives"]),
+            format_number(float(row["false_positives_per_scan"]), unit="per scan"),
+        ]
+        for row in lesions.to_dict(orient="records")
+    ]
+    return format_columns(header, rows)
 
 
 def _mean_with_interval(row: pd.Series, metric: str) -> str:

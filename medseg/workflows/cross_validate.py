@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.errors import SettingsError
 from medseg.evaluation.pairs import CasePair
+from medseg.files import atomic_write
 from medseg.preparation import Store
 from medseg.progress import Progress, Silent
+from medseg.reporting.content import NamedTable
 from medseg.reporting.page import write_page
+from medseg.reporting.text import format_table
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.training.checkpoint import CHECKPOINT
 from medseg.training.logger import NullLogger, RunLogger
@@ -20,10 +23,17 @@ from medseg.workflows.device import pick_device
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.scores_report import evaluation_content, write_pictures
+from medseg.workflows.time_spent import TimeSpent, time_of
 from medseg.workflows.train import train
 from medseg.workflows.validation import FOLDER, summary_metrics
 
-ARTIFACTS = ("cases.csv", "summary.csv", "lesions.csv", "mosaic.png")
+ARTIFACTS = (
+    "cases.csv",
+    "summary.csv",
+    "lesions.csv",
+    "lesions_by_size.csv",
+    "mosaic.png",
+)
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,47 @@ class CrossValidation:
     Attributes:
         folder: Holds a run per fold; ``medseg predict`` takes them as an ensemble.
         runs: The folds' run folders.
+        folds: Which fold each of them held out.
+        store: The prepared data.
         evaluation: Of all cases, each scored by the run that held it out.
+        spent: Where the time of all folds and of this went.
+        tables: What the study adds to the scores.
     """
 
     folder: Path
     runs: tuple[Path, ...]
+    folds: tuple[int, ...]
+    store: Store
     evaluation: Evaluation
+    spent: TimeSpent
+    tables: tuple[NamedTable, ...] = ()
+
+    def held_out(self) -> Iterator[tuple[Path, str]]:
+        """Each case, with the run that held it out."""
+        for fold, run in zip(self.folds, self.runs, strict=True):
+            for case_id in self.store.split(fold)[1]:
+                yield run, case_id
+
+    def closing(self) -> str:
+        """How a study ends: its own tables, where all is, what took longest."""
+        parts = [
+            f"\n{named.title}\n{format_table(named.table)}\n{named.note}".rstrip()
+            for named in self.tables
+            if len(named.table) <= named.rows_in_text
+        ]
+        places = {
+            "table": self.folder / FOLDER / "cases.csv",
+            "mosaic": self.folder / FOLDER / "mosaic.png",
+            "report": self.folder / "report.html",
+            "tracking": f"medseg ui {self.folder.parent}",
+            "longest": self.spent.describe(),
+        }
+        lines = [f"{name:<10} {place}" for name, place in places.items()]
+        return "\n".join([*parts, "", *lines])
+
+
+TableMaker = Callable[[CrossValidation], Sequence[NamedTable]]
+"""What a study adds to the scores that every study has."""
 
 
 def cross_validate(
@@ -46,6 +91,7 @@ def cross_validate(
     out: Path,
     *,
     folds: Sequence[int] | None = None,
+    tables: TableMaker | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> CrossValidation:
@@ -58,6 +104,7 @@ def cross_validate(
         config: The resolved configuration of every fold.
         out: Folder of the folds' runs, the scores over all of them and the report.
         folds: Which folds; None takes all of the data set's.
+        tables: Makes the study's own tables, for files, report and tracking.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         progress: Shows progress.
 
@@ -67,7 +114,9 @@ def cross_validate(
         KeyboardInterrupt: A signal ended a fold; the same call continues.
     """
     progress = progress or Silent()
-    store = open_data(config, out, device=pick_device(device), progress=progress)
+    spent = TimeSpent()
+    with spent.measure("preparing data"):
+        store = open_data(config, out, device=pick_device(device), progress=progress)
     chosen = tuple(sorted(set(store.folds.values())) if folds is None else folds)
     if missing := set(chosen) - set(store.folds.values()):
         raise SettingsError(f"fold {min(missing)}: the data set has no such fold")
@@ -94,14 +143,17 @@ def cross_validate(
             )
             if trained.fit.interrupted:
                 raise KeyboardInterrupt
-        evaluation = _score(store, chosen, runs, out, config, progress)
-        logger.log_metrics(summary_metrics(evaluation), step=len(runs))
-        for name in ARTIFACTS:
-            if (out / FOLDER / name).is_file():
-                logger.log_artifact(out / FOLDER / name, folder=FOLDER)
-        logger.log_artifact(out / "report.html")
+        spent.add(time_of(runs).seconds)
+        with spent.measure("scoring"):
+            evaluation = _score(store, chosen, runs, out, config, progress)
+        result = CrossValidation(out, runs, chosen, store, evaluation, spent)
+        if tables is not None:
+            with spent.measure("tables of the study"):
+                result = replace(result, tables=tuple(tables(result)))
+        _report(result, progress)
+        _log(result, logger)
     progress.say(evaluation.to_text())
-    return CrossValidation(out, runs, evaluation)
+    return result
 
 
 def _score(
@@ -125,24 +177,49 @@ def _score(
     ]
     evaluation = score(pairs, store.plan.labels, config.metrics, progress=progress)
     write_evaluation(out / FOLDER, evaluation)
-    pictures = write_pictures(
-        out / FOLDER,
-        evaluation,
-        images={pair.case_id: store.images(pair.case_id) for pair in pairs},
-        progress=progress,
-    )
-    content = evaluation_content(
-        evaluation,
-        title=f"{store.plan.name}: {out.resolve().name}",
-        subtitle=f"{len(folds)} folds, every case scored by the model that held it out",
-        pictures=pictures,
-    )
-    runs_as_facts = {
-        f"fold {fold}": run.name for fold, run in zip(folds, runs, strict=True)
-    }
-    facts = {**content.facts, "Runs": runs_as_facts}
-    write_page(out / "report.html", replace(content, facts=facts))
     return evaluation
+
+
+def _report(result: CrossValidation, progress: Progress) -> None:
+    """Pictures, the study's own tables, and the page with all of it."""
+    out, store = result.folder, result.store
+    images = {case_id: store.images(case_id) for _, case_id in result.held_out()}
+    with result.spent.measure("pictures"):
+        pictures = write_pictures(
+            out / FOLDER, result.evaluation, images=images, progress=progress
+        )
+    for named in result.tables:
+        if named.file:
+            with atomic_write(out / FOLDER / named.file) as temporary:
+                named.table.to_csv(temporary, index=False, float_format="%.6g")
+    content = evaluation_content(
+        result.evaluation,
+        title=f"{store.plan.name}: {out.resolve().name}",
+        subtitle=f"{len(result.folds)} folds, every case scored by the model that "
+        "held it out",
+        pictures=pictures,
+        facts={
+            "Data": {"manifest": store.manifest_hash},
+            "Runs": {
+                f"fold {fold}": run.name
+                for fold, run in zip(result.folds, result.runs, strict=True)
+            },
+        },
+    )
+    write_page(
+        out / "report.html",
+        replace(content, tables=result.tables, seconds=result.spent.seconds),
+    )
+
+
+def _log(result: CrossValidation, logger: RunLogger) -> None:
+    """Scores, tables and report to the study's tracked run."""
+    logger.log_metrics(summary_metrics(result.evaluation), step=len(result.runs))
+    own = [named.file for named in result.tables if named.file]
+    for name in (*ARTIFACTS, *own):
+        if (result.folder / FOLDER / name).is_file():
+            logger.log_artifact(result.folder / FOLDER / name, folder=FOLDER)
+    logger.log_artifact(result.folder / "report.html")
 
 
 def _open_parent(

@@ -17,7 +17,7 @@ from medseg.evaluation.tables import lesion_table, object_table, structure_table
 from medseg.files import atomic_write, write_text
 from medseg.labels import LabelScheme
 from medseg.progress import Progress
-from medseg.reporting.text import format_summary
+from medseg.reporting.text import format_lesions, format_summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +50,11 @@ class Evaluation:
         return sum(not case.failure for case in self.scored)
 
     @property
+    def lesions_by_size(self) -> pd.DataFrame:
+        """Lesions found, missed and invented, by structure and size."""
+        return summarize_lesions(self.lesions, num_scans=self.num_scored)
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """Why each failed pair could not be scored."""
         return tuple(case.failure for case in self.scored if case.failure)
@@ -65,6 +70,8 @@ class Evaluation:
         if len(self.summary):
             confidence = self.settings.confidence
             parts.append(format_summary(self.summary, confidence=confidence))
+        if len(self.lesions):
+            parts.append(f"\n{format_lesions(self.lesions_by_size)}")
         parts.append(
             f"{self.num_scored} cases scored, {len(self.failures)} failed, "
             f"{len(self.unpaired_references)} references without a prediction"
@@ -119,7 +126,7 @@ def write_evaluation(out: Path, evaluation: Evaluation) -> None:
     tables = {"cases.csv": evaluation.cases, "summary.csv": evaluation.summary}
     if len(evaluation.lesions):
         tables["lesions.csv"] = evaluation.lesions
-        tables["lesions_by_size.csv"] = summarize_lesions(evaluation.lesions)
+        tables["lesions_by_size.csv"] = evaluation.lesions_by_size
     if len(evaluation.objects):
         tables["objects.csv"] = evaluation.objects
         tables["objects_summary.csv"] = summarize_objects(

@@ -10,7 +10,7 @@ import numpy as np
 
 from medseg.errors import MedsegError
 from medseg.evaluation.pairs import CasePair
-from medseg.evaluation.summary import OVERALL, summarize_lesions, summarize_objects
+from medseg.evaluation.summary import OVERALL, summarize_objects
 from medseg.files import hash_file, hash_text
 from medseg.io import read_label_map, read_volume
 from medseg.labels import LabelScheme
@@ -114,7 +114,7 @@ def evaluation_content(
         notes=_notes(evaluation),
         summary=evaluation.summary,
         cases=evaluation.cases,
-        lesions=summarize_lesions(lesions) if len(lesions) else None,
+        lesions=evaluation.lesions_by_size if len(lesions) else None,
         objects=summarize_objects(objects, settings=settings) if len(objects) else None,
         pictures=pictures,
         facts={
