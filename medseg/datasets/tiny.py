@@ -51,6 +51,45 @@ def make_tiny_study(
     return folder
 
 
+def make_tiny_membranes(folder: Path, *, num_cases: int = 6, seed: int = 0) -> Path:
+    """Writes slices of cells with dark membranes between them; returns the manifest.
+
+    As in electron microscopy: the label map holds 255 inside of cells and 0, the
+    structure, on the membranes. Two slices each count as a block of the stack.
+
+    Args:
+        folder: Made if it is not there.
+        num_cases: Number of slices, 64 x 64 pixels each.
+        seed: Another seed gives other cells.
+    """
+    lines = ["case_id,patient_id,image,label"]
+    for number in range(num_cases):
+        generator = np.random.default_rng([seed, number])
+        seeds = generator.uniform(0, 64, size=(12, 2))
+        position = np.indices((64, 64)).reshape(2, -1).T
+        away = np.linalg.norm(position[:, None] - seeds, axis=2)
+        near = np.sort(away, axis=1)
+        membrane = (near[:, 1] - near[:, 0] < 3).reshape(64, 64)
+        noise = generator.normal(scale=20, size=(64, 64))
+        grey = np.clip(np.where(membrane, 70, 180) + noise, 0, 255).astype(np.uint8)
+        labels = np.where(membrane, 0, 255).astype(np.uint8)
+        name = f"slice_{number:02d}"
+        write_volume(
+            folder / "images" / f"{name}.png", Volume(grey[None, :, :, None], np.eye(4))
+        )
+        write_label_map(
+            folder / "labels" / f"{name}.png", LabelMap(labels[..., None], np.eye(4))
+        )
+        files = f"images/{name}.png,labels/{name}.png"
+        lines.append(f"{name},block_{number // 2},{files}")
+    write_text(folder / "membranes.csv", "\n".join(lines) + "\n")
+    write_text(
+        folder / "membranes.yaml",
+        "name: Tiny membranes\nlabels: {membrane: 0}\nbackground: 255\n",
+    )
+    return folder / "membranes.yaml"
+
+
 def ellipsoids(
     shape: Shape, *, spacing: Spacing, generator: np.random.Generator
 ) -> LabelArray:
