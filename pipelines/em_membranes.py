@@ -1,7 +1,8 @@
 """Cell membranes in electron microscopy: the task of the original U-Net.
 
     python pipelines/em_membranes.py --data EM_MEMBRANE --out study --budget 8m
-    python pipelines/em_membranes.py --data EM_MEMBRANE --out plain --weight-map off
+    python pipelines/em_membranes.py --data EM_MEMBRANE --out plain --weight-map off \
+        --folds 0 --steps 1000
     python pipelines/em_membranes.py --out smoke --smoke
 
 Folds are blocks of the stack. What counts is not each pixel but whether cells are kept
@@ -11,8 +12,6 @@ threshold that the label maps have and at the best one.
 
 import argparse
 from pathlib import Path
-
-import pandas as pd
 
 from medseg.console import Console
 from medseg.datasets.tiny import make_tiny_membranes
@@ -28,6 +27,8 @@ def main() -> None:
     options = parse_options()
     data = ROOT / "data_manifests" / "em_membrane.yaml"
     settings = [f"training.budget={options.budget}", f"root={options.data}"]
+    if options.steps:
+        settings += ["training.budget=null", f"training.steps={options.steps}"]
     if options.smoke:
         data = make_tiny_membranes(options.out / "data")
         settings = ["training.budget=null", "training.steps=20", "prepare.num_folds=2"]
@@ -71,6 +72,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with images and labels")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--budget", default="8m", help="training time of each fold")
+    parser.add_argument("--steps", type=int, help="instead of a time")
     parser.add_argument("--folds", type=int, nargs="+", help="blocks held out; all")
     parser.add_argument("--weight-map", choices=("on", "off"), default="on")
     parser.add_argument("--elastic", choices=("on", "off"), default="on")

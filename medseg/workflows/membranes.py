@@ -66,12 +66,9 @@ def best_thresholds(slices: pd.DataFrame) -> pd.DataFrame:
         "best V_Rand": means["V_Rand"].idxmax(),
         "best V_Info": means["V_Info"].idxmax(),
     }
-    return pd.DataFrame(
-        [
-            {"threshold is": name, "threshold": value, **means.loc[value]}
-            for name, value in chosen.items()
-        ]
-    )
+    best = means.loc[list(chosen.values())].reset_index()
+    best.insert(0, "threshold is", pd.Series(list(chosen)))
+    return best
 
 
 def _held_out(
