@@ -60,6 +60,9 @@ class Plan(Settings):
     """Cut away the all-zero margin before anything else."""
     channels: tuple[ChannelPlan, ...]
     """One entry per input channel, in order."""
+    optional_channels: tuple[str, ...] = ()
+    """Channels that a scan may lack, since the network was trained to do without any
+    of them (`augmentation.channel_dropout`); they read as zero."""
     labels: LabelScheme
     """Structures to segment."""
     patch_size: tuple[int, ...]
@@ -80,6 +83,9 @@ class Plan(Settings):
             )
         if not self.channels:
             raise ValueError("no channel")
+        names = {channel.name for channel in self.channels}
+        if unknown := sorted(set(self.optional_channels) - names):
+            raise ValueError(f"optional_channels: {unknown} are no channels")
         return self
 
     @property

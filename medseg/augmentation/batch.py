@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from medseg.augmentation.absence import drop_channels
 from medseg.augmentation.draw import (
     IntensityDraw,
     SpatialDraw,
@@ -96,6 +97,8 @@ def augment_batch(
     intensity = draw_intensity(num_rows, settings, generator)
     flat = moved.view(num_rows, *patch_size)
     _change_intensity(flat, intensity, settings, generator)
+    if settings.channel_dropout > 0:
+        drop_channels(moved, settings.channel_dropout, generator=generator)
     return moved, moved_labels
 
 

@@ -95,6 +95,9 @@ class AugmentationSettings(Settings):
     """Chance of the same on the inverted image."""
     gamma: Factors = (0.7, 1.5)
     """Exponent on intensities scaled to 0 to 1."""
+    channel_dropout: Probability = 0.0
+    """Chance of each channel of a patch to be set to zero, one always staying; a model
+    trained so predicts scans that lack a channel."""
     keep_zeros: bool = False
     """Voxels that are exactly zero stay zero through the intensity changes; for
     scans whose background was set to zero, such as skull-stripped MR."""

@@ -80,9 +80,6 @@ def _scan(key: Key, found: list[tuple[int, ScanSource]], names: Sequence[str]) -
         reason = f"several files for channel {', '.join(twice)}: {files}"
         return Scan(name, sources, shown, reason=reason, is_fault=True)
     missing = tuple(names[n] for n in range(len(names)) if n not in numbers)
-    if missing and len(sources) > 1:
-        reason = f"no file for channel {', '.join(missing)} beside {shown}"
-        return Scan(name, sources, shown, reason=reason, is_fault=True)
     return Scan(name, sources, shown, missing)
 
 

@@ -1,6 +1,6 @@
 """A configuration with everything decided that it left open."""
 
-from medseg.augmentation.settings import suggest_augmentation
+from medseg.augmentation.settings import AugmentationSettings, suggest_augmentation
 from medseg.errors import SettingsError
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
@@ -25,6 +25,10 @@ def change_plan(plan: Plan, config: RunConfig, *, fingerprint: Fingerprint) -> P
         SettingsError: The numbers do not fit the plan.
     """
     given = config.plan.model_dump(exclude_none=True, exclude={"preset"})
+    augmentation = config.training.augmentation
+    if augmentation is not None and augmentation.channel_dropout > 0:
+        names = tuple(channel.name for channel in plan.channels)
+        plan = plan.model_copy(update={"optional_channels": names})
     if config.plan.preset is not None:
         plan = apply_preset(plan, fingerprint, config.plan.preset)
     if not given:
@@ -44,15 +48,24 @@ def settle_training(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
     changes: dict[str, object] = {}
     if settings.budget is None and settings.epochs is None and settings.steps is None:
         changes["epochs"] = DEFAULT_EPOCHS
-    if settings.augmentation is None:
-        changes["augmentation"] = suggest_augmentation(
+    if _leaves_open(settings.augmentation):
+        suggested = suggest_augmentation(
             plan.patch_size,
             spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
             has_sides=_has_sides(plan.labels) or plan.left_right_axis is None,
             left_right_axis=(plan.left_right_axis or 0) if plan.reorient else None,
             keep_zeros=any(channel.nonzero_only for channel in plan.channels),
         )
+        given = settings.augmentation or AugmentationSettings()
+        named = {name: getattr(given, name) for name in given.model_fields_set}
+        changes["augmentation"] = suggested.model_copy(update=named)
     return settings.model_copy(update=changes)
+
+
+def _leaves_open(augmentation: AugmentationSettings | None) -> bool:
+    """Whether some of it is to be suggested; a resolved configuration names all."""
+    named = set() if augmentation is None else augmentation.model_fields_set
+    return named != set(AugmentationSettings.model_fields)
 
 
 def _has_sides(scheme: LabelScheme) -> bool:

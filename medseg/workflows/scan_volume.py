@@ -8,6 +8,7 @@ from medseg.errors import GridMismatchError, InputError
 from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.sources import LoadedScan, ScanSource, load_source
 from medseg.plan import Plan
+from medseg.preparation.normalization import absent_value
 from medseg.resampling import resample_volume
 from medseg.volume import Volume
 from medseg.workflows.channel_files import is_flat_picture
@@ -47,14 +48,45 @@ def load_scan(scan: Scan, plan: Plan, *, strict: bool = False) -> ScanVolume:
         notes += [str(correction) for correction in part.corrections]
     notes += said
     volume = _stacked(scan, loaded, notes, strict=strict)
-    if scan.missing and volume.num_channels != len(plan.channels):
-        raise InputError(
-            f"{scan.shown}: no file for channel {', '.join(scan.missing)}; the model "
-            f"wants {', '.join(c.name for c in plan.channels)}"
-        )
+    if scan.missing and (len(scan.sources) > 1 or not _is_whole(volume, plan)):
+        volume = _filled(volume, scan, plan, notes)
     _require_content(volume, scan, plan)
     is_repaired = any(c.is_repair for part in loaded for c in part.corrections)
     return ScanVolume(volume, tuple(dict.fromkeys(notes)), is_repaired)
+
+
+def _is_whole(volume: Volume, plan: Plan) -> bool:
+    return volume.num_channels == len(plan.channels)
+
+
+def _filled(volume: Volume, scan: Scan, plan: Plan, notes: list[str]) -> Volume:
+    """The volume with absent channels as the network knows them from training.
+
+    Raises:
+        InputError: The network has not learned to do without them.
+    """
+    missing = ", ".join(scan.missing)
+    if not set(scan.missing) <= set(plan.optional_channels):
+        raise InputError(
+            f"{scan.shown}: no file for channel {missing}; the model wants "
+            f"{', '.join(c.name for c in plan.channels)}; one that was trained with "
+            "augmentation.channel_dropout would do without"
+        )
+    if volume.num_channels + len(scan.missing) != len(plan.channels):
+        raise InputError(
+            f"{scan.shown}: files for channels but {missing} hold "
+            f"{volume.num_channels} channels, expected one each"
+        )
+    notes.append(f"channel {missing} is absent; the model was trained to do without")
+    present = iter(volume.voxels)
+    shape = volume.voxels.shape[1:]
+    parts = [
+        np.full(shape, absent_value(channel), np.float32)
+        if channel.name in scan.missing
+        else next(present)
+        for channel in plan.channels
+    ]
+    return Volume(np.stack(parts), volume.affine)
 
 
 def _stacked(
