@@ -30,6 +30,7 @@ from medseg.golden import (
     read_golden,
     write_golden,
 )
+from medseg.instances.decoding import DecodingSettings
 from medseg.networks.build import build_network
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule
@@ -85,6 +86,8 @@ class ModelDescription(Settings):
     """Where the model comes from."""
     postprocessing: tuple[CleaningRule, ...] = ()
     """What is done to label maps after predicting, in this order."""
+    decoding: DecodingSettings | None = None
+    """How single objects are found in the network's answer, where it learned them."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ class Model:
     postprocessing: tuple[CleaningRule, ...] = ()
     golden: Tensor | None = None
     """Logits kept of the golden image; None where there are none to compare with."""
+    decoding: DecodingSettings | None = None
+    """How single objects are found in the network's answer, where it learned them."""
 
     @property
     def identity(self) -> str:
@@ -112,6 +117,7 @@ def save_model(
     provenance: Provenance,
     *,
     postprocessing: tuple[CleaningRule, ...] = (),
+    decoding: DecodingSettings | None = None,
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
 
@@ -121,6 +127,7 @@ def save_model(
         plan: What it was trained by.
         provenance: Where it comes from.
         postprocessing: Rules for its label maps.
+        decoding: How single objects are found, where it learned them.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -136,6 +143,7 @@ def save_model(
             plan=plan,
             provenance=provenance,
             postprocessing=postprocessing,
+            decoding=decoding,
         )
         write_golden(temporary / GOLDEN, golden_logits(network, _golden_image(plan)))
         (temporary / DESCRIPTION).write_text(
@@ -191,6 +199,7 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         description.weights_sha256,
         description.postprocessing,
         read_golden(folder / GOLDEN, size=golden_size(plan.patch_size)),
+        description.decoding,
     )
 
 

@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from medseg.files import write_text
+from medseg.instances.targets import LEVELS, Target
 from medseg.labels import LabelScheme
 from medseg.networks.settings import NetworkSettings
 from medseg.settings import Settings, load_settings
@@ -17,10 +18,11 @@ class ChannelPlan(Settings):
 
     name: str
     """What the channel holds, such as ``"T1"`` or ``"CT"``."""
-    normalization: Literal["ct", "zscore", "percentile", "none"] = "zscore"
+    normalization: Literal["ct", "zscore", "percentile", "stain", "none"] = "zscore"
     """``ct``: clip and scale with the data set's foreground statistics; ``zscore``:
     each case by its own mean and deviation; ``percentile``: each case's 1st and 99th
-    percentile to 0 and 1, for microscopy; ``none``: unchanged."""
+    percentile to 0 and 1, for pictures; ``stain``: the ground of each picture dark and
+    its cells bright, whatever the stain, for microscopy; ``none``: unchanged."""
     nonzero_only: bool = False
     """Take a case's statistics over its non-zero voxels and leave zero voxels zero;
     for scans whose background was set to zero, such as skull-stripped MR."""
@@ -65,6 +67,10 @@ class Plan(Settings):
     of them (`augmentation.channel_dropout`); they read as zero."""
     labels: LabelScheme
     """Structures to segment."""
+    instance_target: Target | Literal["none"] = "none"
+    """What the network learns of single objects, where labels number them: ``border``
+    (rim and inside), ``depth`` (rim, between and core), or ``none``: the objects'
+    union alone."""
     patch_size: tuple[int, ...]
     """Voxels of a training patch along (i, j, k), or (i, j) in 2D."""
     batch_size: int = Field(ge=1)
@@ -86,6 +92,11 @@ class Plan(Settings):
         names = {channel.name for channel in self.channels}
         if unknown := sorted(set(self.optional_channels) - names):
             raise ValueError(f"optional_channels: {unknown} are no channels")
+        if self.instance_target != "none" and not self.labels.instances:
+            raise ValueError(
+                f"instance_target {self.instance_target}: the labels are structures, "
+                "not numbered objects (instances)"
+            )
         return self
 
     @property
@@ -100,7 +111,15 @@ class Plan(Settings):
     @property
     def num_outputs(self) -> int:
         """Channels of the logits: classes with background, or overlapping regions."""
-        return len(self.labels.regions) or self.labels.num_classes
+        return len(self.targets.regions) or self.targets.num_classes
+
+    @property
+    def targets(self) -> LabelScheme:
+        """What the network's classes mean: the labels, or levels of single objects."""
+        if self.instance_target == "none":
+            return self.labels
+        levels = LEVELS[self.instance_target]
+        return LabelScheme(names={name: n for n, name in enumerate(levels, start=1)})
 
 
 def read_plan(path: Path) -> Plan:

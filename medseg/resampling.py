@@ -42,6 +42,15 @@ def resample_label_map(label_map: LabelMap, grid: Grid) -> LabelMap:
     )
 
 
+def resample_objects(label_map: LabelMap, grid: Grid) -> LabelMap:
+    """Numbered objects on another grid, by the nearest voxel; the dtype is kept.
+
+    Unlike the vote of `resample_label_map` its time does not grow with their number.
+    """
+    voxels = _resample(label_map.voxels, label_map.affine, grid, order=0)
+    return LabelMap(voxels, grid.affine)
+
+
 def _vote(
     labels: LabelArray, affine: Affine, grid: Grid, values: Sequence[int]
 ) -> LabelArray:

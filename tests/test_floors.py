@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent / "medseg"
 FLOORS = [
     {"types", "errors", "settings", "files", "progress"},
     {"geometry", "labels"},
-    {"volume", "postprocessing"},
+    {"volume", "postprocessing", "instances"},
     {"resampling"},
     {"io", "networks", "losses", "augmentation"},
     {"plan", "golden"},

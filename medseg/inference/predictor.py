@@ -15,6 +15,7 @@ from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import find_budget, release_memory, resident_bytes
 from medseg.inference.memory_plan import Demand, plan_memory
+from medseg.inference.objects import DepthWriter, decode_prepared, on_scan
 from medseg.inference.probability_file import probability_file
 from medseg.inference.probability_writer import ProbabilityWriter, on_cropped_grid
 from medseg.inference.region_of_interest import find_region, narrowed
@@ -24,6 +25,7 @@ from medseg.inference.streaming import Predict
 from medseg.inference.tiling import rolling_axis
 from medseg.inference.window_choice import Windows
 from medseg.inference.window_trials import REFERENCE_OVERLAP
+from medseg.instances.decoding import DecodingSettings, Depths
 from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.plan import Plan
@@ -47,6 +49,8 @@ class Predictor:
     choose: "Chooser | None" = None
     """Says which windows do for `overlap="auto"`; None blends training patches that
     overlap by half, the reference."""
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
+    """How single objects are found, for plans that have a target for them."""
 
     def predict(
         self,
@@ -75,16 +79,20 @@ class Predictor:
         prepared = preprocess(volume, self.plan, name=name)
         image, placement = self._narrow(prepared.image, prepared.placement, notes)
         del prepared
-        label_map, writer = start_label_map(placement, self.plan.labels)
+        if self.plan.instance_target != "none":
+            depths = self.depths(image, name=name, notes=notes)
+            labels = decode_prepared(depths, self.plan, self.decoding)
+            return on_scan(labels, placement, self.plan.labels)
+        label_map, writer = start_label_map(placement, self.plan.targets)
         if probabilities is None:
             self._fill(writer, image, name=name, notes=notes)
             return label_map
-        with probability_file(probabilities, placement, self.plan.labels) as file:
+        with probability_file(probabilities, placement, self.plan.targets) as file:
             writer = ProbabilityWriter(
                 on_cropped_grid(label_map.voxels, placement),
                 file,
                 placement,
-                self.plan.labels,
+                self.plan.targets,
             )
             self._fill(writer, image, name=name, notes=notes)
         return label_map
@@ -108,9 +116,29 @@ class Predictor:
 
     def predict_prepared(self, image: ImageArray) -> LabelArray:
         """Label indices on the prepared grid, shape (I, J, K)."""
-        indices, writer = start_indices(image.shape[1:], self.plan.labels)
+        indices, writer = start_indices(image.shape[1:], self.plan.targets)
         self._fill(writer, image, name="prepared scan", notes=[])
         return indices
+
+    @torch.inference_mode()
+    def depths(
+        self,
+        image: ImageArray,
+        *,
+        name: str = "prepared scan",
+        notes: list[str] | None = None,
+    ) -> Depths:
+        """How deep each voxel lies inside of an object, for plans that learn that.
+
+        Args:
+            image: Prepared scan, shape (C, I, J, K).
+            name: Case or file, for error messages.
+            notes: Gets a line for what was done otherwise than asked.
+        """
+        writer = DepthWriter.start(image.shape[1:])
+        notes = [] if notes is None else notes
+        self._start(writer, image, name=name, notes=notes).fill(writer)
+        return writer.depths
 
     @torch.inference_mode()
     def logits(self, image: ImageArray) -> Tensor:
@@ -118,7 +146,7 @@ class Predictor:
 
         For small images and for looking closely; `predict` never holds them.
         """
-        _, writer = start_indices(image.shape[1:], self.plan.labels)
+        _, writer = start_indices(image.shape[1:], self.plan.targets)
         run = self._start(writer, image, name="prepared scan", notes=[])
         parts = [(rows.axis, rows.logits()) for rows in run.rows(writer.whole)]
         return torch.cat([part for _, part in parts], dim=parts[0][0] + 1)
@@ -130,7 +158,12 @@ class Predictor:
         self._start(writer, image, name=name, notes=notes).fill(writer)
 
     def _start(
-        self, writer: LabelWriter, image: ImageArray, *, name: str, notes: list[str]
+        self,
+        writer: LabelWriter | DepthWriter,
+        image: ImageArray,
+        *,
+        name: str,
+        notes: list[str],
     ) -> ScanRun:
         """Decides on windows and strips, before anything is computed."""
         layout = Layout(self.plan.spatial_dims)

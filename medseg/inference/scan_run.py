@@ -12,6 +12,7 @@ from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import is_out_of_memory, release_memory
 from medseg.inference.memory_plan import MemoryPlan
+from medseg.inference.objects import DepthWriter
 from medseg.inference.streaming import Predict, Rows, stream_rows
 from medseg.inference.tiling import Box
 from medseg.inference.window_choice import Windows
@@ -44,7 +45,7 @@ class ScanRun:
     num_windows: int = 0
     num_repeated: int = 0
 
-    def fill(self, writer: LabelWriter) -> None:
+    def fill(self, writer: LabelWriter | DepthWriter) -> None:
         """Writes the labels of the whole scan, strip by strip."""
         for block in self.plan.blocks:
             for rows in self.rows(writer.region(block)):

@@ -102,7 +102,7 @@ def try_windows(
         difference = mean_difference(
             _labels(predictor, part, windows),
             _labels(predictor, part, reference),
-            num_classes=predictor.plan.labels.num_classes,
+            num_classes=predictor.plan.targets.num_classes,
         )
         trials.append(Trial(windows, difference))
         if difference < epsilon:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg.files import hash_text, write_text
+from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.plan import Plan, read_plan, write_plan
 from medseg.preparation.budget import Compute
@@ -26,6 +27,7 @@ def decide(
     spatial_dims: Literal[2, 3] | None,
     compute: Compute,
     memory_bytes: int | None,
+    instance_target: Target | Literal["none"] | None = None,
     progress: Progress,
 ) -> Plan:
     """The plan of a store, written into its folder.
@@ -41,6 +43,8 @@ def decide(
     """
     path = folder / PLAN
     asked = {"data": fingerprint.key, "dims": spatial_dims, "compute": compute}
+    if instance_target is not None:
+        asked["instance_target"] = instance_target
     if given is not None:
         plan = read_plan(given)
         if path.resolve() != given.resolve():
@@ -59,6 +63,7 @@ def decide(
         spatial_dims=spatial_dims,
         compute=compute,
         memory_bytes=memory_bytes,
+        instance_target=instance_target,
     )
     write_plan(path, plan)
     write_text(folder / NOTE, json.dumps({"sha256": _hash(path), "asked": asked}))

@@ -9,10 +9,17 @@ SMALLEST_STD = 1e-6
 """A deviation of zero, as of a constant channel, becomes this."""
 
 
-def plan_channels(fingerprint: Fingerprint) -> tuple[tuple[ChannelPlan, ...], str]:
-    """One entry per channel, and the reasons in one text."""
+def plan_channels(
+    fingerprint: Fingerprint, *, cells: bool = False
+) -> tuple[tuple[ChannelPlan, ...], str]:
+    """One entry per channel, and the reasons in one text.
+
+    Args:
+        fingerprint: What was measured.
+        cells: Labels number single objects; pictures of them are of microscopes.
+    """
     decided = [
-        _plan_channel(channel, pictures=fingerprint.pictures)
+        _plan_channel(channel, pictures=fingerprint.pictures, cells=cells)
         for channel in fingerprint.channels
     ]
     same = {reason.partition(": ")[2] for _, reason in decided}
@@ -22,9 +29,16 @@ def plan_channels(fingerprint: Fingerprint) -> tuple[tuple[ChannelPlan, ...], st
     return tuple(channel for channel, _ in decided), "; ".join(reasons)
 
 
-def _plan_channel(facts: IntensityFacts, *, pictures: bool) -> tuple[ChannelPlan, str]:
+def _plan_channel(
+    facts: IntensityFacts, *, pictures: bool, cells: bool
+) -> tuple[ChannelPlan, str]:
     if facts.modality == "ct":
         return _plan_ct(facts)
+    if pictures and cells:
+        return ChannelPlan(name=facts.name, normalization="stain"), (
+            f"{facts.name}: pictures of single objects, so the ground of each becomes "
+            "dark and its cells bright, whatever the stain"
+        )
     if pictures:
         return ChannelPlan(name=facts.name, normalization="percentile"), (
             f"{facts.name}: the range of a picture is arbitrary, so the 1st and 99th "

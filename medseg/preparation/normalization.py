@@ -3,6 +3,7 @@
 import numpy as np
 
 from medseg.plan import ChannelPlan
+from medseg.preparation.stain import Stretch
 from medseg.types import ImageArray, SpatialArray
 
 SMALLEST_STD = 1e-8
@@ -17,8 +18,13 @@ def normalize(voxels: ImageArray, channels: tuple[ChannelPlan, ...]) -> ImageArr
         channels: What to do with each channel.
     """
     normalized = np.empty(voxels.shape, dtype=np.float32)
+    stained = [plan.normalization == "stain" for plan in channels]
+    if any(stained):  # together: the ground of a picture is that of its channels
+        part = voxels[stained]
+        normalized[stained] = Stretch.measure(part).apply(part)
     for out, channel, plan in zip(normalized, voxels, channels, strict=True):
-        out[...] = _NORMALIZERS[plan.normalization](channel, plan)
+        if plan.normalization != "stain":
+            out[...] = _NORMALIZERS[plan.normalization](channel, plan)
     return normalized
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 
+from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.networks.settings import UNetSettings
 from medseg.plan import Plan
@@ -33,6 +34,7 @@ def make_plan(
     spatial_dims: Literal[2, 3] | None = None,
     compute: Compute = "cpu",
     memory_bytes: int | None = None,
+    instance_target: Target | Literal["none"] | None = None,
 ) -> Plan:
     """What to do with a data set, with a reason for each number.
 
@@ -42,13 +44,16 @@ def make_plan(
         spatial_dims: 2 or 3; by default 2 for scans of one slice, else 3.
         compute: What training will run on; a CPU needs a cheap network.
         memory_bytes: Memory for training; by default 8 GB.
+        instance_target: What is learned of single objects; by default rim and inside
+            where labels number objects.
     """
     dims, why_dims = _choose_dims(fingerprint, spatial_dims)
     slice_axis, why_slices = _choose_slice_axis(fingerprint, dims)
     fingerprint = fingerprint.permuted(axes_with_last("ijk".index(slice_axis)))
     crop, why_crop = _choose_crop(fingerprint)
     spacing, why_spacing = _choose_spacing(fingerprint, dims)
-    channels, why_channels = plan_channels(fingerprint)
+    target, why_target = _choose_target(scheme, instance_target)
+    channels, why_channels = plan_channels(fingerprint, cells=scheme.instances)
     shape = median_shape(fingerprint, spacing, crop=crop)
     budget = find_budget(compute, dims, memory_bytes or DEFAULT_MEMORY_BYTES)
     topology = choose_topology(
@@ -71,6 +76,7 @@ def make_plan(
         crop_nonzero=crop,
         channels=channels,
         labels=scheme,
+        instance_target=target,
         patch_size=topology.patch_size,
         batch_size=batch_size,
         network=_network(topology, dims, compute),
@@ -81,6 +87,7 @@ def make_plan(
             "target_spacing": why_spacing,
             "crop_nonzero": why_crop,
             "channels": why_channels,
+            "instance_target": why_target,
             "patch_size": _explain_patch(shape[:dims], budget.patch_voxels),
             "batch_size": why_batch,
             "network": _explain_network(topology, compute),
@@ -114,6 +121,16 @@ def _choose_slice_axis(
     axis = names[int(np.argmax(score))]
     thick = f"{spacing['ijk'.index(axis)]:.4g} mm in the median case"
     return axis, f"slices are thickest along {axis} ({thick}), or only one is there"
+
+
+def _choose_target(
+    scheme: LabelScheme, asked: Target | Literal["none"] | None
+) -> tuple[Target | Literal["none"], str]:
+    if asked is not None:
+        return asked, "asked for"
+    if scheme.instances:
+        return "border", "labels number objects; rims keep neighbours apart"
+    return "none", "labels are structures, not numbered objects"
 
 
 def _explain_reorient(fingerprint: Fingerprint) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from medseg.datasets import Case, Dataset
 from medseg.errors import StoreError
 from medseg.files import hash_text
+from medseg.instances.targets import Target
 from medseg.plan import Plan
 from medseg.preparation.arrays import Compression
 from medseg.preparation.budget import Compute
@@ -46,6 +47,7 @@ def prepare(
     spatial_dims: Literal[2, 3] | None = None,
     compute: Compute = "cpu",
     memory_bytes: int | None = None,
+    instance_target: Target | Literal["none"] | None = None,
     num_folds: int = 5,
     seed: int = 0,
     compression: Compression = "none",
@@ -66,6 +68,7 @@ def prepare(
         spatial_dims: For a new plan; see `make_plan`.
         compute: For a new plan.
         memory_bytes: For a new plan.
+        instance_target: For a new plan.
         num_folds: Folds, unless the data set came with them.
         seed: Another seed gives other folds.
         compression: How voxels are kept on disk.
@@ -93,6 +96,7 @@ def prepare(
         spatial_dims=spatial_dims,
         compute=compute,
         memory_bytes=memory_bytes,
+        instance_target=instance_target,
         progress=shown,
     )
     folds = choose_folds(dataset, num_folds=num_folds, seed=seed, progress=shown)
@@ -129,7 +133,7 @@ def prepare_case(
         key=keys[case.case_id],
         image=prepared.image,
         label=label,
-        index=build_index(label, plan.labels.num_classes, rng),
+        index=build_index(label, plan.targets.num_classes, rng),
         placement=prepared.placement,
         compression=compression,
     )
@@ -223,6 +227,8 @@ def _key(inputs: str, plan: Plan, compression: Compression) -> str:
     keys = {"reorient", "target_spacing", "crop_nonzero", "channels", "labels"}
     if plan.slice_axis != "k":
         keys.add("slice_axis")
+    if plan.instance_target != "none":
+        keys |= {"instance_target", "spatial_dims"}
     settings = plan.model_dump_json(include=keys)
     return hash_text("\n".join([str(STORE_VERSION), inputs, settings, compression]))
 

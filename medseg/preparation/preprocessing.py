@@ -6,10 +6,16 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import Grid, Reorientation, canonical_reorientation
+from medseg.instances.targets import encode, renumber
+from medseg.labels import IGNORE_INDEX
 from medseg.plan import Plan
 from medseg.preparation.normalization import normalize
 from medseg.preparation.placement import CropBox, Placement, crop_grid, slices_of
-from medseg.resampling import resample_label_map, resample_volume
+from medseg.resampling import (
+    resample_label_map,
+    resample_objects,
+    resample_volume,
+)
 from medseg.types import Affine, ImageArray, LabelArray, Spacing
 from medseg.volume import LabelMap, Volume
 
@@ -70,6 +76,8 @@ def preprocess_label(
 ) -> LabelArray:
     """Label indices on the prepared grid, as uint8; ignored voxels are 255.
 
+    Where the plan has a target for single objects, these are its levels.
+
     Args:
         label_map: Values as they are in the file, on the scan's own grid.
         placement: What `preprocess` returned for the scan.
@@ -81,12 +89,36 @@ def preprocess_label(
         LabelError: It holds values that the plan's scheme does not know.
     """
     placement.source.require_match(label_map.grid, what=f"{name}: against its image")
+    if plan.instance_target != "none":
+        return _levels(label_map, placement, plan)
     indices = plan.labels.to_indices(label_map.voxels, name=name)
     turned = placement.reorientation.apply(indices)[slices_of(placement.crop)]
     cropped = LabelMap(np.ascontiguousarray(turned), placement.cropped.affine)
     if not placement.is_resampled:
         return cropped.voxels
     return resample_label_map(cropped, placement.prepared).voxels
+
+
+def _levels(label_map: LabelMap, placement: Placement, plan: Plan) -> LabelArray:
+    """Levels of single objects on the prepared grid."""
+    assert plan.instance_target != "none"
+    turned = placement.reorientation.apply(label_map.voxels)[slices_of(placement.crop)]
+    cropped = LabelMap(np.ascontiguousarray(turned), placement.cropped.affine)
+    if placement.is_resampled:
+        cropped = resample_objects(cropped, placement.prepared)
+    scheme, values = plan.labels, cropped.voxels
+    outside = values == scheme.background
+    ignored = np.zeros_like(outside)
+    if scheme.ignore is not None:
+        ignored = values == scheme.ignore
+    levels = encode(
+        renumber(values, outside=outside | ignored),
+        plan.instance_target,
+        spacing=placement.prepared.spacing,
+        flat=plan.spatial_dims == 2,
+    )
+    levels[ignored] = IGNORE_INDEX
+    return levels
 
 
 def choose_turn(affine: Affine, plan: Plan) -> Reorientation:

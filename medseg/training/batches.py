@@ -75,7 +75,7 @@ class BatchSource:
         """
         self.ledger = Ledger(
             cases,
-            structures=plan.labels.structures,
+            structures=plan.targets.structures,
             size_bins=sampler.settings.size_bins,
         )
         self._cases = cases

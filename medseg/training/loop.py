@@ -308,7 +308,7 @@ def _subject(alarm: str) -> str:
 
 def segmentation_loss(plan: Plan, settings: TrainingSettings) -> nn.Module:
     """The loss of a plan: at all outputs of the network, and of presence if asked."""
-    scheme = plan.labels
+    scheme = plan.targets
     regions = tuple(
         tuple(scheme.structures.index(name) + 1 for name in names)
         for names in scheme.regions.values()

@@ -20,7 +20,7 @@ def validate(predictor: Predictor, cases: Iterable[StoredCase]) -> dict[str, flo
         ``dice/<structure>`` for each structure and ``dice/mean`` over them; NaN where
         no case holds a structure.
     """
-    scheme = predictor.plan.labels
+    scheme = predictor.plan.targets
     predictor = replace(predictor, network=predictor.network.eval())
     rows = [
         dice_per_label(

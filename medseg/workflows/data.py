@@ -35,6 +35,7 @@ def open_data(
         root=config.root,
         spatial_dims=config.prepare.spatial_dims,
         device=str(device),
+        instance_target=config.prepare.instance_target,
         num_folds=config.prepare.num_folds,
         seed=config.prepare.seed,
         skip_broken=config.prepare.skip_broken,

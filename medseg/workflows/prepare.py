@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.datasets import load_dataset
+from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.preparation import Store, prepare
 from medseg.progress import Progress, Silent
@@ -21,6 +22,7 @@ def prepare_dataset(
     scheme: LabelScheme | None = None,
     spatial_dims: Literal[2, 3] | None = None,
     device: str = "auto",
+    instance_target: Target | Literal["none"] | None = None,
     num_folds: int = 5,
     seed: int = 0,
     compression: Literal["none", "lz4"] = "none",
@@ -39,6 +41,8 @@ def prepare_dataset(
         scheme: Structures, where the data set does not say.
         spatial_dims: 2 or 3; by default 2 for scans of one slice.
         device: What training will run on: ``auto``, ``cpu`` or ``cuda[:n]``.
+        instance_target: What is learned of single objects, where labels number them;
+            None chooses.
         num_folds: Folds, unless the data set came with them.
         seed: Another seed gives other folds.
         compression: How voxels are kept on disk.
@@ -60,6 +64,7 @@ def prepare_dataset(
         spatial_dims=spatial_dims,
         compute=compute,
         memory_bytes=memory_bytes,
+        instance_target=instance_target,
         num_folds=num_folds,
         seed=seed,
         compression=compression,

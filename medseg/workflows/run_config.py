@@ -8,6 +8,7 @@ import yaml
 
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.settings import InferenceSettings
+from medseg.instances.targets import Target
 from medseg.networks.settings import NetworkSettings
 from medseg.preparation.presets import Preset
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
@@ -19,6 +20,9 @@ class PreparationSettings(Settings):
 
     spatial_dims: Literal[2, 3] | None = None
     """3 for patches, 2 for slices; None decides from the data."""
+    instance_target: Target | Literal["none"] | None = None
+    """What the network learns of single objects, where labels number them:
+    ``border``, ``depth`` or ``none`` (their union); None chooses."""
     num_folds: int = 5
     """Folds, split by patient, unless the data set came with its own."""
     seed: int = 0

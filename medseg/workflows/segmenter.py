@@ -11,6 +11,7 @@ from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.window_book import WindowBook
+from medseg.instances.decoding import DecodingSettings
 from medseg.io import scan_stem, write_label_map
 from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.segment_codes import CodeTable, load_codes, segment_for
@@ -110,6 +111,7 @@ class Segmenter:
                 settings,
                 forward,
                 choose=WindowBook(members.window_records(), weights=model.identity),
+                decoding=model.decoding or DecodingSettings(),
             ),
             out=out,
             options=options,
@@ -308,6 +310,9 @@ def _suffix(scan: Scan) -> str:
 
 def _volumes_ml(label_map: LabelMap, scheme: LabelScheme) -> dict[str, float]:
     voxel_ml = label_map.grid.voxel_volume_mm3 / 1000
+    if scheme.instances:
+        found = np.count_nonzero(label_map.voxels != scheme.background)
+        return {scheme.structures[0]: float(found * voxel_ml)}
     return {
         name: float((label_map.voxels == value).sum() * voxel_ml)
         for name, value in scheme.names.items()

@@ -1,7 +1,7 @@
 """Trains one model: data in, a scored, tracked run folder out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from medseg.errors import MedsegError, SettingsError
 from medseg.files import hash_text, write_text
 from medseg.inference.predictor import Predictor
+from medseg.instances.decoding import DecodingSettings
 from medseg.model import Provenance, save_model
 from medseg.plan import Plan, write_plan
 from medseg.postprocessing import CleaningRule, rules_in_words
@@ -23,6 +24,7 @@ from medseg.training.length import RunLength, StepLength, TimeBudget
 from medseg.training.loop import FitResult, Surroundings, fit
 from medseg.training.settings import TrainingSettings
 from medseg.workflows.data import open_data, split
+from medseg.workflows.decoding_choice import choose_decoding, start_decoding
 from medseg.workflows.device import describe_device, pick_device
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.postprocessing_choice import choose_postprocessing
@@ -135,7 +137,8 @@ def train(
             seconds=result.seconds,
             device=describe_device(where),
         )
-        save_model(out / "model", result.network, plan, origin)
+        decoding = _start_decoding(store, train_ids, plan)
+        save_model(out / "model", result.network, plan, origin, decoding=decoding)
         if result.interrupted:
             logger.finish("KILLED")
             progress.say("interrupted, not scored; --resume continues")
@@ -150,6 +153,7 @@ def train(
                 plan,
                 result,
                 origin,
+                decoding,
                 where,
                 spent=spent,
                 progress=progress,
@@ -172,17 +176,31 @@ def _score(
     plan: Plan,
     result: FitResult,
     origin: Provenance,
+    decoding: DecodingSettings | None,
     device: torch.device,
     *,
     spent: TimeSpent,
     progress: Progress,
 ) -> Evaluation:
     """Scores the held-out cases; the model and the report say what came of it."""
+    predictor = Predictor(result.network, plan, device, config.inference)
+    if decoding is not None:
+        with spent.measure("choosing how objects are found"):
+            decoding = choose_decoding(
+                predictor,
+                store,
+                held_out,
+                start=decoding,
+                thresholds=config.metrics.instance_thresholds,
+                progress=progress,
+            )
+        progress.say(f"objects: {decoding.describe()} ({decoding.reason})")
+        predictor = replace(predictor, decoding=decoding)
     evaluation = validate_held_out(
         out,
         store,
         held_out,
-        predictor=Predictor(result.network, plan, device, config.inference),
+        predictor=predictor,
         metrics=config.metrics,
         spent=spent,
         progress=progress,
@@ -191,7 +209,14 @@ def _score(
     scored = origin.model_copy(update={"validation_dice": dice})
     with spent.measure("choosing post-processing"):
         rules = _rules(config, plan, evaluation, progress)
-    save_model(out / "model", result.network, plan, scored, postprocessing=rules or ())
+    save_model(
+        out / "model",
+        result.network,
+        plan,
+        scored,
+        postprocessing=rules or (),
+        decoding=decoding,
+    )
     write_report(
         out,
         store,
@@ -206,6 +231,15 @@ def _score(
     if rules is not None:
         progress.say(rules_in_words(rules))
     return evaluation
+
+
+def _start_decoding(
+    store: Store, train_ids: Sequence[str], plan: Plan
+) -> DecodingSettings | None:
+    """How single objects are found until it is chosen; None where none are learned."""
+    if plan.instance_target == "none":
+        return None
+    return start_decoding(store, train_ids)
 
 
 def _rules(

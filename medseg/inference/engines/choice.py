@@ -136,7 +136,7 @@ class Trials:
                 engine,
                 self._golden.to(self.device),
                 self._expected,
-                overlapping=bool(self.model.plan.labels.regions),
+                overlapping=bool(self.model.plan.targets.regions),
             )
             seconds = self._time(engine) if timed and not found.doubt else None
         except ModelError:

@@ -1,0 +1,93 @@
+"""Single objects of a scan: finished rows of logits kept as bytes, then decoded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from medseg.inference.streaming import Rows
+from medseg.inference.tiling import Box, with_rows
+from medseg.instances.decoding import DecodingSettings, Depths, decode
+from medseg.labels import LabelScheme
+from medseg.plan import Plan
+from medseg.preparation.placement import Placement
+from medseg.resampling import resample_objects
+from medseg.types import LabelArray
+from medseg.volume import LabelMap
+
+
+@dataclass(frozen=True)
+class DepthWriter:
+    """Takes rows of logits of levels; what is kept needs two bytes a voxel."""
+
+    depths: Depths
+
+    @classmethod
+    def start(cls, shape: tuple[int, ...]) -> "DepthWriter":
+        """Nothing yet of an image of a shape."""
+        empty = (np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
+        return cls(Depths(*empty))
+
+    @property
+    def whole(self) -> Box:
+        """All voxels of the target."""
+        return tuple(slice(0, n) for n in self.depths.depth.shape)
+
+    def region(self, block: Box) -> Box:
+        """The voxels of the logits that a block of the target needs: the same."""
+        return block
+
+    def put(self, rows: Rows, block: Box) -> None:
+        """Keeps what new rows say.
+
+        Args:
+            rows: Of `region(block)`, in order along one axis.
+            block: Voxels of the target.
+        """
+        place = with_rows(block, rows.axis, rows.new, rows.stop)
+        shares = torch.softmax(rows.logits(), dim=0)
+        part = Depths.of_probabilities(shares.cpu().numpy())
+        self.depths.foreground[place] = part.foreground
+        self.depths.depth[place] = part.depth
+
+
+def decode_prepared(
+    depths: Depths, plan: Plan, settings: DecodingSettings
+) -> LabelArray:
+    """Objects on the prepared grid, uint32, shape (I, J, K).
+
+    Objects of 2D networks live in one slice; their numbers differ between slices.
+    """
+    if plan.spatial_dims == 3:
+        return decode(depths, settings)
+    labels: LabelArray = np.zeros(depths.depth.shape, dtype=np.uint32)
+    count = 0
+    for k in range(labels.shape[-1]):
+        part = Depths(depths.foreground[..., k], depths.depth[..., k])
+        found = decode(part, settings)
+        labels[..., k] = np.where(found > 0, found + count, 0)
+        count += int(found.max(initial=0))
+    return labels
+
+
+def on_scan(labels: LabelArray, placement: Placement, scheme: LabelScheme) -> LabelMap:
+    """Objects of the prepared grid on the scan's own, as values of files."""
+    if placement.is_resampled:
+        prepared = LabelMap(labels, placement.prepared.affine)
+        labels = resample_objects(prepared, placement.cropped).voxels
+    values = object_values(int(labels.max(initial=0)), scheme)
+    pasted = placement.paste(values[labels], fill=scheme.background)
+    return LabelMap(pasted, placement.source.affine)
+
+
+def object_values(count: int, scheme: LabelScheme) -> LabelArray:
+    """Value in files of each number from 0 on; none is background's or ignored.
+
+    Returns:
+        The smallest of uint8, uint16 and uint32 that holds them, shape (count + 1,).
+    """
+    reserved = [scheme.background, *([] if scheme.ignore is None else [scheme.ignore])]
+    free = np.setdiff1d(np.arange(1, count + len(reserved) + 1), reserved)[:count]
+    values = np.array([scheme.background, *free])
+    kind = np.min_scalar_type(int(values.max()))
+    return values.astype(np.int64 if values.min() < 0 else kind)
