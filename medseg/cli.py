@@ -159,15 +159,17 @@ def train(
     Ctrl-C ends training cleanly after the step, for --resume to continue; a file
     called STOP in OUT ends it as if it were done, with scores. With --fold all OUT
     holds a run per fold and the scores of all cases; a second call continues a
-    stopped one.
+    stopped one. Several GPUs or machines: torchrun --nproc-per-node 2 -m medseg train
+    ... shares each batch among the processes.
 
     Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
     --budget 15m -o runs/hippocampus_fold0
     """
+    from medseg.training.ranks import leads
     from medseg.workflows.run_config import read_config
     from medseg.workflows.train import train as run
 
-    console = Console(quiet=quiet)
+    console = Console(quiet=quiet or not leads())
     overrides = _train_overrides(
         data=data,
         root=root,
@@ -178,7 +180,8 @@ def train(
         tracking_uri=tracking_uri,
     )
     resolved = read_config(config, [*overrides, *(set_ or [])])
-    console.log_to(out / "run.log")
+    if leads():
+        console.log_to(out / "run.log")
     if fold == "all":
         from medseg.workflows.cross_validate import cross_validate
 
@@ -217,7 +220,7 @@ def predict(
         typer.Option("--engine", help="auto, torch, torch-compile, onnx or openvino."),
     ] = "auto",
     precision: Annotated[
-        str, typer.Option("--precision", help="auto, float32, bfloat16 or float16.")
+        str, typer.Option("--precision", help="auto, float32, bfloat16, float16, int8.")
     ] = "auto",
     ensemble: Annotated[
         str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
@@ -621,7 +624,7 @@ def inspect(
         Path | None, typer.Option("--out", "-o", help="Folder for the page.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, bfloat16 or float16.")
+        str, typer.Option("--precision", help="float32, bfloat16, float16, int8.")
     ] = "float32",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value for a config.")

@@ -33,9 +33,10 @@ class InferenceSettings(Settings):
     share of what is free."""
     max_vram: int | None = None
     """The same for the memory of the GPU."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Number format of the convolutions; auto takes a short format where the device
-    computes in it and the results agree, float32 where no engine was chosen."""
+    computes in it and the results agree, float32 where no engine was chosen; int8 is
+    coarser and taken only when named."""
     ensemble: Literal["logits", "probabilities"] = "logits"
     """What is averaged over the models of an ensemble."""
 

@@ -18,6 +18,7 @@ from medseg.inference.engines.foreign_core import (
     takes_any_size,
     with_foreign_core,
 )
+from medseg.inference.engines.int8_graph import int8_graph
 from medseg.inference.engines.onnx_graph import onnx_graph
 from medseg.inference.engines.signal_stack import keep_signal_stack
 from medseg.networks.folding import fold
@@ -26,11 +27,15 @@ from medseg.networks.network import SegmentationNetwork
 SHAPES_KEPT = 4
 """Shapes of windows whose compiled networks stay loaded."""
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""Of what is not in 8 bits."""
 
 
 def openvino_engine(
-    network: SegmentationNetwork, *, precision: Precision = "float32"
+    network: SegmentationNetwork,
+    *,
+    precision: Precision = "float32",
+    scales_from: Tensor | None = None,
 ) -> Engine:
     """The network compiled by OpenVINO for each shape of windows it meets.
 
@@ -39,7 +44,8 @@ def openvino_engine(
 
     Args:
         network: As trained; it is copied.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16`` or ``int8``.
+        scales_from: Images to find scales on, for int8.
 
     Raises:
         ImportError: OpenVINO is not installed.
@@ -49,12 +55,13 @@ def openvino_engine(
 
     @lru_cache(maxsize=1 if open_sizes else SHAPES_KEPT)
     def graph(size: tuple[int, ...]) -> bytes:
-        return onnx_graph(
+        plain = onnx_graph(
             CoreLogits(folded.core).eval(),
             size,
             in_channels=network.in_channels,
             any_size=open_sizes,
         )
+        return plain if scales_from is None else int8_graph(plain, scales_from)
 
     @lru_cache(maxsize=SHAPES_KEPT)
     def compiled(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
