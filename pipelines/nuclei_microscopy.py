@@ -1,0 +1,97 @@
+"""Cell nuclei in microscopy: every stain by one model, every nucleus a number.
+
+    python pipelines/nuclei_microscopy.py --data NUCLEI --out study --budget 60m
+    python pipelines/nuclei_microscopy.py --out smoke --smoke
+
+The test split is a tenth of the groups of each stain, drawn once by a hash of the
+group's name (data_manifests/nuclei.csv). It takes no part in any choice: weights come
+from nine tenths of the other groups, the thresholds that cut cells apart from the last
+tenth. AP is TP / (TP + FP + FN) at an IoU, the mean of pictures.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from medseg.console import Console
+from medseg.datasets import load_dataset
+from medseg.datasets.tiny_cells import make_tiny_cells
+from medseg.workflows.evaluation_result import Evaluation
+from medseg.workflows.held_out_test import score_test_cases
+from medseg.workflows.run_config import read_config
+from medseg.workflows.train import train
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = ("ap_0.5", "ap_0.75", "ap_0.9", "panoptic_quality", "aggregated_jaccard")
+
+
+def main() -> None:
+    options = parse_options()
+    manifest = ROOT / "data_manifests" / "nuclei.csv"
+    settings = [f"training.budget={options.budget}", f"root={options.data}"]
+    if options.smoke:
+        manifest = make_tiny_cells(options.out / "data")
+        options.data = manifest.parent
+        settings = ["training.budget=null", "training.steps=25", "prepare.num_folds=3"]
+        settings += ["plan.patch_size=[64,64]", "plan.batch_size=4"]
+    elif options.data is None:
+        raise SystemExit("name the folder of the data set with --data, or try --smoke")
+
+    # Train, and choose on the fold that is held out how cells are cut apart.
+    config = read_config(
+        ROOT / "configs" / "nuclei_2d.yaml", [f"data={manifest}", *settings]
+    )
+    run = options.out / "run"
+    trained = train(config, run, device=options.device, progress=Console())
+
+    # The test split, as a user would segment it: once, at the very end.
+    dataset = load_dataset(manifest, root=options.data)
+    tested = score_test_cases(
+        run / "model",
+        dataset,
+        options.out / "test",
+        settings=config.inference,
+        metrics=config.metrics,
+        device=options.device,
+        progress=Console(),
+    )
+
+    stains = pd.read_csv(manifest).set_index("case_id")["modality"]
+    parts = {"test": tested, "held-out fold": trained.evaluation}
+    table = pd.concat([by_stain(e, stains, part) for part, e in parts.items() if e])
+    table.to_csv(options.out / "stains.csv", index=False, float_format="%.4f")
+    print(table.round(3).to_string(index=False))
+    print(f"test       {options.out / 'test' / 'report.html'}")
+    print(f"training   {run / 'report.html'}")
+    print(f"tracking   medseg ui {options.out}")
+
+
+def by_stain(evaluation: Evaluation, stains: pd.Series, part: str) -> pd.DataFrame:
+    """Means over the pictures of each stain, F1 and counts over all their nuclei."""
+    pictures = evaluation.objects.assign(
+        stain=evaluation.objects["case_id"].map(stains)
+    )
+    by = pictures.groupby("stain")
+    means = by[[name for name in COLUMNS if name in pictures]].mean()
+    sums = by[["found_0.5", "invented_0.5", "missed_0.5", "num_reference"]].sum()
+    errors = sums["invented_0.5"] + sums["missed_0.5"]
+    means["f1_0.5"] = 2 * sums["found_0.5"] / (2 * sums["found_0.5"] + errors)
+    means["nuclei"] = sums["num_reference"]
+    means["counted"] = by["num_predicted"].sum()
+    means.insert(0, "pictures", by.size())
+    return means.reset_index().assign(part=part)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder with images and labels")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--budget", default="60m", help="training time")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--smoke", action="store_true", help="two minutes, no data")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
