@@ -283,7 +283,7 @@ def scores(store: Store, job: Path, predictions: Path, fold: int) -> Row:
     write_evaluation(job / "scores", evaluation)
     table = evaluation.summary
     table = table[table["metric"] == "dice"].set_index("structure")
-    overall = table.loc["mean"] if "mean" in table.index else table.iloc[0]
+    overall = table.iloc[-1]  # the mean over structures, where there are several
     return {
         "dice": round(float(overall["mean"]), 4),
         "dice_low": round(float(overall["ci_low"]), 4),

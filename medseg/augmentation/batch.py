@@ -53,6 +53,7 @@ def augment_batch(
     generator: torch.Generator,
     patch_size: Sequence[int],
     spacing: Sequence[float] | None = None,
+    part_of: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Randomly changed copies of a batch of patches, in 2D or 3D.
 
@@ -73,6 +74,8 @@ def augment_batch(
             around its centre.
         spacing: Voxel size in mm along the axes, which must be given where voxels are
             not cubes for rotations to keep shapes.
+        part_of: Where the patches are a part of a larger batch, the number of the
+            first of them and the size of that batch: they change as they would in it.
 
     Returns:
         Images (N, C, *patch_size) and labels (N, *patch_size) on the same device.
@@ -84,21 +87,27 @@ def augment_batch(
     _check_axes(settings, len(patch_size))
     if not settings.enabled:
         return center_on(images, patch_size), center_on(labels, patch_size)
-    spatial = draw_spatial(len(images), patch_size, settings, generator)
+    first, total = part_of or (0, len(images))
+    spatial = draw_spatial(total, patch_size, settings, generator)
     moved, moved_labels = _change_space(
         images,
         labels,
-        spatial,
+        spatial.part(first, len(images)) if part_of else spatial,
         settings,
         patch_size=patch_size,
         spacing=spacing or [1.0] * len(patch_size),
     )
-    num_rows = images.shape[0] * images.shape[1]
-    intensity = draw_intensity(num_rows, settings, generator)
-    flat = moved.view(num_rows, *patch_size)
-    _change_intensity(flat, intensity, settings, generator)
+    channels = images.shape[1]
+    intensity = draw_intensity(total * channels, settings, generator)
+    flat = moved.view(-1, *patch_size)
+    noise = _noise(intensity.rows["noise"], flat, generator, first * channels)
+    if part_of:
+        intensity = intensity.part(first * channels, len(flat))
+    _change_intensity(flat, intensity, settings, noise)
     if settings.channel_dropout > 0:
-        drop_channels(moved, settings.channel_dropout, generator=generator)
+        drop_channels(
+            moved, settings.channel_dropout, generator=generator, part_of=part_of
+        )
     return moved, moved_labels
 
 
@@ -170,9 +179,9 @@ def _change_intensity(
     rows: Tensor,
     draw: IntensityDraw,
     settings: AugmentationSettings,
-    generator: torch.Generator,
+    noise: Tensor,
 ) -> None:
-    """Changes channels (N * C, *patch_size) in place."""
+    """Changes channels (N * C, *patch_size) in place; noise for rows that get it."""
     zeros = rows == 0 if settings.keep_zeros else None
     flat = rows.view(len(rows), -1)
     names = [name for name in ("noise", *CHANGES) if draw.rows[name]]
@@ -191,7 +200,6 @@ def _change_intensity(
     where = {name: sent[n].long() for n, name in enumerate(names)}
     amount = {name: sent[len(names) + n] for n, name in enumerate(names)}
     if "noise" in where:
-        noise = _noise(len(where["noise"]), flat, generator)
         flat.index_add_(0, where["noise"], noise.mul_(amount["noise"][:, None]))
     if softened:
         at = sent[2 * len(names)].long()
@@ -206,13 +214,29 @@ def _change_intensity(
         rows.masked_fill_(zeros, 0)
 
 
-def _noise(num_rows: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers of shape (num_rows, voxels) on the device of `like`."""
+def _noise(
+    rows: list[int], like: Tensor, generator: torch.Generator, first: int
+) -> Tensor:
+    """Standard normal numbers for those of the rows that `like` holds.
+
+    Args:
+        rows: Rows of the whole batch that get noise.
+        like: Rows of the result, shape (r, *spatial), from the given one on.
+        generator: On the CPU; seeds one on the device of `like`.
+        first: The row of the whole batch that `like` begins with.
+
+    Returns:
+        Shape (rows that get noise, voxels), on the device of `like`.
+    """
+    if not rows:
+        return like.new_empty((0, like[0].numel()))
     if like.device.type != "cpu":
         seed = int(torch.randint(2**62, (), generator=generator))
         generator = torch.Generator(like.device).manual_seed(seed)
-    noise = torch.empty((num_rows, like.shape[1]), device=like.device)
-    return noise.normal_(generator=generator)
+    noise = torch.empty((len(rows), like[0].numel()), device=like.device)
+    noise.normal_(generator=generator)
+    kept = [n for n, row in enumerate(rows) if 0 <= row - first < len(like)]
+    return noise if len(kept) == len(rows) else noise[kept]
 
 
 def _soft_matrices(

@@ -25,6 +25,18 @@ class SpatialDraw:
     displacements: Tensor | None
     """Control points' displacement in voxels, (rows, D, *control points)."""
 
+    def part(self, first: int, count: int) -> "SpatialDraw":
+        """The draw for some patches of the batch, counted from the first of them."""
+        kept = [n for n, row in enumerate(self.rows) if 0 <= row - first < count]
+        moved = self.displacements
+        return SpatialDraw(
+            flips=self.flips[first : first + count],
+            rows=[self.rows[n] - first for n in kept],
+            angles=self.angles[kept],
+            zooms=self.zooms[kept],
+            displacements=None if moved is None else moved[kept],
+        )
+
 
 @dataclass(frozen=True)
 class IntensityDraw:
@@ -34,6 +46,15 @@ class IntensityDraw:
     """Rows that each kind of change applies to."""
     values: dict[str, Tensor] = field(default_factory=dict)
     """The amount of change for each of those rows."""
+
+    def part(self, first: int, count: int) -> "IntensityDraw":
+        """The draw for some rows, counted from the first of them."""
+        draw = IntensityDraw()
+        for name, rows in self.rows.items():
+            kept = [n for n, row in enumerate(rows) if 0 <= row - first < count]
+            draw.rows[name] = [rows[n] - first for n in kept]
+            draw.values[name] = self.values[name][kept]
+        return draw
 
 
 INTENSITY_CHANGES = (

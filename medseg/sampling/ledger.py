@@ -158,6 +158,15 @@ class Ledger:
             count.with_class[:] = values["with_class"]
             count.lesions[:] = values["lesions"]
 
+    def add_state(self, state: Mapping[str, Any]) -> None:
+        """Adds what another ledger of the same cases counted, as its `state_dict`."""
+        for case, count in zip(self._cases, self._counts, strict=True):
+            values = state[case.case_id]
+            count.patches += int(values["patches"])
+            count.voxels += values["voxels"]
+            count.with_class += values["with_class"]
+            count.lesions += values["lesions"]
+
     def _row_of_class(self, index: int, name: str) -> dict[str, Any]:
         patches = sum(int(count.with_class[index]) for count in self._counts)
         voxels = sum(int(count.voxels[index]) for count in self._counts)

@@ -16,21 +16,27 @@ from medseg.augmentation.settings import AugmentationSettings
 from medseg.plan import Plan
 from medseg.preparation import StoredCase
 from medseg.sampling import Draw, Ledger, PatchSampler, gather
+from medseg.training.ranks import Ranks
 
 QUEUE_SIZE = 3
 """Batches drawn ahead for a GPU, which then never waits for the CPU."""
 
 
+ALONE = Ranks()
+"""A run of one process."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Patches to train on.
+    """Patches to train on: all of a step, or one process's share of them.
 
     Attributes:
         images: Shape (N, C, *patch_size), float32.
         labels: Label indices, shape (N, *patch_size), uint8.
-        draws: Where each patch comes from.
+        draws: Where each patch of the step comes from, of all processes.
         shown: Label indices before augmentation, uint8, on the CPU.
         sampler_state: State of the sampler after this batch was drawn.
+        first: Number of the first of these patches among the step's.
     """
 
     images: Tensor
@@ -38,11 +44,17 @@ class Batch:
     draws: tuple[Draw, ...]
     shown: np.ndarray
     sampler_state: dict[str, Any]
+    first: int = 0
 
     @property
     def case_ids(self) -> tuple[str, ...]:
-        """Case of each patch."""
+        """Case of each patch of the step."""
         return tuple(draw.case_id for draw in self.draws)
+
+    @property
+    def own_draws(self) -> tuple[Draw, ...]:
+        """Where these patches come from."""
+        return self.draws[self.first : self.first + len(self.labels)]
 
 
 class BatchSource:
@@ -50,7 +62,9 @@ class BatchSource:
 
     The random numbers of a step follow from the seed and the number of the step
     alone, and the sampler's state travels with each batch, so that a resumed run
-    sees the batches that the interrupted one would have seen.
+    sees the batches that the interrupted one would have seen. Where several processes
+    train together, each makes all draws and reads its share of them, so that no patch
+    comes twice and their number may change when the run is resumed.
     """
 
     def __init__(
@@ -62,6 +76,7 @@ class BatchSource:
         augmentation: AugmentationSettings,
         seed: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Takes where patches come from.
 
@@ -72,7 +87,13 @@ class BatchSource:
             augmentation: How patches are varied.
             seed: Another seed gives other variations.
             device: Where batches are needed.
+            ranks: The processes that share each batch.
+
+        Raises:
+            SettingsError: There are more processes than patches in a batch.
         """
+        self._ranks = ranks
+        self._first, self._count = ranks.share(plan.batch_size)
         self.ledger = Ledger(
             cases,
             structures=plan.targets.structures,
@@ -110,18 +131,48 @@ class BatchSource:
         """As many patches as there are cases."""
         return len(self._cases)
 
-    def state_dict(self) -> dict[str, Any]:
-        """From which the batches after the last one returned follow, and the ledger."""
-        ahead = self._ahead is not None
-        sampler = self._last_state if ahead else self._sampler.state_dict()
-        return {"sampler": sampler, "ledger": self.ledger.state_dict()}
+    def state_dict(self, *, alone: bool = False) -> dict[str, Any]:
+        """From which the batches after the last one returned follow, and the ledger.
+
+        Args:
+            alone: The other processes are gone, and with them what they counted.
+
+        Raises:
+            LostProcessError: Another process ended.
+        """
+        ledger = self.ledger if alone else self.whole_ledger()
+        return {"sampler": self.sampler_state(), "ledger": ledger.state_dict()}
+
+    def sampler_state(self) -> dict[str, Any]:
+        """From which the batches after the last one returned follow."""
+        if self._ahead is not None:
+            return self._last_state
+        return self._sampler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], *, step: int) -> None:
         """Goes on after the given step; call it before entering."""
         if state["sampler"]:
             self._sampler.load_state_dict(state["sampler"])
-        self.ledger.load_state_dict(state["ledger"])
+        if self._ranks.leads:  # the others count what they show from now on
+            self.ledger.load_state_dict(state["ledger"])
         self._step = step
+
+    def whole_ledger(self) -> Ledger:
+        """What all processes were shown; all of them must ask.
+
+        Raises:
+            LostProcessError: Another process ended.
+        """
+        if self._ranks.size == 1:
+            return self.ledger
+        whole = Ledger(
+            self._cases,
+            structures=self.ledger.structures,
+            size_bins=self.ledger.size_bins,
+        )
+        for state in self._ranks.gather(self.ledger.state_dict()):
+            whole.add_state(state)
+        return whole
 
     def report_loss(self, case_ids: Sequence[str], loss: float) -> None:
         """Tells the sampler how a batch went, which ``hard_example`` goes by."""
@@ -139,7 +190,7 @@ class BatchSource:
         batch = self.peek()
         self._peeked = None
         self._last_state = batch.sampler_state
-        self.ledger.add(batch.draws, batch.shown)
+        self.ledger.add(batch.own_draws, batch.shown)
         return batch
 
     def _take(self) -> Batch:
@@ -150,7 +201,7 @@ class BatchSource:
         draws = self._sampler.draw(plan.batch_size)
         patches = gather(
             self._cases,
-            draws,
+            draws[self._first : self._first + self._count],
             spatial_dims=plan.spatial_dims,
             padding=self._sampler.settings.padding,
         )
@@ -161,6 +212,7 @@ class BatchSource:
             labels = labels.pin_memory().to(self._device, non_blocking=True)
         sequence = np.random.SeedSequence([self._seed, self._step])
         seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        whole = self._count == plan.batch_size
         images, labels = augment_batch(
             images,
             labels,
@@ -168,10 +220,11 @@ class BatchSource:
             generator=torch.Generator().manual_seed(seed),
             patch_size=plan.patch_size,
             spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
+            part_of=None if whole else (self._first, plan.batch_size),
         )
         self._step += 1
         state = self._sampler.state_dict() if self._ahead is not None else {}
-        return Batch(images, labels, patches.draws, shown, state)
+        return Batch(images, labels, tuple(draws), shown, state, self._first)
 
 
 class _Ahead:

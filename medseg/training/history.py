@@ -12,21 +12,25 @@ FIELDS = ("step", "seconds", "metric", "value")
 class History:
     """Appends measurements to a file that is readable at any time."""
 
-    def __init__(self, path: Path, *, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path | None, *, resume_at: int | None = None) -> None:
         """Starts a file, or continues one.
 
         Args:
-            path: The CSV file.
+            path: The CSV file; None keeps nothing.
             resume_at: Keep what was measured up to this step and drop the rest, which
                 the resumed run measures again; None starts anew.
         """
         self._path = path
+        if path is None:
+            return
         kept = [] if resume_at is None else _rows_up_to(path, resume_at)
         lines = [",".join(FIELDS), *(",".join(row[f] for f in FIELDS) for row in kept)]
         write_text(path, "\n".join(lines) + "\n")
 
     def add(self, metrics: Mapping[str, float], *, step: int, seconds: float) -> None:
         """Appends one line per metric."""
+        if self._path is None:
+            return
         with self._path.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             for name, value in metrics.items():

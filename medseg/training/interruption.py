@@ -11,8 +11,14 @@ STOP_FILE = "STOP"
 class Interruption:
     """Notes that the run should end; a second Ctrl-C ends it at once."""
 
-    def __init__(self, folder: Path) -> None:
-        """Watches for a stop file in a folder and for signals inside `with`."""
+    def __init__(self, folder: Path, *, patient: bool = False) -> None:
+        """Watches for a stop file in a folder and for signals inside `with`.
+
+        Args:
+            folder: Where the stop file would be.
+            patient: A second signal ends nothing; ``torchrun`` repeats the first.
+        """
+        self._patient = patient
         self._stop_file = folder / STOP_FILE
         self._signal = ""
         self._previous: dict[signal.Signals, signal.Handlers] = {}
@@ -50,6 +56,6 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._signal:
+        if self._signal and not self._patient:
             raise KeyboardInterrupt
         self._signal = signal.Signals(number).name

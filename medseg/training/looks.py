@@ -10,7 +10,7 @@ from medseg.files import atomic_write
 from medseg.inference.predictor import Predictor
 from medseg.preparation.stored_case import StoredCase
 from medseg.training.state import TrainingState
-from medseg.training.validation import validate
+from medseg.training.validation import dice_rows, mean_dice
 
 MOST_LOOKS = 10
 """Looks during a run; fewer when they would cost too much of it."""
@@ -45,14 +45,24 @@ class Looks:
     def take(
         self, predictor: Predictor, state: TrainingState, done: float
     ) -> dict[str, float]:
-        """Dice of each structure; keeps the weights when their mean is the best."""
-        started = time.monotonic()
-        scores = validate(predictor, self._cases)
+        """Dice of each structure; keeps the weights when their mean is the best.
+
+        Each process looks at its share of the cases.
+
+        Raises:
+            LostProcessError: Another process ended.
+        """
+        started, ranks = time.monotonic(), state.ranks
+        rows = dice_rows(predictor, self._cases[ranks.number :: ranks.size])
+        every = [row for part in ranks.gather(rows) for row in part]
+        scores = mean_dice(every, predictor.plan.targets.structures)
         if scores["dice/mean"] > state.best_dice:
             state.best_dice = scores["dice/mean"]
-            with atomic_write(self._folder / BEST) as temporary:
-                torch.save(state.validated_network.state_dict(), temporary)
+            if ranks.leads:
+                with atomic_write(self._folder / BEST) as temporary:
+                    torch.save(state.validated_network.state_dict(), temporary)
         run_seconds = max(state.seconds, 1e-9) / max(done, 1e-9)
         cost = (time.monotonic() - started) / run_seconds
-        state.next_look = done + max(1 / MOST_LOOKS, cost / self._largest_share)
+        wait = max(1 / MOST_LOOKS, cost / self._largest_share)
+        state.next_look = done + ranks.gather(wait)[0]
         return scores

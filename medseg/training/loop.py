@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,8 +18,8 @@ from medseg.plan import Plan
 from medseg.preparation.stored_case import StoredCase
 from medseg.progress import Meter, Progress
 from medseg.sampling import Ledger, collapse_alarms, starvation_alarms
-from medseg.training.batches import Batch, BatchSource
-from medseg.training.checkpoint import load_checkpoint, save_checkpoint
+from medseg.training.batches import ALONE, Batch, BatchSource
+from medseg.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from medseg.training.guard import LossGuard
 from medseg.training.history import History
 from medseg.training.interruption import Interruption
@@ -26,6 +27,7 @@ from medseg.training.length import RunLength
 from medseg.training.logger import RunLogger
 from medseg.training.looks import Looks
 from medseg.training.precision import time_formats
+from medseg.training.ranks import LostProcessError, Ranks
 from medseg.training.schedule import learning_rate_factor
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, fresh_state
@@ -81,6 +83,9 @@ class Surroundings:
     """Hash of data, plan and settings; only a checkpoint that has it is continued."""
     logger: RunLogger
     progress: Progress
+    ranks: Ranks = ALONE
+    """The processes that train together; all but the first are given a logger and a
+    progress that say nothing."""
 
 
 def fit(
@@ -111,15 +116,18 @@ def fit(
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite; names the cases.
+        LostProcessError: Another process of the run ended; a checkpoint was written.
         TrainingError: The checkpoint cannot be continued.
         OutputError: The run's folder cannot be written.
     """
     folder, progress = surroundings.folder, surroundings.progress
-    state = fresh_state(plan, settings, device)
+    state, ranks = fresh_state(plan, settings, device), surroundings.ranks
     if resume:
         state.restore(load_checkpoint(folder, identity=surroundings.identity))
         batches.load_state_dict(state.batches, step=state.step)
-    history = History(folder / "metrics.csv", resume_at=state.step if resume else None)
+    state.share_with(ranks, device)
+    path = folder / "metrics.csv" if ranks.leads else None
+    history = History(path, resume_at=state.step if resume else None)
     run = _Run(
         plan=plan,
         settings=settings,
@@ -140,18 +148,24 @@ def fit(
         device=device,
         surroundings=surroundings,
     )
-    with Interruption(folder) as interruption, batches:
+    with Interruption(folder, patient=ranks.size > 1) as interruption, batches:
         if not resume:
-            interruption.clear()
+            if ranks.leads:
+                interruption.clear()
             run.choose_precision(batches.peek())
         progress.say(
-            f"training for {length.describe()} on {device}, {state.precision}, "
-            f"from step {state.step}"
+            f"training for {length.describe()} on {device}{_times(ranks)}, "
+            f"{state.precision}, from step {state.step}"
         )
-        with progress.meter(label="training") as meter:
-            stopped_by = run.loop(length, interruption, meter)
-        run.guard.check()
-        run.save()
+        try:
+            with progress.meter(label="training") as meter:
+                stopped_by = run.loop(length, interruption, meter)
+            run.guard.check()
+            run.save()
+            ledger = batches.whole_ledger()
+        except LostProcessError:
+            run.rescue()
+            raise
     return FitResult(
         network=state.validated_network.eval(),
         steps=state.step,
@@ -160,7 +174,7 @@ def fit(
         stopped_by=stopped_by,
         shares=run.watch.shares(),
         precision=state.precision,
-        ledger=batches.ledger,
+        ledger=ledger,
         alarms=tuple(run.alarms),
     )
 
@@ -182,6 +196,8 @@ class _Run:
     surroundings: Surroundings
     alarms: list[str] = field(default_factory=list)
     dice_history: list[dict[str, float]] = field(default_factory=list)
+    unfinished: dict[str, Any] | None = None
+    """State of the sampler before the step that is being taken with others."""
 
     def loop(
         self,
@@ -190,11 +206,25 @@ class _Run:
         meter: Meter,
     ) -> str:
         """Steps until the length is reached; returns why it ended early, if so."""
-        state = self.state
+        state, first = self.state, self.state.step
         start = time.monotonic() - state.seconds
         saved = reported = time.monotonic()
-        while (done := length.done(state.step)) < 1:
-            if reason := interruption.reason():
+        while True:
+            now = time.monotonic()
+            save_due = now - saved > self.settings.checkpoint_every
+            done, reason, save_due = self._agree(
+                length.done(state.step), interruption.reason(), save_due
+            )
+            if save_due:
+                saved = now
+                self.save()
+            if state.step > first and self.looks.due(done, state):
+                self._look(done)
+                state.seconds = time.monotonic() - start
+                continue
+            if done >= 1:
+                break
+            if reason:
                 return reason
             self._step(done)
             now = time.monotonic()
@@ -202,14 +232,25 @@ class _Run:
             if now - reported > REPORT_SECONDS:
                 reported = now
                 self._report_loss(done, meter)
-            if now - saved > self.settings.checkpoint_every:
-                saved = now
-                self.save()
-            if self.looks.due(length.done(state.step), state):
-                self._look(length.done(state.step))
-            state.seconds = time.monotonic() - start
         meter.update(1.0, f"step {state.step}")
         return ""
+
+    def _agree(
+        self,
+        done: float,
+        reason: str,
+        save_due: bool,  # noqa: FBT001 - passed through
+    ) -> tuple[float, str, bool]:
+        """The first process's share and clock, and anybody's reason to stop."""
+        ranks = self.state.ranks
+        if ranks.size == 1:
+            return done, reason, save_due
+        led = (done, float(save_due)) if ranks.leads else (0.0, 0.0)
+        with self.watch.measure("waiting for other processes"):
+            done, save, stop = ranks.highest((*led, float(bool(reason))))
+            if stop:
+                reason = next(filter(None, ranks.gather(reason)))
+        return done, reason, bool(save)
 
     def choose_precision(self, batch: Batch) -> None:
         """Takes the format that was asked for, or the fastest by trial."""
@@ -219,7 +260,7 @@ class _Run:
         else:
             with self.watch.measure("choosing a precision"):
                 timings = time_formats(state.network, batch, self.loss)
-            state.precision = timings[0].precision
+            state.precision = state.ranks.gather(timings[0].precision)[0]
             if len(timings) > 1:
                 times = ", ".join(f"{t.precision} {t.seconds:.3f} s" for t in timings)
                 self.surroundings.progress.say(f"one patch forward and back: {times}")
@@ -228,6 +269,8 @@ class _Run:
         )
 
     def _step(self, done: float) -> None:
+        if self.state.ranks.size > 1:
+            self.unfinished = self.batches.sampler_state()
         with self.watch.measure("data"):
             batch = self.batches.next()
         with self.watch.measure("steps"):
@@ -238,6 +281,7 @@ class _Run:
                 learning_rate=self._learning_rate(done),
                 gradient_clip=self.settings.gradient_clip,
             )
+        self.unfinished = None
         self.guard.add(loss, step=self.state.step, case_ids=batch.case_ids)
         self.last_loss = loss
 
@@ -253,19 +297,20 @@ class _Run:
     def _look(self, done: float) -> None:
         with self.watch.measure("validation"):
             scores = self.looks.take(self._predictor(), self.state, done)
-        self._record({**scores, **self.batches.ledger.metrics()})
-        self._raise_alarms(scores)
+        ledger = self.batches.whole_ledger()
+        self._record({**scores, **ledger.metrics()})
+        self._raise_alarms(scores, ledger)
         self.surroundings.progress.say(
             f"step {self.state.step}: Dice {scores['dice/mean']:.4f} on whole "
             "validation cases"
         )
 
-    def _raise_alarms(self, scores: dict[str, float]) -> None:
+    def _raise_alarms(self, scores: dict[str, float], ledger: Ledger) -> None:
         """Warns once of each structure that is starved or collapses."""
         self.dice_history.append(
             {name.removeprefix("dice/"): dice for name, dice in scores.items()}
         )
-        ledger, sampling = self.batches.ledger, self.settings.sampling
+        sampling = self.settings.sampling
         for alarm in (
             *starvation_alarms(ledger, sampling),
             *collapse_alarms(self.dice_history, ledger, sampling),
@@ -291,14 +336,36 @@ class _Run:
         self.surroundings.logger.log_metrics(metrics, step=step)
 
     def save(self) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint; all processes take part."""
         self.state.batches = self.batches.state_dict()
+        if self.state.ranks.leads:
+            self._write()
+
+    def rescue(self) -> None:
+        """Writes a checkpoint after another process ended.
+
+        Every process that is left holds the same state; the first to come writes.
+        """
+        lost = time.time()
+        time.sleep(min(self.state.ranks.number, 10) * 0.5)
+        path = self.surroundings.folder / CHECKPOINT
+        if not path.is_file() or path.stat().st_mtime < lost - 5:
+            self.state.batches = self.batches.state_dict(alone=True)
+            if self.unfinished is not None:  # the step is to be taken again
+                self.state.batches["sampler"] = self.unfinished
+            self._write()
+
+    def _write(self) -> None:
         with self.watch.measure("checkpoints"):
             save_checkpoint(
                 self.surroundings.folder,
                 self.state,
                 identity=self.surroundings.identity,
             )
+
+
+def _times(ranks: Ranks) -> str:
+    return f" in {ranks.size} processes" if ranks.size > 1 else ""
 
 
 def _subject(alarm: str) -> str:

@@ -10,6 +10,7 @@ from medseg.networks.build import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
 from medseg.training.ema import AveragedWeights
+from medseg.training.ranks import Ranks
 from medseg.training.settings import OptimizerSettings, TrainingSettings
 
 
@@ -31,6 +32,26 @@ class TrainingState:
     """Share of the run after which the next look is due."""
     batches: dict[str, Any] = field(default_factory=dict)
     """State of the batch source after the last batch that was trained on."""
+    ranks: Ranks = field(default_factory=Ranks)
+    """The processes that take each step together."""
+    runner: nn.Module | None = None
+    """The network as a step calls it, such as with gradients shared; None as it is."""
+
+    def share_with(self, ranks: Ranks, device: torch.device) -> None:
+        """Takes each step together with other processes from now on.
+
+        Random numbers of layers, such as dropout's, differ from process to process.
+        """
+        self.ranks = ranks
+        if ranks.size == 1:
+            return
+        if device.type == "cuda":  # statistics over the whole batch, as alone
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
+        self.runner = ranks.parallel(self.network, device)
+        if not ranks.leads:
+            torch.manual_seed(
+                torch.initial_seed() + self.step * ranks.size + ranks.number
+            )
 
     @property
     def validated_network(self) -> nn.Module:

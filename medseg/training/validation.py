@@ -1,6 +1,6 @@
 """Full-volume validation on the way: whole cases, not patches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,28 @@ from medseg.preparation.stored_case import StoredCase
 
 
 def validate(predictor: Predictor, cases: Iterable[StoredCase]) -> dict[str, float]:
-    """Mean Dice of each structure over whole cases, on the prepared grid.
+    """Mean Dice of each structure over whole cases, as `mean_dice` has it."""
+    structures = predictor.plan.targets.structures
+    return mean_dice(dice_rows(predictor, cases), structures)
+
+
+def dice_rows(predictor: Predictor, cases: Iterable[StoredCase]) -> list[np.ndarray]:
+    """Dice of each structure of each case, on the prepared grid."""
+    predictor = replace(predictor, network=predictor.network.eval())
+    return [
+        dice_per_label(
+            predictor.predict_prepared(case.read_image()),
+            case.read_label(),
+            num_classes=predictor.plan.targets.num_classes,
+        )
+        for case in cases
+    ]
+
+
+def mean_dice(
+    rows: Sequence[np.ndarray], structures: Sequence[str]
+) -> dict[str, float]:
+    """Mean Dice of each structure over cases.
 
     A structure that a case does not hold and that was not predicted does not count
     for that case; one that was missed, or was invented, counts as 0.
@@ -20,20 +41,10 @@ def validate(predictor: Predictor, cases: Iterable[StoredCase]) -> dict[str, flo
         ``dice/<structure>`` for each structure and ``dice/mean`` over them; NaN where
         no case holds a structure.
     """
-    scheme = predictor.plan.targets
-    predictor = replace(predictor, network=predictor.network.eval())
-    rows = [
-        dice_per_label(
-            predictor.predict_prepared(case.read_image()),
-            case.read_label(),
-            num_classes=scheme.num_classes,
-        )
-        for case in cases
-    ]
     table = np.asarray(rows, dtype=float)
     scores = {
         f"dice/{name}": _mean(table[:, column])
-        for column, name in enumerate(scheme.structures)
+        for column, name in enumerate(structures)
     }
     scores["dice/mean"] = _mean(np.asarray(list(scores.values())))
     return scores

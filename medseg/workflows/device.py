@@ -1,5 +1,6 @@
 """Which device work runs on, and how much memory it took."""
 
+import os
 import platform
 import resource
 import sys
@@ -13,11 +14,16 @@ from medseg.errors import SettingsError
 def pick_device(name: str) -> torch.device:
     """The device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
 
+    Of several processes that ``torchrun`` started each takes a GPU of its own, unless
+    one is named.
+
     Raises:
         SettingsError: There is no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -22,6 +22,7 @@ from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from medseg.training.length import RunLength, StepLength, TimeBudget
 from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.ranks import Ranks, join_ranks
 from medseg.training.settings import TrainingSettings
 from medseg.workflows.data import open_data, split
 from medseg.workflows.decoding_choice import choose_decoding, start_decoding
@@ -34,8 +35,9 @@ from medseg.workflows.time_spent import TimeSpent
 from medseg.workflows.tracked_run import log_files, tracked_run
 from medseg.workflows.validation import (
     dice_of_structures,
+    score_held_out,
+    segment_held_out,
     summary_metrics,
-    validate_held_out,
     write_report,
 )
 
@@ -79,27 +81,51 @@ def train(
 
     Raises:
         SettingsError: The configuration is wrong, or the folder holds another run.
+        LostProcessError: Another process of the same run ended.
         MedsegError: Data or folder cannot be used, or training failed.
     """
-    progress = progress or Silent()
     where = pick_device(device)
     if not resume and (out / CHECKPOINT).exists():
         raise SettingsError(
             f"{out}: holds a run already; add --resume to continue it, or choose "
             "another folder"
         )
-    spent = TimeSpent()
+    with join_ranks(where) as ranks:
+        return _train(
+            config,
+            out,
+            device=where,
+            resume=resume,
+            parent_folder=parent_folder,
+            ranks=ranks,
+            progress=progress if progress and ranks.leads else Silent(),
+        )
+
+
+def _train(
+    config: RunConfig,
+    out: Path,
+    *,
+    device: torch.device,
+    resume: bool,
+    parent_folder: Path | None,
+    ranks: Ranks,
+    progress: Progress,
+) -> TrainedRun:
+    """The run, alone or as one of several processes; the first of them writes."""
+    where, spent = device, TimeSpent()
     with spent.measure("preparing data"):
-        store = open_data(config, out, device=where, progress=progress)
+        store = _open_together(config, out, where, ranks, progress)
     plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
     settings = settle_training(config.training, plan)
     config = config.model_copy(update={"training": settings})
     train_ids, held_out = split(store, config.fold)
-    write_text(out / "config.yaml", dump_config(config))
-    write_plan(out / "plan.yaml", plan)
+    if ranks.leads:
+        write_text(out / "config.yaml", dump_config(config))
+        write_plan(out / "plan.yaml", plan)
     identity = _identity(store, plan, config)
     with tracked_run(
-        config,
+        config if ranks.leads else _untracked(config),
         plan,
         store,
         out,
@@ -110,11 +136,11 @@ def train(
         result = fit(
             plan,
             settings,
-            batches=_batches(store, train_ids, plan, settings, where),
+            batches=_batches(store, train_ids, plan, settings, where, ranks),
             validation_cases=_some(store, held_out, settings),
             device=where,
             length=_length(settings, len(train_ids), plan, out, identity, resume),
-            surroundings=Surroundings(out, identity, logger, progress),
+            surroundings=Surroundings(out, identity, logger, progress, ranks),
             resume=resume,
         )
         _report_end(result, progress)
@@ -135,15 +161,35 @@ def train(
             num_validation_cases=len(held_out),
             steps=result.steps,
             seconds=result.seconds,
-            device=describe_device(where),
+            device=describe_device(where) + _in_processes(ranks),
         )
         decoding = _start_decoding(store, train_ids, plan)
-        save_model(out / "model", result.network, plan, origin, decoding=decoding)
+        if ranks.leads:
+            save_model(out / "model", result.network, plan, origin, decoding=decoding)
         if result.interrupted:
             logger.finish("KILLED")
             progress.say("interrupted, not scored; --resume continues")
             return TrainedRun(out, store, result, None)
         evaluation = None
+        if held_out:
+            predictor = Predictor(result.network, plan, where, config.inference)
+            if decoding is not None:
+                with spent.measure("choosing how objects are found"):
+                    decoding = _choose_decoding(
+                        predictor, store, held_out, decoding, config, ranks, progress
+                    )
+                predictor = replace(predictor, decoding=decoding)
+            segment_held_out(
+                out,
+                store,
+                held_out,
+                predictor=predictor,
+                ranks=ranks,
+                spent=spent,
+                progress=progress,
+            )
+        if not ranks.leads:
+            return TrainedRun(out, store, result, None)
         if held_out:
             evaluation = _score(
                 out,
@@ -154,7 +200,6 @@ def train(
                 result,
                 origin,
                 decoding,
-                where,
                 spent=spent,
                 progress=progress,
             )
@@ -168,6 +213,31 @@ def train(
     return TrainedRun(out, store, result, evaluation)
 
 
+def _open_together(
+    config: RunConfig,
+    out: Path,
+    device: torch.device,
+    ranks: Ranks,
+    progress: Progress,
+) -> Store:
+    """The store; the first process prepares it while the others wait."""
+    folder = ""
+    if ranks.leads:
+        store = open_data(config, out, device=device, progress=progress)
+        folder = str(store.folder)
+    folder = ranks.gather(folder)[0]
+    return store if ranks.leads else Store.open(Path(folder))
+
+
+def _untracked(config: RunConfig) -> RunConfig:
+    off = config.tracking.model_copy(update={"enabled": False})
+    return config.model_copy(update={"tracking": off})
+
+
+def _in_processes(ranks: Ranks) -> str:
+    return f" in {ranks.size} processes" if ranks.size > 1 else ""
+
+
 def _score(
     out: Path,
     store: Store,
@@ -177,30 +247,16 @@ def _score(
     result: FitResult,
     origin: Provenance,
     decoding: DecodingSettings | None,
-    device: torch.device,
     *,
     spent: TimeSpent,
     progress: Progress,
 ) -> Evaluation:
     """Scores the held-out cases; the model and the report say what came of it."""
-    predictor = Predictor(result.network, plan, device, config.inference)
-    if decoding is not None:
-        with spent.measure("choosing how objects are found"):
-            decoding = choose_decoding(
-                predictor,
-                store,
-                held_out,
-                start=decoding,
-                thresholds=config.metrics.instance_thresholds,
-                progress=progress,
-            )
-        progress.say(f"objects: {decoding.describe()} ({decoding.reason})")
-        predictor = replace(predictor, decoding=decoding)
-    evaluation = validate_held_out(
+    evaluation = score_held_out(
         out,
         store,
         held_out,
-        predictor=predictor,
+        scheme=plan.labels,
         metrics=config.metrics,
         spent=spent,
         progress=progress,
@@ -233,6 +289,31 @@ def _score(
     return evaluation
 
 
+def _choose_decoding(
+    predictor: Predictor,
+    store: Store,
+    held_out: Sequence[str],
+    start: DecodingSettings,
+    config: RunConfig,
+    ranks: Ranks,
+    progress: Progress,
+) -> DecodingSettings:
+    """How single objects are found; the first process chooses for all."""
+    chosen = start
+    if ranks.leads:
+        chosen = choose_decoding(
+            predictor,
+            store,
+            held_out,
+            start=start,
+            thresholds=config.metrics.instance_thresholds,
+            progress=progress,
+        )
+        progress.say(f"objects: {chosen.describe()} ({chosen.reason})")
+    first: DecodingSettings = ranks.gather(chosen)[0]
+    return first
+
+
 def _start_decoding(
     store: Store, train_ids: Sequence[str], plan: Plan
 ) -> DecodingSettings | None:
@@ -262,6 +343,7 @@ def _batches(
     plan: Plan,
     settings: TrainingSettings,
     device: torch.device,
+    ranks: Ranks,
 ) -> BatchSource:
     cases = [store.case(case_id) for case_id in case_ids]
     if settings.sampling.cache == "ram":
@@ -281,6 +363,7 @@ def _batches(
         augmentation=settings.augmentation,
         seed=settings.seed,
         device=device,
+        ranks=ranks,
     )
 
 

@@ -8,12 +8,14 @@ from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.predictor import Predictor
 from medseg.io import read_volume, write_label_map
+from medseg.labels import LabelScheme
 from medseg.model import Provenance
 from medseg.postprocessing import CleaningRule, rules_in_words
 from medseg.preparation import Store
 from medseg.progress import Progress
 from medseg.reporting.page import write_page
 from medseg.training.loop import FitResult
+from medseg.training.ranks import Ranks
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
 from medseg.workflows.scores_report import evaluation_content, write_pictures
 from medseg.workflows.time_spent import TimeSpent
@@ -22,41 +24,64 @@ FOLDER = "validation"
 """Where a run keeps its held-out cases, below its folder."""
 
 
-def validate_held_out(
+def segment_held_out(
     out: Path,
     store: Store,
     case_ids: Sequence[str],
     *,
     predictor: Predictor,
+    ranks: Ranks,
+    spent: TimeSpent,
+    progress: Progress,
+) -> None:
+    """Segments the held-out cases, each on its own grid; every process its share.
+
+    Writes label maps to ``validation/`` below the run's folder, and returns when those
+    of all processes are there.
+
+    Raises:
+        MedsegError: A case cannot be read, or the folder cannot be written.
+        LostProcessError: Another process ended.
+    """
+    mine = case_ids[ranks.number :: ranks.size]
+    for case_id in progress.track(mine, label="held-out cases"):
+        with spent.measure("segmenting held-out cases"):
+            volume = read_volume(store.images(case_id))
+            label_map = predictor.predict(volume, name=case_id)
+            write_label_map(_prediction(out, case_id), label_map)
+    ranks.gather(None)
+
+
+def score_held_out(
+    out: Path,
+    store: Store,
+    case_ids: Sequence[str],
+    *,
+    scheme: LabelScheme,
     metrics: MetricSettings,
     spent: TimeSpent,
     progress: Progress,
 ) -> Evaluation:
-    """Segments and scores the held-out cases, each on its own grid.
-
-    Writes label maps and tables to ``validation/`` below the run's folder; the time
-    of both goes to `spent`.
+    """Scores what `segment_held_out` wrote; tables go to ``validation/``, too.
 
     Raises:
-        MedsegError: A case cannot be read, or the folder cannot be written.
+        OutputError: The folder cannot be written.
     """
-    folder = out / FOLDER
-    predictions = {}
-    for case_id in progress.track(case_ids, label="held-out cases"):
-        path = folder / "predictions" / f"{case_id}.nii.gz"
-        with spent.measure("segmenting held-out cases"):
-            volume = read_volume(store.images(case_id))
-            write_label_map(path, predictor.predict(volume, name=case_id))
-        predictions[case_id] = path
     patients = store.patients
     pairs = [
-        CasePair(case_id, path, store.label(case_id), patients[case_id])
-        for case_id, path in predictions.items()
+        CasePair(
+            case_id, _prediction(out, case_id), store.label(case_id), patients[case_id]
+        )
+        for case_id in case_ids
     ]
     with spent.measure("scoring"):
-        evaluation = score(pairs, predictor.plan.labels, metrics, progress=progress)
-        write_evaluation(folder, evaluation)
+        evaluation = score(pairs, scheme, metrics, progress=progress)
+        write_evaluation(out / FOLDER, evaluation)
     return evaluation
+
+
+def _prediction(out: Path, case_id: str) -> Path:
+    return out / FOLDER / "predictions" / f"{case_id}.nii.gz"
 
 
 def write_report(

@@ -1,0 +1,166 @@
+"""Several processes train one model: the same steps, the same end, whoever is lost.
+
+The processes are forked, which is quick; `torchrun` itself is tried in
+`tests/workflows/test_train_processes.py`.
+"""
+
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_fit import CPU, SMALL, small_plan
+from torch import distributed
+
+from medseg.augmentation.settings import AugmentationSettings
+from medseg.errors import SettingsError
+from medseg.preparation import Store
+from medseg.progress import Silent
+from medseg.sampling import PatchSampler, SamplingSettings
+from medseg.training.batches import BatchSource
+from medseg.training.length import StepLength
+from medseg.training.logger import NullLogger
+from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.ranks import LostProcessError, Ranks
+from medseg.training.settings import TrainingSettings
+
+LOST, DIED = 7, 9
+
+
+class Dying(StepLength):
+    """The length of a run whose process is killed before a step."""
+
+    def __init__(self, steps: int, *, before: int | None) -> None:
+        super().__init__(steps)
+        self.before = before
+
+    def done(self, step: int) -> float:
+        if step == self.before:
+            os._exit(DIED)
+        return super().done(step)
+
+
+def run(
+    store: Store,
+    folder: Path,
+    ranks: Ranks,
+    *,
+    steps: int = 6,
+    die_before: int | None = None,
+    resume: bool = False,
+) -> FitResult:
+    network = SMALL.model_copy(update={"dropout": 0.0})  # else differs by process
+    plan = small_plan(store, dims=3, network=network)
+    plan = plan.model_copy(update={"batch_size": 3})
+    train_ids, held_out = store.split(0)
+    cases = [store.case(case_id) for case_id in train_ids]
+    sampler = PatchSampler(
+        cases, patch_size=plan.patch_size, settings=SamplingSettings(), seed=0
+    )
+    batches = BatchSource(
+        cases,
+        sampler,
+        plan=plan,
+        augmentation=AugmentationSettings(),
+        seed=0,
+        device=CPU,
+        ranks=ranks,
+    )
+    return fit(
+        plan,
+        TrainingSettings(precision="float32"),
+        batches=batches,
+        validation_cases=[store.case(case_id) for case_id in held_out],
+        device=CPU,
+        length=Dying(steps, before=die_before),
+        surroundings=Surroundings(folder, "same", NullLogger(), Silent(), ranks),
+        resume=resume,
+    )
+
+
+def in_two_processes(folder: Path, work: Callable[[Ranks], Any]) -> list[int]:
+    """Exit codes of both."""
+    folder.mkdir(parents=True, exist_ok=True)
+    meeting = f"file://{folder / 'meeting'}"
+    children = []
+    for number in range(2):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                torch.set_num_threads(1)
+                distributed.init_process_group(
+                    "gloo", init_method=meeting, rank=number, world_size=2
+                )
+                work(Ranks(number, 2))
+                code = 0
+            except LostProcessError:
+                code = LOST
+            except BaseException:  # noqa: BLE001 - this is a process of its own
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    path = folder / "checkpoints" / "last.pt"
+    values: dict[str, Any] = torch.load(path, weights_only=True)
+    return values
+
+
+def weights(folder: Path, which: str = "network") -> torch.Tensor:
+    return torch.cat([value.flatten() for value in saved(folder)[which].values()])
+
+
+def test_two_processes_take_the_steps_of_one(tiny_store: Store, tmp_path: Path) -> None:
+    run(tiny_store, tmp_path / "one", Ranks())
+    folder = tmp_path / "two"
+    codes = in_two_processes(folder, lambda ranks: run(tiny_store, folder, ranks))
+    assert codes == [0, 0]
+    for which in ("network", "averaged"):
+        one, two = (weights(tmp_path / n, which) for n in ("one", "two"))
+        assert torch.allclose(one, two, atol=1e-5)
+    one, two = saved(tmp_path / "one"), saved(folder)
+    assert two["best_dice"] == pytest.approx(one["best_dice"], abs=1e-3)
+    assert two["batches"]["sampler"] == one["batches"]["sampler"]
+    assert two["batches"]["ledger"] == one["batches"]["ledger"]  # no patch twice
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_lost_process_leaves_a_checkpoint_that_one_process_resumes(
+    tiny_store: Store, tmp_path: Path, victim: int
+) -> None:
+    folder = tmp_path / "two"
+
+    def work(ranks: Ranks) -> None:
+        before = 4 if ranks.number == victim else None
+        run(tiny_store, folder, ranks, die_before=before)
+
+    codes = in_two_processes(folder, work)
+    assert sorted(codes) == [LOST, DIED]
+    assert saved(folder)["step"] == 4
+    run(tiny_store, folder, Ranks(), resume=True)
+    run(tiny_store, tmp_path / "whole", Ranks())
+    assert torch.allclose(weights(folder), weights(tmp_path / "whole"), atol=1e-5)
+
+
+def test_shares_cover_a_batch_once() -> None:
+    shares = [Ranks(number, 3).share(8) for number in range(3)]
+    patches = [first + n for first, count in shares for n in range(count)]
+    assert patches == list(range(8))
+
+
+def test_a_batch_of_one_is_not_shared() -> None:
+    with pytest.raises(SettingsError, match="a batch of 1 cannot be shared by 2"):
+        Ranks(0, 2).share(1)
+
+
+def test_an_error_of_one_process_is_no_lost_process() -> None:
+    with pytest.raises(RuntimeError, match="shape"), replace(Ranks(), size=2).watched():
+        raise RuntimeError("shape mismatch")
