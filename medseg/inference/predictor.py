@@ -22,7 +22,7 @@ from medseg.inference.region_of_interest import find_region, narrowed
 from medseg.inference.scan_run import ScanRun
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.streaming import Predict
-from medseg.inference.tiling import rolling_axis
+from medseg.inference.tiling import Box, rolling_axis
 from medseg.inference.window_choice import Windows
 from medseg.inference.window_trials import REFERENCE_OVERLAP
 from medseg.instances.decoding import DecodingSettings, Depths
@@ -77,15 +77,16 @@ class Predictor:
         """
         notes = [] if notes is None else notes
         prepared = preprocess(volume, self.plan, name=name)
-        image, placement = self._narrow(prepared.image, prepared.placement, notes)
+        image = prepared.image
+        part, placement = self._narrow(image, prepared.placement, notes)
         del prepared
         if self.plan.instance_target != "none":
-            depths = self.depths(image, name=name, notes=notes)
+            depths = self.depths(image, part=part, name=name, notes=notes)
             labels = decode_prepared(depths, self.plan, self.decoding)
             return on_scan(labels, placement, self.plan.labels)
         label_map, writer = start_label_map(placement, self.plan.targets)
         if probabilities is None:
-            self._fill(writer, image, name=name, notes=notes)
+            self._fill(writer, image, part=part, name=name, notes=notes)
             return label_map
         with probability_file(probabilities, placement, self.plan.targets) as file:
             writer = ProbabilityWriter(
@@ -94,13 +95,13 @@ class Predictor:
                 placement,
                 self.plan.targets,
             )
-            self._fill(writer, image, name=name, notes=notes)
+            self._fill(writer, image, part=part, name=name, notes=notes)
         return label_map
 
     def _narrow(
         self, image: ImageArray, placement: Placement, notes: list[str]
-    ) -> tuple[ImageArray, Placement]:
-        """The part of a scan that needs the network."""
+    ) -> tuple[Box | None, Placement]:
+        """The part of a prepared scan that needs the network, and where it lies."""
         side_by_side = replace(self.reference_windows, overlap=0.0)
         first_pass = replace(self, choose=lambda *_: side_by_side)
         region = find_region(
@@ -110,9 +111,9 @@ class Predictor:
             find_coarsely=first_pass.predict_prepared,
         )
         if region is None or (part := narrowed(placement, region.box)) is None:
-            return image, placement
+            return None, placement
         notes.append(region.note)
-        return image[(slice(None), *region.box)], part
+        return region.box, part
 
     def predict_prepared(self, image: ImageArray) -> LabelArray:
         """Label indices on the prepared grid, shape (I, J, K)."""
@@ -125,6 +126,7 @@ class Predictor:
         self,
         image: ImageArray,
         *,
+        part: Box | None = None,
         name: str = "prepared scan",
         notes: list[str] | None = None,
     ) -> Depths:
@@ -132,12 +134,14 @@ class Predictor:
 
         Args:
             image: Prepared scan, shape (C, I, J, K).
+            part: What is wanted of it; all by default.
             name: Case or file, for error messages.
             notes: Gets a line for what was done otherwise than asked.
         """
-        writer = DepthWriter.start(image.shape[1:])
+        wanted = part or tuple(slice(0, n) for n in image.shape[1:])
+        writer = DepthWriter.start(tuple(box.stop - box.start for box in wanted))
         notes = [] if notes is None else notes
-        self._start(writer, image, name=name, notes=notes).fill(writer)
+        self._start(writer, image, part=part, name=name, notes=notes).fill(writer)
         return writer.depths
 
     @torch.inference_mode()
@@ -153,19 +157,30 @@ class Predictor:
 
     @torch.inference_mode()
     def _fill(
-        self, writer: LabelWriter, image: ImageArray, *, name: str, notes: list[str]
+        self,
+        writer: LabelWriter,
+        image: ImageArray,
+        *,
+        part: Box | None = None,
+        name: str,
+        notes: list[str],
     ) -> None:
-        self._start(writer, image, name=name, notes=notes).fill(writer)
+        self._start(writer, image, part=part, name=name, notes=notes).fill(writer)
 
     def _start(
         self,
         writer: LabelWriter | DepthWriter,
         image: ImageArray,
         *,
+        part: Box | None = None,
         name: str,
         notes: list[str],
     ) -> ScanRun:
-        """Decides on windows and strips, before anything is computed."""
+        """Decides on windows and strips, before anything is computed.
+
+        Windows lie where they would for the whole image, whichever part is wanted:
+        looking at less changes no voxel of it.
+        """
         layout = Layout(self.plan.spatial_dims)
         asked = self._windows(image, notes)
         shape = layout.shape(image.shape[1:])
@@ -185,6 +200,7 @@ class Predictor:
         budget = find_budget(self.device, ram=ram, vram=vram)
         run = ScanRun(
             image=torch.from_numpy(image),
+            origin=tuple(box.start for box in part) if part else (0, 0, 0),
             layout=layout,
             predict_for=self._predict_for,
             device=self.device,

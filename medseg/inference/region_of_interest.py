@@ -27,7 +27,7 @@ COARSE_STEP = 2
 """Every so many voxels the first of two passes looks."""
 
 LEAST_GAIN = 0.9
-"""A box of more than this share of the scan is not worth moving windows."""
+"""A box of more than this share of the scan is not worth a remark."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def find_region(
     if roi == "all" or channel is None:
         return None
     dense = image[channel] > air_limit(plan.channels[channel])
-    margin = [n // 4 for n in _patch(plan)]
+    margin = [n // 8 for n in _patch(plan)]
     why = f"denser than air ({AIR_HU:g} HU) is nothing beyond"
     return _region(dense, image, [1, 1, 1], margin, why)
 

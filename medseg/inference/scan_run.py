@@ -27,6 +27,7 @@ class ScanRun:
 
     Attributes:
         image: Prepared scan, shape (C, I, J, K).
+        origin: Voxel of the image that the grid of the wanted rows begins with.
         layout: Order of the stream's axes.
         predict_for: What runs the windows.
         device: Where windows are predicted.
@@ -36,6 +37,7 @@ class ScanRun:
     """
 
     image: Tensor
+    origin: tuple[int, ...]
     layout: Layout
     predict_for: PredictFor
     device: torch.device
@@ -57,9 +59,15 @@ class ScanRun:
             )
 
     def rows(self, region: Box) -> Iterator[Rows]:
-        """Rows of a part of the prepared grid; after a lack of memory they go on."""
-        region = self.layout.box(region)
+        """Rows of a region of the wanted grid; after a lack of memory they go on."""
+        region = self.layout.box(
+            tuple(
+                slice(part.start + first, part.stop + first)
+                for part, first in zip(region, self.origin, strict=True)
+            )
+        )
         axis = self.plan.axis
+        origin = self.origin[self.layout.order[axis]]
         done = start = region[axis].start
         while done < region[axis].stop:
             first = max(done - 1, start)
@@ -73,7 +81,8 @@ class ScanRun:
                 for rows in self._stream(part):
                     new = max(rows.new, done)
                     if new < rows.stop:
-                        yield self.layout.rows(replace(rows, new=new))
+                        wanted = rows.counted_from(origin, new=new)
+                        yield self.layout.rows(wanted)
                     done = rows.stop
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or not self._shrink():

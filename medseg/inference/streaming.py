@@ -53,6 +53,15 @@ class Rows:
         else:
             torch.div(sums, self.weights.narrow(self.axis, skip, count), out=out)
 
+    def counted_from(self, origin: int, *, new: int) -> "Rows":
+        """The same with rows counted from one of the image, and fewer new ones."""
+        return replace(
+            self,
+            first=self.first - origin,
+            new=new - origin,
+            stop=self.stop - origin,
+        )
+
     def with_axes(self, order: Sequence[int]) -> "Rows":
         """The same with spatial axes in another order, as views."""
         sums = self.sums.permute(0, *(axis + 1 for axis in order))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_streaming import CPU, plan
+from test_streaming import CPU, plan, random_network
 from test_window_trials import Pointwise
 
 from medseg.geometry import affine_from_spacing
@@ -49,6 +49,20 @@ def test_what_lies_in_the_region_is_what_looking_everywhere_gives(
     assert np.array_equal(part.voxels, whole.voxels)
     assert "prepared voxels:" in notes[0]
     assert "--roi all" in notes[0]
+
+
+def test_windows_lie_where_they_would_for_the_whole_scan() -> None:
+    sensitive = random_network(3, 3)  # to where a voxel lies in the window
+    part, whole = (
+        replace(predictor(roi), network=sensitive) for roi in ("body", "all")
+    )
+    notes: list[str] = []
+    found = part.predict(scan_with_body(), notes=notes).voxels
+    expected = whole.predict(scan_with_body()).voxels
+    assert "prepared voxels:" in notes[0]
+    inside = (slice(30, 45), slice(10, 20), slice(20, 30))
+    assert np.array_equal(found[inside], expected[inside])
+    assert not np.array_equal(found, expected)
 
 
 def test_a_scan_of_air_or_without_a_ct_is_looked_at_everywhere() -> None:
