@@ -1,0 +1,162 @@
+"""Objects of an image too large to be decoded at once: tile by tile, without doubles.
+
+Seeds are numbered first, over the whole image: those of a tile by themselves, and then
+joined with those that they touch across its sides. As faces connect, that gives the
+very parts that the whole image has. Then each tile floods from the numbered seeds that
+it sees and keeps its core. An object that lies across tiles has one seed, and so one
+number in all of them; a voxel is written once. The result is that of the whole image
+as far as connected foreground reaches no farther than the halo; beyond it, borders
+between touching objects may lie a little otherwise near a tile's side.
+
+Arrays may be anything that is read and written by boxes: memory, or a file.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from medseg.instances.decoding import (
+    DecodingSettings,
+    Depths,
+    flood,
+    kept_numbers,
+    label_seeds,
+)
+from medseg.instances.tiles import Box, TileGrid
+from medseg.types import LabelArray
+
+
+class Boxes(Protocol):
+    """An array in memory or in a file, read and written by boxes."""
+
+    def __getitem__(self, box: Box, /) -> Any:
+        """The values inside a box."""
+        ...
+
+    def __setitem__(self, box: Box, values: np.ndarray, /) -> None:
+        """Puts values into a box."""
+        ...
+
+
+@dataclass
+class SeedBook:
+    """Numbers of seeds of all tiles, and which of them are the same seed."""
+
+    count: int = 0
+    pairs: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, found: LabelArray, count: int) -> LabelArray:
+        """The seeds of a tile, numbered from 1, with numbers of their own."""
+        numbered = np.where(found > 0, found + self.count, 0).astype(np.uint32)
+        self.count += count
+        return numbered
+
+    def join(self, one: LabelArray, other: LabelArray) -> None:
+        """Notes the seeds that lie side by side in two touching faces."""
+        both = (one > 0) & (other > 0)
+        if both.any():
+            pairs = np.stack([one[both], other[both]])
+            self.pairs.append(np.unique(pairs, axis=1))
+
+    def numbers(self) -> LabelArray:
+        """The seed that each number stands for, from 1; 0 stands for none."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        rows, columns = np.concatenate([np.zeros((2, 0), int), *self.pairs], axis=1)
+        size = self.count + 1
+        links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+        _, parts = connected_components(links, directed=False)
+        _, first = np.unique(parts, return_index=True)
+        order = np.empty(len(first), dtype=np.uint32)
+        order[np.argsort(first)] = np.arange(len(first))  # as they are met
+        return np.asarray(order[parts])
+
+
+def number_seeds(
+    foreground: Boxes,
+    depth: Boxes,
+    out: Boxes,
+    grid: TileGrid,
+    settings: DecodingSettings,
+) -> LabelArray:
+    """Writes numbered seeds, and returns the seed that each number stands for.
+
+    Args:
+        foreground: As in `Depths`, of the whole image.
+        depth: The same.
+        out: Gets the numbers, uint32.
+        grid: Tiles.
+        settings: Thresholds.
+    """
+    book = SeedBook()
+    for tile in grid:
+        part = Depths(np.asarray(foreground[tile.core]), np.asarray(depth[tile.core]))
+        seeds = book.add(*label_seeds(part, settings))
+        out[tile.core] = seeds
+        for axis, own in enumerate(tile.core):
+            if own.start > 0:
+                before = slice(own.start - 1, own.start)
+                face = (*tile.core[:axis], before, *tile.core[axis + 1 :])
+                book.join(np.asarray(out[face]), seeds.take([0], axis=axis))
+    return book.numbers()
+
+
+def decode_tiles(
+    foreground: Boxes,
+    depth: Boxes,
+    seeds: Boxes,
+    out: Boxes,
+    grid: TileGrid,
+    settings: DecodingSettings,
+) -> LabelArray:
+    """Writes objects, and returns the number that each is to have in the end.
+
+    Args:
+        foreground: As in `Depths`, of the whole image.
+        depth: The same.
+        seeds: Room for numbers of seeds, uint32.
+        out: Gets the objects, uint32; not `seeds`, whose halos are read again.
+        grid: Tiles.
+        settings: Thresholds.
+
+    Returns:
+        The final number of each number in `out`, from 1 without gaps; 0 for objects
+        that are too small.
+    """
+    numbers = number_seeds(foreground, depth, seeds, grid, settings)
+    sizes = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.int64)
+    for tile in grid:
+        part = Depths(np.asarray(foreground[tile.outer]), np.asarray(depth[tile.outer]))
+        known = numbers[np.asarray(seeds[tile.outer])]
+        labels = flood(part, known, settings)[tile.inner]
+        out[tile.core] = labels
+        sizes += np.bincount(labels.ravel(), minlength=len(sizes))
+    return kept_numbers(sizes, min_voxels=settings.min_voxels)
+
+
+def numbered_tiles(
+    labels: Boxes, final: LabelArray, grid: TileGrid
+) -> Iterator[tuple[Box, LabelArray]]:
+    """The objects of each core with their final numbers, as `decode_tiles` says."""
+    for tile in grid:
+        yield tile.core, final[np.asarray(labels[tile.core])]
+
+
+def decode_by_tiles(
+    depths: Depths, settings: DecodingSettings, *, size: int, halo: int
+) -> LabelArray:
+    """What `decode` returns, computed tile by tile in memory; numbers may differ.
+
+    Args:
+        depths: Of the image.
+        settings: Thresholds.
+        size: Voxels of a tile along each axis.
+        halo: How far a tile sees beyond its core.
+    """
+    grid = TileGrid(depths.depth.shape, size, halo)
+    seeds, labels = (np.zeros(grid.shape, dtype=np.uint32) for _ in range(2))
+    final = decode_tiles(depths.foreground, depths.depth, seeds, labels, grid, settings)
+    return np.asarray(final[labels])
