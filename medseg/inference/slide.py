@@ -1,0 +1,190 @@
+"""Single objects of a picture too large for memory, in three passes over tiles.
+
+    1  the network's answer, two bytes a pixel, to a temporary file
+    2  seeds, numbered over the whole picture; then watershed, tile by tile
+    3  the label map, as a tiled TIFF, from the top to the bottom
+
+Memory is that of a tile, whatever the size of the picture; the disk needs ten bytes a
+pixel while it works.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from medseg.files import atomic_write
+from medseg.inference.byte_file import ByteFile
+from medseg.inference.objects import object_values
+from medseg.inference.predictor import Predictor
+from medseg.instances.stitching import decode_tiles
+from medseg.instances.tiles import Tile, TileGrid
+from medseg.io.large_picture import LargePicture
+from medseg.preparation.preprocessing import with_channels
+from medseg.preparation.stain import Stretch
+from medseg.progress import Progress, Silent
+from medseg.types import ImageArray, LabelArray
+from medseg.volume import Volume
+
+SAMPLE_SIDE, SAMPLE_BOXES = 256, 8
+"""Intensities are measured on so many boxes along each axis, of so many pixels."""
+WRITTEN_TILE = 512
+"""Side of the tiles of the written TIFF."""
+
+
+@dataclass(frozen=True)
+class SlideObjects:
+    """What was found.
+
+    Attributes:
+        count: Number of objects.
+        pixels: Pixels of all of them.
+    """
+
+    count: int
+    pixels: int
+
+
+Look = Callable[[ImageArray, LabelArray, Tile], None]
+"""Is given each tile's picture and final objects, with the halo around it."""
+
+
+@dataclass(frozen=True)
+class SlideRun:
+    """A large picture on its way through a predictor.
+
+    Attributes:
+        predictor: Of a plan of pictures whose objects are learned.
+        picture: Read by boxes.
+        side: Pixels of a tile along each axis.
+        halo: How far a tile sees beyond that; as wide as the widest clump of cells.
+        progress: Shows progress.
+    """
+
+    predictor: Predictor
+    picture: LargePicture
+    side: int = 2048
+    halo: int = 256
+    progress: Progress = field(default_factory=Silent)
+
+    def write(
+        self, path: Path, *, look: Look | None = None, notes: list[str] | None = None
+    ) -> SlideObjects:
+        """Writes the label map as a tiled TIFF.
+
+        Args:
+            path: The TIFF.
+            look: Is shown each tile at the end.
+            notes: Gets a line for what was done otherwise than asked.
+
+        Raises:
+            MedsegError: The picture cannot be read, or the file cannot be written.
+        """
+        shape = self.picture.shape
+        grid = TileGrid(shape, self.side, self.halo)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}_") as folder:
+            place = Path(folder)
+            foreground = ByteFile(place / "foreground", shape, np.uint8)
+            depth = ByteFile(place / "depth", shape, np.uint8)
+            self._ask(foreground, depth, notes)
+            seeds = ByteFile(place / "seeds", shape, np.uint32)
+            labels = ByteFile(place / "labels", shape, np.uint32)
+            final = decode_tiles(
+                foreground, depth, seeds, labels, grid, self.predictor.decoding
+            )
+            values = object_values(
+                int(final.max(initial=0)), self.predictor.plan.labels
+            )
+            pixels = self._write_tiff(path, labels, values[final])
+            if look is not None:
+                for tile in self.progress.track(
+                    grid, label="measuring cells", total=len(grid)
+                ):
+                    look(
+                        self.picture.read(_flat(tile)), final[labels[tile.outer]], tile
+                    )
+        return SlideObjects(int(final.max(initial=0)), pixels)
+
+    def measure(self) -> Stretch:
+        """The stretch of intensities, from boxes spread evenly over the picture."""
+        along = [_spread(count) for count in self.picture.shape]
+        parts = [
+            self._coloured(self.picture.read((columns, rows)))
+            for columns in along[0]
+            for rows in along[1]
+        ]
+        flat = [part.reshape(len(part), -1) for part in parts]
+        return Stretch.measure(np.concatenate(flat, axis=1))
+
+    def _ask(
+        self, foreground: ByteFile, depth: ByteFile, notes: list[str] | None
+    ) -> None:
+        """First pass: the network's answer; rows of tiles, as files are stored."""
+        stretch = self.measure()
+        around = max(self.predictor.plan.patch_size) // 2
+        grid = TileGrid(self.picture.shape, self.side, around)
+        tiles = sorted(grid, key=lambda tile: (tile.core[1].start, tile.core[0].start))
+        said: list[str] = []
+        for tile in self.progress.track(tiles, label="tiles", total=len(tiles)):
+            voxels = self._coloured(self.picture.read(_flat(tile)))
+            image = np.ascontiguousarray(stretch.apply(voxels)[..., None])
+            found = self.predictor.depths(image, notes=said)
+            foreground[tile.core] = found.foreground[..., 0][tile.inner]
+            depth[tile.core] = found.depth[..., 0][tile.inner]
+        if notes is not None:
+            notes += dict.fromkeys(said)
+
+    def _coloured(self, voxels: ImageArray) -> ImageArray:
+        """As many channels as the network takes, shape (C, columns, rows)."""
+        names = tuple(channel.name for channel in self.predictor.plan.channels)
+        volume = Volume(voxels[..., None], np.eye(4))
+        name = self.picture.path.name
+        return with_channels(volume, names, name=name).voxels[..., 0]
+
+    def _write_tiff(self, path: Path, labels: ByteFile, values: LabelArray) -> int:
+        """Writes tiles from top to bottom, and counts the pixels of objects."""
+        import tifffile
+
+        columns, rows = labels.shape
+        outside, count = values[0], 0
+
+        def tiles() -> Iterator[np.ndarray]:
+            nonlocal count
+            for top in range(0, rows, WRITTEN_TILE):
+                band = values[labels[:, top : top + WRITTEN_TILE]].T
+                count += int(np.count_nonzero(band != outside))
+                for left in range(0, columns, WRITTEN_TILE):
+                    part = band[:, left : left + WRITTEN_TILE]
+                    tile = np.full((WRITTEN_TILE, WRITTEN_TILE), outside, values.dtype)
+                    tile[: part.shape[0], : part.shape[1]] = part
+                    yield tile
+
+        with atomic_write(path) as temporary:
+            tifffile.imwrite(
+                temporary,
+                tiles(),
+                shape=(rows, columns),
+                dtype=values.dtype,
+                tile=(WRITTEN_TILE, WRITTEN_TILE),
+                compression="zlib",
+                photometric="minisblack",
+                metadata={"axes": "YX"},
+                bigtiff=rows * columns * values.dtype.itemsize > 2**31,
+            )
+        return count
+
+
+def _flat(tile: Tile) -> tuple[slice, slice]:
+    columns, rows = tile.outer
+    return columns, rows
+
+
+def _spread(count: int) -> list[slice]:
+    """Ranges of an axis, evenly spread; all of it where it is short."""
+    if count <= SAMPLE_SIDE * SAMPLE_BOXES:
+        return [slice(0, count)]
+    starts = np.linspace(0, count - SAMPLE_SIDE, SAMPLE_BOXES).round().astype(int)
+    return [slice(int(start), int(start) + SAMPLE_SIDE) for start in starts]
