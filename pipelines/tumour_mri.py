@@ -31,7 +31,7 @@ from medseg.workflows.run_config import read_config
 ROOT = Path(__file__).parents[1]
 REGIONS = "[whole_tumour, tumour_core, enhancing_tumour]"
 STUDIES = {
-    "glioma_2d": ("slices_2d.yaml", ["metrics.lesions=all"]),
+    "glioma_2d": ("glioma_2d.yaml", ["metrics.lesions=all"]),
     "glioma_3d": ("lesions_3d.yaml", []),
     "brats2013": ("lesions_3d.yaml", [f"metrics.lesions={REGIONS}"]),
 }

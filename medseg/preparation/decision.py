@@ -12,6 +12,7 @@ from medseg.preparation.budget import Compute
 from medseg.preparation.fingerprint import Fingerprint
 from medseg.preparation.planning import make_plan
 from medseg.progress import Progress
+from medseg.types import Spacing
 
 PLAN = "plan.yaml"
 NOTE = "planned.json"
@@ -28,6 +29,7 @@ def decide(
     compute: Compute,
     memory_bytes: int | None,
     instance_target: Target | Literal["none"] | None = None,
+    target_spacing: Spacing | None = None,
     progress: Progress,
 ) -> Plan:
     """The plan of a store, written into its folder.
@@ -42,9 +44,15 @@ def decide(
         OutputError: The folder cannot be written.
     """
     path = folder / PLAN
-    asked = {"data": fingerprint.key, "dims": spatial_dims, "compute": compute}
+    asked: dict[str, Any] = {
+        "data": fingerprint.key,
+        "dims": spatial_dims,
+        "compute": compute,
+    }
     if instance_target is not None:
         asked["instance_target"] = instance_target
+    if target_spacing is not None:
+        asked["target_spacing"] = list(target_spacing)
     if given is not None:
         plan = read_plan(given)
         if path.resolve() != given.resolve():
@@ -64,6 +72,7 @@ def decide(
         compute=compute,
         memory_bytes=memory_bytes,
         instance_target=instance_target,
+        target_spacing=target_spacing,
     )
     write_plan(path, plan)
     write_text(folder / NOTE, json.dumps({"sha256": _hash(path), "asked": asked}))

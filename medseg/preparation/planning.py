@@ -14,6 +14,7 @@ from medseg.preparation.intensity_plan import plan_channels
 from medseg.preparation.preprocessing import axes_with_last
 from medseg.preparation.topology import Topology, choose_topology
 from medseg.preparation.typical_case import known_spacing, median_shape
+from medseg.types import Spacing
 
 ANISOTROPIC = 3.0
 """From this ratio of spacings on, a data set counts as anisotropic (as nnU-Net)."""
@@ -35,6 +36,7 @@ def make_plan(
     compute: Compute = "cpu",
     memory_bytes: int | None = None,
     instance_target: Target | Literal["none"] | None = None,
+    target_spacing: Spacing | None = None,
 ) -> Plan:
     """What to do with a data set, with a reason for each number.
 
@@ -46,12 +48,15 @@ def make_plan(
         memory_bytes: Memory for training; by default 8 GB.
         instance_target: What is learned of single objects; by default rim and inside
             where labels number objects.
+        target_spacing: Voxel size in mm; by default near the median of the cases.
     """
     dims, why_dims = _choose_dims(fingerprint, spatial_dims)
     slice_axis, why_slices = _choose_slice_axis(fingerprint, dims)
     fingerprint = fingerprint.permuted(axes_with_last("ijk".index(slice_axis)))
     crop, why_crop = _choose_crop(fingerprint)
     spacing, why_spacing = _choose_spacing(fingerprint, dims)
+    if target_spacing is not None:
+        spacing, why_spacing = target_spacing, f"asked for; {why_spacing}"
     target, why_target = _choose_target(scheme, instance_target)
     channels, why_channels = plan_channels(fingerprint, cells=scheme.instances)
     shape = median_shape(fingerprint, spacing, crop=crop)

@@ -37,6 +37,7 @@ from medseg.preparation.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY,
 from medseg.preparation.stored_case import StoredCase, write_case
 from medseg.preparation.voxel_index import build_index
 from medseg.progress import Progress, Silent
+from medseg.types import Spacing
 
 
 def prepare(
@@ -48,6 +49,7 @@ def prepare(
     compute: Compute = "cpu",
     memory_bytes: int | None = None,
     instance_target: Target | Literal["none"] | None = None,
+    target_spacing: Spacing | None = None,
     num_folds: int = 5,
     seed: int = 0,
     compression: Compression = "none",
@@ -69,6 +71,7 @@ def prepare(
         compute: For a new plan.
         memory_bytes: For a new plan.
         instance_target: For a new plan.
+        target_spacing: For a new plan.
         num_folds: Folds, unless the data set came with them.
         seed: Another seed gives other folds.
         compression: How voxels are kept on disk.
@@ -97,6 +100,7 @@ def prepare(
         compute=compute,
         memory_bytes=memory_bytes,
         instance_target=instance_target,
+        target_spacing=target_spacing,
         progress=shown,
     )
     folds = choose_folds(dataset, num_folds=num_folds, seed=seed, progress=shown)

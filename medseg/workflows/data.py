@@ -36,6 +36,7 @@ def open_data(
         spatial_dims=config.prepare.spatial_dims,
         device=str(device),
         instance_target=config.prepare.instance_target,
+        target_spacing=config.prepare.target_spacing,
         num_folds=config.prepare.num_folds,
         seed=config.prepare.seed,
         skip_broken=config.prepare.skip_broken,

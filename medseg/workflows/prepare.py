@@ -8,6 +8,7 @@ from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.preparation import Store, prepare
 from medseg.progress import Progress, Silent
+from medseg.types import Spacing
 
 GPU_SHARE = 0.9
 """Share of a GPU's free memory that a plan may use."""
@@ -23,6 +24,7 @@ def prepare_dataset(
     spatial_dims: Literal[2, 3] | None = None,
     device: str = "auto",
     instance_target: Target | Literal["none"] | None = None,
+    target_spacing: Spacing | None = None,
     num_folds: int = 5,
     seed: int = 0,
     compression: Literal["none", "lz4"] = "none",
@@ -43,6 +45,7 @@ def prepare_dataset(
         device: What training will run on: ``auto``, ``cpu`` or ``cuda[:n]``.
         instance_target: What is learned of single objects, where labels number them;
             None chooses.
+        target_spacing: Voxel size in mm to resample to; None chooses.
         num_folds: Folds, unless the data set came with them.
         seed: Another seed gives other folds.
         compression: How voxels are kept on disk.
@@ -65,6 +68,7 @@ def prepare_dataset(
         compute=compute,
         memory_bytes=memory_bytes,
         instance_target=instance_target,
+        target_spacing=target_spacing,
         num_folds=num_folds,
         seed=seed,
         compression=compression,

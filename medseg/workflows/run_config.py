@@ -23,6 +23,9 @@ class PreparationSettings(Settings):
     instance_target: Target | Literal["none"] | None = None
     """What the network learns of single objects, where labels number them:
     ``border``, ``depth`` or ``none`` (their union); None chooses."""
+    target_spacing: tuple[float, float, float] | None = None
+    """Voxel size in mm that scans are resampled to, along (i, j, k); None chooses.
+    In 2D the third is 0: slices stay where they are."""
     num_folds: int = 5
     """Folds, split by patient, unless the data set came with its own."""
     seed: int = 0

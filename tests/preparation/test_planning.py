@@ -97,6 +97,14 @@ def test_slices_of_scans_can_be_asked_for() -> None:
     assert "asked for" in plan.reasons["spatial_dims"]
 
 
+def test_patch_and_network_fit_the_spacing_that_was_asked_for() -> None:
+    shots = fingerprint([(256, 256, 1)] * 9, [(1.0, 1.0, 1.0)] * 9, pictures=True)
+    plan = make_plan(shots, SCHEME, target_spacing=(2.0, 2.0, 0.0))
+    assert plan.target_spacing == (2.0, 2.0, 0.0)
+    assert plan.patch_size == (128, 128)
+    assert plan.reasons["target_spacing"].startswith("asked for; the median")
+
+
 def test_written_plan_explains_itself_and_reads_back(tmp_path) -> None:
     plan = make_plan(anisotropic(), SCHEME)
     write_plan(tmp_path / "plan.yaml", plan)
