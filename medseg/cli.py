@@ -144,6 +144,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in OUT, to the step.")
     ] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option("--cache", help="Training cases on: auto, gpu, ram, disk."),
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write a trace to OUT/profile.")
+    ] = False,
     tracking_uri: Annotated[
         str | None, typer.Option("--tracking-uri", help="MLflow server.")
     ] = None,
@@ -177,6 +184,7 @@ def train(
         budget=budget,
         epochs=epochs,
         steps=steps,
+        cache=cache,
         tracking_uri=tracking_uri,
     )
     resolved = read_config(config, [*overrides, *(set_ or [])])
@@ -187,7 +195,14 @@ def train(
 
         cross_validate(resolved, out, device=device, progress=console)
         return
-    result = run(resolved, out, device=device, resume=resume, progress=console)
+    result = run(
+        resolved,
+        out,
+        device=device,
+        resume=resume,
+        profile=profile,
+        progress=console,
+    )
     if result.fit.interrupted:
         raise typer.Exit(130)
 
@@ -716,6 +731,7 @@ def _train_overrides(**values: object) -> list[str]:
         "budget": "training.budget",
         "epochs": "training.epochs",
         "steps": "training.steps",
+        "cache": "training.sampling.cache",
         "tracking_uri": "tracking.uri",
     }
     given = {name: value for name, value in values.items() if value is not None}

@@ -47,10 +47,12 @@ class SamplingSettings(Settings):
     padding: Literal["zero", "edge"] = "zero"
     """What lies outside of a case in patches that reach over its border: ``zero`` is
     background; ``edge`` repeats the border and leaves it out of the loss."""
-    cache: Literal["disk", "ram"] = "disk"
-    """``disk``: patches come from mapped files, which the system keeps in memory as
-    far as there is room; ``ram``: all training cases are read first, for shared or
-    slow disks."""
+    cache: Literal["auto", "gpu", "ram", "disk"] = "auto"
+    """Where patches come from. ``gpu``: all training cases lie on the GPU, where
+    batches are cut out and changed. ``ram``: all are read first, for shared or slow
+    disks. ``disk``: mapped files, which the system keeps in memory as far as there is
+    room. ``auto``: the GPU where the cases fit into a third of its free memory, else
+    files; files on a CPU."""
 
     @model_validator(mode="after")
     def _rising(self) -> "SamplingSettings":

@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,8 @@ from medseg.plan import Plan
 from medseg.preparation import StoredCase
 from medseg.sampling import Draw, Ledger, PatchSampler, gather
 from medseg.training.ranks import Ranks
+from medseg.training.resident import ResidentCases
+from medseg.training.stopwatch import Stopwatch
 
 QUEUE_SIZE = 3
 """Batches drawn ahead for a GPU, which then never waits for the CPU."""
@@ -77,6 +80,7 @@ class BatchSource:
         seed: int,
         device: torch.device,
         ranks: Ranks = ALONE,
+        resident: ResidentCases | None = None,
     ) -> None:
         """Takes where patches come from.
 
@@ -88,10 +92,13 @@ class BatchSource:
             seed: Another seed gives other variations.
             device: Where batches are needed.
             ranks: The processes that share each batch.
+            resident: The cases on the device, where they fit.
 
         Raises:
             SettingsError: There are more processes than patches in a batch.
         """
+        self.watch = Stopwatch(device)
+        self._resident = resident
         self._ranks = ranks
         self._first, self._count = ranks.share(plan.batch_size)
         self.ledger = Ledger(
@@ -194,37 +201,51 @@ class BatchSource:
         return batch
 
     def _take(self) -> Batch:
-        return self._make() if self._ahead is None else self._ahead.get()
+        if self._ahead is None:
+            return self._make()
+        with self.watch.measure("waiting for data"):
+            return self._ahead.get()
 
     def _make(self) -> Batch:
         plan = self._plan
-        draws = self._sampler.draw(plan.batch_size)
-        patches = gather(
-            self._cases,
-            draws[self._first : self._first + self._count],
-            spatial_dims=plan.spatial_dims,
-            padding=self._sampler.settings.padding,
-        )
+        with self._measured("data"):
+            draws = self._sampler.draw(plan.batch_size)
+            own = draws[self._first : self._first + self._count]
+            images, labels, shown = self._read(own)
+        sequence = np.random.SeedSequence([self._seed, self._step])
+        seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+        whole = self._count == plan.batch_size
+        with self.watch.measure_device("augmentation"):
+            images, labels = augment_batch(
+                images,
+                labels,
+                self._augmentation,
+                generator=torch.Generator().manual_seed(seed),
+                patch_size=plan.patch_size,
+                spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
+                part_of=None if whole else (self._first, plan.batch_size),
+            )
+        self._step += 1
+        state = self._sampler.state_dict() if self._ahead is not None else {}
+        return Batch(images, labels, tuple(draws), shown, state, self._first)
+
+    def _read(self, draws: Sequence[Draw]) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Images and labels on the device, and the labels on the CPU as well."""
+        padding = self._sampler.settings.padding
+        if self._resident is not None:
+            return self._resident.gather(draws, padding=padding)
+        dims = self._plan.spatial_dims
+        patches = gather(self._cases, draws, spatial_dims=dims, padding=padding)
         images, labels = patches.images, patches.labels
         shown = labels.numpy()
         if self._device.type == "cuda":
             images = images.pin_memory().to(self._device, non_blocking=True)
             labels = labels.pin_memory().to(self._device, non_blocking=True)
-        sequence = np.random.SeedSequence([self._seed, self._step])
-        seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-        whole = self._count == plan.batch_size
-        images, labels = augment_batch(
-            images,
-            labels,
-            self._augmentation,
-            generator=torch.Generator().manual_seed(seed),
-            patch_size=plan.patch_size,
-            spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
-            part_of=None if whole else (self._first, plan.batch_size),
-        )
-        self._step += 1
-        state = self._sampler.state_dict() if self._ahead is not None else {}
-        return Batch(images, labels, tuple(draws), shown, state, self._first)
+        return images, labels, shown
+
+    def _measured(self, part: str) -> AbstractContextManager[None]:
+        """What a thread does ahead takes nobody's time."""
+        return nullcontext() if self._ahead is not None else self.watch.measure(part)
 
 
 class _Ahead:

@@ -56,6 +56,7 @@ class Looks:
         rows = dice_rows(predictor, self._cases[ranks.number :: ranks.size])
         every = [row for part in ranks.gather(rows) for row in part]
         scores = mean_dice(every, predictor.plan.targets.structures)
+        state.looks.append(scores["dice/mean"])
         if scores["dice/mean"] > state.best_dice:
             state.best_dice = scores["dice/mean"]
             if ranks.leads:

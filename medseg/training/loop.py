@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from medseg.errors import TrainingError
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.losses.build import build_loss
@@ -20,19 +21,24 @@ from medseg.progress import Meter, Progress
 from medseg.sampling import Ledger, collapse_alarms, starvation_alarms
 from medseg.training.batches import ALONE, Batch, BatchSource
 from medseg.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from medseg.training.compilation import compile_if_faster, wants_compiling
 from medseg.training.guard import LossGuard
 from medseg.training.history import History
 from medseg.training.interruption import Interruption
 from medseg.training.length import RunLength
 from medseg.training.logger import RunLogger
 from medseg.training.looks import Looks
+from medseg.training.memory import Thrift, is_out_of_memory
+from medseg.training.plateau import LOOKS, has_plateaued, shorten
 from medseg.training.precision import time_formats
+from medseg.training.profile import Profile
 from medseg.training.ranks import LostProcessError, Ranks
 from medseg.training.schedule import learning_rate_factor
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, fresh_state
 from medseg.training.step import training_step
 from medseg.training.stopwatch import Stopwatch
+from medseg.training.utilisation import Utilisation
 
 REPORT_SECONDS = 2.0
 """Time between points of the loss curve."""
@@ -55,6 +61,7 @@ class FitResult:
         precision: Number format of the convolutions.
         ledger: What training was shown.
         alarms: What the user was warned of on the way.
+        utilisation: How busy the device was, in [0, 1]; None where it cannot tell.
     """
 
     network: nn.Module
@@ -66,6 +73,7 @@ class FitResult:
     precision: str
     ledger: Ledger
     alarms: tuple[str, ...]
+    utilisation: float | None
 
     @property
     def interrupted(self) -> bool:
@@ -98,6 +106,7 @@ def fit(
     length: RunLength,
     surroundings: Surroundings,
     resume: bool = False,
+    profile: bool = False,
 ) -> FitResult:
     """Trains the plan's network until the length is reached or the run is stopped.
 
@@ -113,6 +122,7 @@ def fit(
         length: When the run ends.
         surroundings: Folder, logger and progress.
         resume: Continue from the run's checkpoint.
+        profile: Write a trace of some steps to the run's folder.
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite; names the cases.
@@ -144,7 +154,11 @@ def fit(
         ),
         batches=batches,
         history=history,
-        watch=Stopwatch(),
+        watch=batches.watch,
+        thrift=Thrift(settings, state.network),
+        profile=Profile(
+            folder, wanted=profile and ranks.leads, on_gpu=device.type == "cuda"
+        ),
         device=device,
         surroundings=surroundings,
     )
@@ -153,12 +167,21 @@ def fit(
             if ranks.leads:
                 interruption.clear()
             run.choose_precision(batches.peek())
+        if ranks.size == 1 and wants_compiling(settings, device):
+            with run.watch.measure("compiling"):
+                state.runner = compile_if_faster(
+                    state, batches.peek(), run.loss, progress=progress
+                )
         progress.say(
             f"training for {length.describe()} on {device}{_times(ranks)}, "
             f"{state.precision}, from step {state.step}"
         )
         try:
-            with progress.meter(label="training") as meter:
+            with (
+                progress.meter(label="training") as meter,
+                run.profile,
+                Utilisation(device, run.watch) as utilisation,
+            ):
                 stopped_by = run.loop(length, interruption, meter)
             run.guard.check()
             run.save()
@@ -176,6 +199,7 @@ def fit(
         precision=state.precision,
         ledger=ledger,
         alarms=tuple(run.alarms),
+        utilisation=utilisation.share(),
     )
 
 
@@ -192,6 +216,8 @@ class _Run:
     batches: BatchSource
     history: History
     watch: Stopwatch
+    thrift: Thrift
+    profile: Profile
     device: torch.device
     surroundings: Surroundings
     alarms: list[str] = field(default_factory=list)
@@ -213,7 +239,9 @@ class _Run:
             now = time.monotonic()
             save_due = now - saved > self.settings.checkpoint_every
             done, reason, save_due = self._agree(
-                length.done(state.step), interruption.reason(), save_due
+                shorten(length.done(state.step), cut_at=state.cut_at),
+                interruption.reason(),
+                save_due,
             )
             if save_due:
                 saved = now
@@ -227,6 +255,7 @@ class _Run:
             if reason:
                 return reason
             self._step(done)
+            self.profile.step()
             now = time.monotonic()
             state.seconds = now - start
             if now - reported > REPORT_SECONDS:
@@ -271,19 +300,38 @@ class _Run:
     def _step(self, done: float) -> None:
         if self.state.ranks.size > 1:
             self.unfinished = self.batches.sampler_state()
-        with self.watch.measure("data"):
-            batch = self.batches.next()
-        with self.watch.measure("steps"):
-            loss = training_step(
+        batch, loss = self.batches.next(), None
+        while loss is None:
+            loss = self._try_step(batch, done)
+            if loss is None:
+                patches = len(batch.labels)
+                relief = self.thrift.relieve(self.state.network, patches=patches)
+                self.surroundings.progress.warn(f"memory ended: from now on {relief}")
+        self.unfinished = None
+        self.guard.add(loss, step=self.state.step, case_ids=batch.case_ids)
+        self.last_loss = loss
+
+    def _try_step(self, batch: Batch, done: float) -> Tensor | None:
+        """The loss of a step; None where memory ended before it was taken."""
+        try:
+            return training_step(
                 self.state,
                 batch,
                 self.loss,
                 learning_rate=self._learning_rate(done),
                 gradient_clip=self.settings.gradient_clip,
+                accumulate=self.thrift.parts,
+                watch=self.watch,
             )
-        self.unfinished = None
-        self.guard.add(loss, step=self.state.step, case_ids=batch.case_ids)
-        self.last_loss = loss
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.state.ranks.size > 1:  # the others have gone on
+                raise TrainingError(
+                    f"memory ended; set training.accumulate={2 * self.thrift.parts} "
+                    "or more, or training.recompute=true, and --resume"
+                ) from error
+            return None
 
     def _learning_rate(self, done: float) -> float:
         factor = learning_rate_factor(done, self.settings.schedule)
@@ -300,10 +348,20 @@ class _Run:
         ledger = self.batches.whole_ledger()
         self._record({**scores, **ledger.metrics()})
         self._raise_alarms(scores, ledger)
+        self._cut_short(done)
         self.surroundings.progress.say(
             f"step {self.state.step}: Dice {scores['dice/mean']:.4f} on whole "
             "validation cases"
         )
+
+    def _cut_short(self, done: float) -> None:
+        """Brings the run to its end where it has stopped getting better."""
+        state, wanted = self.state, self.settings.early_stop
+        if wanted and not state.cut_at and has_plateaued(state.looks):
+            state.cut_at = done
+            self.surroundings.progress.say(
+                f"Dice has not risen for {LOOKS} looks: the run comes to its end"
+            )
 
     def _raise_alarms(self, scores: dict[str, float], ledger: Ledger) -> None:
         """Warns once of each structure that is starved or collapses."""

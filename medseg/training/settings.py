@@ -93,6 +93,19 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the convolutions. ``auto`` times a step in each that the
     device has and takes the fastest."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a batch is passed through the network in, so that larger batches fit
+    into memory; the step is the same. Raised by itself when memory ends."""
+    recompute: bool = False
+    """Keep the input of each stage alone until the backward pass and compute the rest
+    again: less memory, about a third more time. Turned on by itself when a single
+    patch does not fit."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """``torch.compile``: ``auto`` tries it on a GPU for runs of 10 minutes or 2000
+    steps and more; it is used where the loss stays the same and a step is faster."""
+    early_stop: bool = False
+    """Bring the run to its end where the mean Dice on whole validation cases has not
+    risen by 0.001 over three looks."""
     validation_share: float = Field(default=0.08, gt=0, lt=0.5)
     """Largest share of the run spent on validating full volumes on the way."""
     validation_cases: int = Field(default=16, ge=1)

@@ -30,6 +30,10 @@ class TrainingState:
     """Best mean Dice on the validation cases looked at on the way."""
     next_look: float = 0.0
     """Share of the run after which the next look is due."""
+    looks: list[float] = field(default_factory=list)
+    """Mean Dice of every look so far."""
+    cut_at: float = 0.0
+    """Share of the run at which it was cut short; 0 where it was not."""
     batches: dict[str, Any] = field(default_factory=dict)
     """State of the batch source after the last batch that was trained on."""
     ranks: Ranks = field(default_factory=Ranks)
@@ -72,6 +76,8 @@ class TrainingState:
             "seconds": self.seconds,
             "best_dice": self.best_dice,
             "next_look": self.next_look,
+            "looks": self.looks,
+            "cut_at": self.cut_at,
             "batches": self.batches,
             "torch_rng": torch.get_rng_state(),
         }
@@ -88,6 +94,8 @@ class TrainingState:
         self.seconds = values["seconds"]
         self.best_dice = values["best_dice"]
         self.next_look = values["next_look"]
+        self.looks = values.get("looks", [])
+        self.cut_at = values.get("cut_at", 0.0)
         self.batches = values["batches"]
         torch.set_rng_state(values["torch_rng"])
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from medseg.training.batches import Batch
 from medseg.training.precision import forward_loss
 from medseg.training.state import TrainingState
+from medseg.training.stopwatch import Stopwatch
 
 
 def training_step(
@@ -20,6 +21,7 @@ def training_step(
     learning_rate: float,
     gradient_clip: float,
     accumulate: int = 1,
+    watch: Stopwatch | None = None,
 ) -> Tensor:
     """Moves the weights by one step and returns the loss, still on the device.
 
@@ -31,6 +33,7 @@ def training_step(
         gradient_clip: Largest norm of the gradient.
         accumulate: Parts that the share is passed through the network in, one after
             the other, each with the weight of its patches.
+        watch: Told how long forward, backward and optimiser take.
 
     Returns:
         The mean over all patches of the step, of all processes.
@@ -38,23 +41,29 @@ def training_step(
     Raises:
         LostProcessError: Another process ended.
     """
+    watch = watch or Stopwatch()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     state.optimizer.zero_grad(set_to_none=True)
     with state.ranks.watched():
-        value = _backward(state, batch, loss, accumulate)
-    state.scaler.unscale_(state.optimizer)
-    torch.nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    if state.averaged is not None:
-        state.averaged.update(state.network, state.step)
+        value = _backward(state, batch, loss, accumulate, watch)
+    with watch.measure_device("optimiser"):
+        state.scaler.unscale_(state.optimizer)
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        if state.averaged is not None:
+            state.averaged.update(state.network, state.step)
     state.step += 1
     return state.ranks.total(value)
 
 
 def _backward(
-    state: TrainingState, batch: Batch, loss: nn.Module, accumulate: int
+    state: TrainingState,
+    batch: Batch,
+    loss: nn.Module,
+    accumulate: int,
+    watch: Stopwatch,
 ) -> Tensor:
     """Gradients of the mean over the step's patches; returns this process's part."""
     runner = state.runner or state.network
@@ -63,10 +72,12 @@ def _backward(
     for number, part in enumerate(parts, start=1):
         share = len(part.labels) / len(batch.draws)
         with _unshared(runner, until_last=number < len(parts)):
-            value = forward_loss(runner, part, loss, precision=state.precision)
+            with watch.measure_device("forward"):
+                value = forward_loss(runner, part, loss, precision=state.precision)
             # processes' gradients are averaged, so that each counts by its patches
             scaled = state.scaler.scale(value * (share * state.ranks.size))
-            scaled.backward()  # type: ignore[no-untyped-call]
+            with watch.measure_device("backward"):
+                scaled.backward()  # type: ignore[no-untyped-call]
         total += value.detach() * share
     return total
 

@@ -4,15 +4,28 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import torch
 
 
 class Stopwatch:
-    """Sums up the time spent in named parts of a run."""
+    """Sums up the time spent in named parts of a run.
 
-    def __init__(self) -> None:
-        """Starts at zero."""
+    What a GPU is asked for is timed by events on the device, which nobody waits for.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        """Starts at zero.
+
+        Args:
+            device: What `measure_device` times; None for the processor.
+        """
         self._seconds: dict[str, float] = defaultdict(float)
+        self._events: list[tuple[str, Any, Any]] = []
+        self._on_gpu = device is not None and device.type == "cuda"
         self._start = time.perf_counter()
+        self._processor = time.process_time()
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
@@ -23,9 +36,43 @@ class Stopwatch:
         finally:
             self._seconds[part] += time.perf_counter() - start
 
+    @contextmanager
+    def measure_device(self, part: str) -> Iterator[None]:
+        """Adds the time that the device spends on what the block asks it for."""
+        if not self._on_gpu:
+            with self.measure(part):
+                yield
+            return
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        try:
+            yield
+        finally:
+            end.record()
+            self._events.append((part, begin, end))
+            if len(self._events) > 1000:
+                self._collect()
+
     def shares(self) -> dict[str, float]:
         """Share of the time since the start spent in each part; the rest is other."""
+        self._collect()
         total = max(time.perf_counter() - self._start, 1e-9)
         shares = {part: spent / total for part, spent in self._seconds.items()}
         shares["other"] = max(0.0, 1 - sum(shares.values()))
         return shares
+
+    def processor_share(self) -> float:
+        """Share of the threads' time since the start that they were at work."""
+        total = max(time.perf_counter() - self._start, 1e-9)
+        worked = time.process_time() - self._processor
+        return min(worked / (total * torch.get_num_threads()), 1.0)
+
+    def _collect(self) -> None:
+        """Takes over what the device has finished."""
+        waiting = []
+        for part, begin, end in self._events:
+            if end.query():
+                self._seconds[part] += begin.elapsed_time(end) / 1e3
+            else:
+                waiting.append((part, begin, end))
+        self._events = waiting

@@ -23,6 +23,7 @@ from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from medseg.training.length import RunLength, StepLength, TimeBudget
 from medseg.training.loop import FitResult, Surroundings, fit
 from medseg.training.ranks import Ranks, join_ranks
+from medseg.training.resident import ResidentCases, choose_cache
 from medseg.training.settings import TrainingSettings
 from medseg.workflows.data import open_data, split
 from medseg.workflows.decoding_choice import choose_decoding, start_decoding
@@ -66,6 +67,7 @@ def train(
     *,
     device: str = "auto",
     resume: bool = False,
+    profile: bool = False,
     parent_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedRun:
@@ -76,6 +78,7 @@ def train(
         out: The run's folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         resume: Continue the run in the folder.
+        profile: Write a trace of some steps to ``profile/`` in the folder.
         parent_folder: Folder of the tracked study that the run is part of.
         progress: Shows progress.
 
@@ -96,6 +99,7 @@ def train(
             out,
             device=where,
             resume=resume,
+            profile=profile,
             parent_folder=parent_folder,
             ranks=ranks,
             progress=progress if progress and ranks.leads else Silent(),
@@ -108,6 +112,7 @@ def _train(
     *,
     device: torch.device,
     resume: bool,
+    profile: bool,
     parent_folder: Path | None,
     ranks: Ranks,
     progress: Progress,
@@ -136,12 +141,13 @@ def _train(
         result = fit(
             plan,
             settings,
-            batches=_batches(store, train_ids, plan, settings, where, ranks),
+            batches=_batches(store, train_ids, plan, settings, where, ranks, progress),
             validation_cases=_some(store, held_out, settings),
             device=where,
             length=_length(settings, len(train_ids), plan, out, identity, resume),
             surroundings=Surroundings(out, identity, logger, progress, ranks),
             resume=resume,
+            profile=profile,
         )
         _report_end(result, progress)
         spent.add(
@@ -210,6 +216,10 @@ def _train(
             {f"time/{part}": share for part, share in result.shares.items()},
             step=result.steps,
         )
+        if result.utilisation is not None:
+            logger.log_metrics(
+                {"time/device_in_use": result.utilisation}, step=result.steps
+            )
     return TrainedRun(out, store, result, evaluation)
 
 
@@ -344,11 +354,18 @@ def _batches(
     settings: TrainingSettings,
     device: torch.device,
     ranks: Ranks,
+    progress: Progress,
 ) -> BatchSource:
     cases = [store.case(case_id) for case_id in case_ids]
-    if settings.sampling.cache == "ram":
+    cache, why = choose_cache(settings.sampling.cache, cases, device)
+    resident = None
+    if cache == "ram":
         for case in cases:
             case.keep_in_memory()
+    if cache == "gpu":
+        progress.say(f"training cases lie on the GPU ({why})")
+        dims = plan.spatial_dims
+        resident = ResidentCases(cases, device=device, spatial_dims=dims)
     sampler = PatchSampler(
         cases,
         patch_size=plan.patch_size,
@@ -364,6 +381,7 @@ def _batches(
         seed=settings.seed,
         device=device,
         ranks=ranks,
+        resident=resident,
     )
 
 
@@ -397,9 +415,21 @@ def _length(
 
 
 def _identity(store: Store, plan: Plan, config: RunConfig) -> str:
-    """What a checkpoint must agree with: data, plan, and settings but the length."""
+    """What a checkpoint must agree with: data, plan, and settings that matter.
+
+    A run may be resumed with another length, and on another machine.
+    """
     lasting = config.training.model_dump_json(
-        exclude={"budget", "checkpoint_every", "validation_share"}
+        exclude={
+            "budget": True,
+            "checkpoint_every": True,
+            "validation_share": True,
+            "accumulate": True,
+            "recompute": True,
+            "compile": True,
+            "early_stop": True,
+            "sampling": {"cache"},
+        }
     )
     decided = plan.model_dump_json(exclude={"reasons"})
     return hash_text(
@@ -416,8 +446,15 @@ def _report_end(result: FitResult, progress: Progress) -> None:
     progress.say(
         "where the time went: "
         + ", ".join(f"{part} {share:.0%}" for part, share in shares if share >= 0.005)
+        + _device_in_use(result)
     )
     progress.say("what training was shown:\n" + _ledger_lines(result.ledger))
+
+
+def _device_in_use(result: FitResult) -> str:
+    if result.utilisation is None:
+        return ""
+    return f"; device in use {result.utilisation:.0%}"
 
 
 def _ledger_lines(ledger: Ledger) -> str:
