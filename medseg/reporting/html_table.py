@@ -34,10 +34,14 @@ def make_table(
     rows: Iterable[Sequence[Cell]],
     *,
     sortable: bool = False,
+    plain: bool = False,
     identifier: str = "",
 ) -> str:
-    """A table; columns sort by a click on their heads where asked for."""
-    kind = "sortable" if sortable else ""
+    """A table; columns sort by a click on their heads where asked for.
+
+    A plain one is as wide as its columns, others fill the page.
+    """
+    kind = "sortable" if sortable else "plain" if plain else ""
     named = f' id="{escape(identifier)}"' if identifier else ""
     lines = [list(row) for row in rows]
     styles = [cell.style for cell in lines[0]] if lines else [""] * len(header)
@@ -68,7 +72,7 @@ def summary_table(summary: pd.DataFrame) -> str:
     for structure, part in summary.groupby("structure", sort=False):
         by_metric = {str(row["metric"]): row for _, row in part.iterrows()}
         first = part.iloc[0]
-        cells = [Cell(escape(str(structure)), str(structure), "name")]
+        cells = [Cell(_breakable(str(structure)), str(structure), "name")]
         cells += [_count_cell(first[name], name) for name in counts]
         cells += [_interval_cell(by_metric.get(name), name) for name in metrics]
         rows.append(cells)
@@ -90,8 +94,10 @@ def case_table(cases: pd.DataFrame) -> str:
     rows = []
     for record in cases.to_dict(orient="records"):
         cells = [
-            Cell(escape(str(record["case_id"])), str(record["case_id"]), "name"),
-            Cell(escape(str(record["structure"])), str(record["structure"]), "text"),
+            Cell(_breakable(str(record["case_id"])), str(record["case_id"]), "name"),
+            Cell(
+                _breakable(str(record["structure"])), str(record["structure"]), "text"
+            ),
             _outcome_cell(str(record["outcome"])),
         ]
         cells += [_number_cell(record[name], name) for name in (*metrics, *volumes)]
@@ -110,7 +116,7 @@ def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> str:
         ]
         for record in table.to_dict(orient="records")
     ]
-    return make_table(header, rows)
+    return make_table(header, rows, plain=True)
 
 
 def _head(text: str, style: str, *, sortable: bool) -> str:
@@ -169,12 +175,18 @@ def _share_cell(value: object) -> Cell:
 
 def _plain_cell(value: object) -> Cell:
     if isinstance(value, str):
-        return Cell(escape(value), value, "text")
+        return Cell(_breakable(value), value, "text")
     number = float(value) if isinstance(value, (int, float)) else math.nan
     if math.isnan(number):
         return Cell("–", style="number")
-    text = f"{int(number):,}" if number.is_integer() else f"{number:.3f}"
+    digits = 3 if abs(number) < 10 else 1
+    text = f"{int(number):,}" if number.is_integer() else f"{number:,.{digits}f}"
     return Cell(text, number, "number")
+
+
+def _breakable(text: str) -> str:
+    """A name that may continue on the next line behind an underscore or hyphen."""
+    return escape(text).replace("_", "_<wbr>").replace("-", "-<wbr>")
 
 
 def _titled(name: str) -> str:

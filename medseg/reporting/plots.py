@@ -64,7 +64,7 @@ def plot_curves(history: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure 
         _style(axes, title={"learning_rate": "Learning rate"}.get(group, group.title()))
         axes.set_xlabel("step")
         if group == "learning_rate":
-            axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+            axes.yaxis.set_major_formatter("{x:g}")
         if len(groups[group]) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=PAPER_INK)
     return figure

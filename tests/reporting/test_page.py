@@ -2,6 +2,7 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from medseg.errors import MissingFileError
-from medseg.reporting.content import Picture, ReportContent
+from medseg.reporting.content import NamedTable, Picture, ReportContent
 from medseg.reporting.environment import describe_environment
 from medseg.reporting.page import write_page
 from medseg.reporting.plots import plot_curves, read_history, to_svg
@@ -131,6 +132,14 @@ def test_means_intervals_and_what_was_missed_are_shown(page):
     assert re.search(r'class="number alarm" data-sort="2.0">2<', text)
 
 
+def test_tables_of_the_study_follow_the_scores(content, tmp_path):
+    own = NamedTable("Patients", pd.DataFrame({"fold": ["all"], "mean": [0.8]}), "All.")
+    write_page(tmp_path / "own.html", replace(content, tables=(own,)))
+    scores = (tmp_path / "own.html").read_text().split('<section id="distributions"')[0]
+    assert "<h3>Patients</h3>" in scores
+    assert "<p>All.</p>" in scores
+
+
 def test_pictures_are_sorted_from_worst_to_best(page):
     captions = re.findall(r"<figcaption>([\w]+)<", page.read_text())
     assert captions == ["case_9", "case_10"]
@@ -210,6 +219,20 @@ FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
 )
+WATCH = """
+<script>
+const seen = [];
+addEventListener("error", (event) => seen.push(event.message));
+addEventListener("unhandledrejection", () => seen.push("rejection"));
+addEventListener("securitypolicyviolation", (event) => seen.push(event.blockedURI));
+console.error = console.warn = (...words) => seen.push(words.join(" "));
+addEventListener("load", () => {
+  const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
+  const asked = loaded.filter((name) => !name.startsWith("data:"));
+  document.documentElement.dataset.seen = [...seen, ...asked].join("|") || "nothing";
+});
+</script>
+"""
 CLICK = """
 <script>
 addEventListener("load", () => {
@@ -245,17 +268,35 @@ def browse(page, tmp_path, *options):
 @pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page with")
 def test_the_page_works_in_a_browser(page, tmp_path):
     clicked = tmp_path / "clicked.html"
-    clicked.write_text(page.read_text().replace("</body>", CLICK + "</body>"))
+    text = page.read_text().replace("<style>", WATCH + "<style>", 1)
+    clicked.write_text(text.replace("</body>", CLICK + "</body>"))
     dom = browse(clicked, tmp_path, "--dump-dom")
     assert 'data-ready="yes"' in dom
+    assert 'data-seen="nothing"' in dom  # no error, no request, no refused request
     # Names sort as people count; empty scores stay last in either direction.
     assert 'data-order="case_1|case_9|case_10|1 of 3 rows"' in dom
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page with")
-def test_the_page_looks_like_something(page, tmp_path):
+def test_what_a_page_would_load_is_noticed(page, tmp_path):
+    spoiled = tmp_path / "spoiled.html"
+    text = page.read_text().replace("<style>", WATCH + "<style>", 1)
+    outside = '<img alt="" src="https://example.invalid/a.png"></main>'
+    spoiled.write_text(text.replace("</main>", outside))
+    assert "https://example.invalid" in re.search(
+        'data-seen="([^"]*)"', browse(spoiled, tmp_path, "--dump-dom")
+    ).group(1)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page with")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_looks_like_something(page, tmp_path, scheme):
     shot = tmp_path / "shot.png"
-    browse(page, tmp_path, f"--screenshot={shot}", "--window-size=1200,2600")
+    preferred = "--blink-settings=preferredColorScheme=" + str(int(scheme == "light"))
+    size = "--window-size=1200,2600"
+    browse(page, tmp_path, f"--screenshot={shot}", size, preferred)
     pixels = np.asarray(Image.open(shot).convert("RGB"))
     assert (pixels == (16, 200, 40)).all(axis=-1).sum() > 1000  # the pictures
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+    ground = pixels[:, 4].astype(int).mean(axis=1)  # beside the sections
+    assert (np.median(ground) > 200) == (scheme == "light")
