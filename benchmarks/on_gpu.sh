@@ -22,4 +22,21 @@ for name in losses augmentation engines inference; do
     failed=1
   fi
 done
+# Training against peers needs the data set and an environment with nnunetv2:
+#   DATA=Task04_Hippocampus PEER_PYTHON=ENV/bin/python bash benchmarks/on_gpu.sh
+if [ -n "${DATA:-}" ] && [ -n "${PEER_PYTHON:-}" ]; then
+  common=(--data "$DATA" --peer-python "$PEER_PYTHON" --device cuda --json)
+  threads="$(nproc)"
+  for name in training time_to_dice; do
+    extra=()
+    [ "$name" = time_to_dice ] && extra=(--budgets 5m)
+    echo "$name"
+    if "$python" "benchmarks/$name.py" "${common[@]}" --out "$results/peers" \
+      --threads "$threads" "${extra[@]}" > "$results/$name.jsonl.part"; then
+      mv "$results/$name.jsonl.part" "$results/$name.jsonl"
+    else
+      failed=1
+    fi
+  done
+fi
 exit "$failed"

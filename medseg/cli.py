@@ -579,12 +579,30 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="With --runs: dice, nsd, ...")
     ] = None,
+    slurm_script: Annotated[
+        Path | None,
+        typer.Option("--slurm-script", help="Only write a script for SLURM here."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="One part: prepare, a run's number from 0, or compare."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", help="Runs side by side: local, auto, or a cluster's address."
+        ),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Train variations on the same folds, and compare them case by case.
 
-    Finished runs are kept, so a stopped study continues where it was.
+    Finished runs are kept, so a stopped study continues where it was. A study may be
+    spread over machines: --slurm-script run_study.sh, then `bash run_study.sh`; or
+    --ray auto.
 
     Example: medseg compare configs/compare_losses.yaml --data DATASET -o study
     """
@@ -594,10 +612,35 @@ def compare(
     if (study is None) == (not runs):
         raise SettingsError("give either the YAML of a study, or --runs NAME=RUN ...")
     console = Console(quiet=quiet)
+    if study is not None and (slurm_script is not None or task is not None):
+        from medseg.workflows.study_tasks import run_task, write_slurm_script
+
+        if slurm_script is not None:
+            write_slurm_script(
+                slurm_script, study, out, data=data, root=root, device=device
+            )
+            typer.echo(f"{slurm_script}: look at its resources, then run it with bash")
+        else:
+            run_task(
+                task or "",
+                study,
+                out,
+                data=data,
+                root=root,
+                device=device,
+                progress=console,
+            )
+        return
     if study is not None:
         console.log_to(out / "study.log")
         result = run_study(
-            study, out, data=data, root=root, device=device, progress=console
+            study,
+            out,
+            data=data,
+            root=root,
+            device=device,
+            ray_address=ray,
+            progress=console,
         )
     else:
         result = compare_finished(

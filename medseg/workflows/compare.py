@@ -36,6 +36,8 @@ def compare(
     data: Path | None = None,
     root: Path | None = None,
     device: str = "auto",
+    trained: bool = False,
+    ray_address: str | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Trains what is missing of a study, then compares the variations case by case.
@@ -49,25 +51,33 @@ def compare(
         data: Data set or prepared store; goes before the study's own.
         root: Folder that a manifest's paths start from.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        trained: Train nothing: compare what has finished.
+        ray_address: Train the runs side by side through Ray: ``local``, ``auto`` for
+            the cluster at hand, or a cluster's address.
         progress: Shows progress.
 
     Raises:
-        SettingsError: The study is wrong.
+        SettingsError: The study is wrong, or Ray is asked for and not installed.
         DatasetError: Fewer than two variations finished, or on different cases.
         OutputError: The folder cannot be written.
         KeyboardInterrupt: A signal ended a run; the same call continues.
     """
     progress = progress or Silent()
-    study, runs = read_study(study_path)
-    runs = [
-        run.with_data(data or study.data, root or study.root, name=study.name)
-        for run in runs
-    ]
+    study, runs = open_study(study_path, data=data, root=root)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "study.yaml", study_path.read_text(encoding="utf-8"))
-    parent = _open_parent(study, runs[0], out, progress)
+    parent = open_parent(study, runs[0], out, progress)
     try:
-        failures = _train_all(runs, out, device, progress)
+        if trained:
+            failures = _unfinished(runs, out)
+        elif ray_address is not None:
+            from medseg.workflows.ray_study import train_on_ray
+
+            failures = train_on_ray(
+                runs, out, address=ray_address, device=device, progress=progress
+            )
+        else:
+            failures = _train_all(runs, out, device, progress)
         comparison = compare_runs(_tables(runs, out), study.metrics, failures=failures)
         write_comparison(out, comparison)
         parent.log_artifact(out / "study.yaml")
@@ -125,9 +135,28 @@ def compare_finished(
     return comparison
 
 
-def _open_parent(
+def open_study(
+    path: Path, *, data: Path | None = None, root: Path | None = None
+) -> tuple[StudySettings, list[StudyRun]]:
+    """A study and its runs, on the data that was named last.
+
+    Args:
+        path: YAML file of the study.
+        data: Data set or prepared store; goes before the study's own.
+        root: Folder that a manifest's paths start from.
+
+    Raises:
+        SettingsError: The study is wrong.
+    """
+    study, runs = read_study(path)
+    data, root = data or study.data, root or study.root
+    return study, [run.with_data(data, root, name=study.name) for run in runs]
+
+
+def open_parent(
     study: StudySettings, first: StudyRun, out: Path, progress: Progress
 ) -> RunLogger:
+    """The tracked run that those of a study are nested under."""
     tracking = first.config.tracking
     if not tracking.enabled:
         return NullLogger()
@@ -154,25 +183,52 @@ def _train_all(
     """Trains what has not finished; a run that fails does not stop the others."""
     failures = {}
     for number, run in enumerate(runs, start=1):
-        folder = out / "runs" / run.name
-        if (folder / VALIDATION / CASES).is_file():
+        if is_finished(run, out):
             continue
         progress.say(f"\nrun {number} of {len(runs)}: {run.name}")
         try:
-            trained = train(
-                run.config,
-                folder,
-                device=device,
-                resume=(folder / CHECKPOINT).exists(),
-                parent_folder=out / "runs" / "study",
-                progress=progress,
-            )
-            if trained.fit.interrupted:
-                raise KeyboardInterrupt
+            train_run(run, out, device=device, progress=progress)
         except MedsegError as error:
             failures[run.name] = str(error)
             progress.warn(f"{run.name}: failed: {error}")
     return failures
+
+
+def is_finished(run: StudyRun, out: Path) -> bool:
+    """Whether a run of a study was trained and scored."""
+    return (out / "runs" / run.name / VALIDATION / CASES).is_file()
+
+
+def train_run(run: StudyRun, out: Path, *, device: str, progress: Progress) -> None:
+    """Trains one run of a study, or goes on with it; a finished one is left alone.
+
+    Args:
+        run: The run.
+        out: The study's folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        progress: Shows progress.
+
+    Raises:
+        MedsegError: Data or folder cannot be used, or training failed.
+        KeyboardInterrupt: A signal ended the run; the same call continues.
+    """
+    if is_finished(run, out):
+        return
+    folder = out / "runs" / run.name
+    trained = train(
+        run.config,
+        folder,
+        device=device,
+        resume=(folder / CHECKPOINT).exists(),
+        parent_folder=out / "runs" / "study",
+        progress=progress,
+    )
+    if trained.fit.interrupted:
+        raise KeyboardInterrupt
+
+
+def _unfinished(runs: Sequence[StudyRun], out: Path) -> dict[str, str]:
+    return {run.name: "has not finished" for run in runs if not is_finished(run, out)}
 
 
 def _tables(runs: Sequence[StudyRun], out: Path) -> dict[str, pd.DataFrame]:
