@@ -22,6 +22,7 @@ from medseg.workflows.comparison import (
     read_scores,
     write_comparison,
 )
+from medseg.workflows.comparison_page import PAGE, write_comparison_page
 from medseg.workflows.study import StudyRun, StudySettings, read_study
 from medseg.workflows.train import train
 
@@ -80,7 +81,10 @@ def compare(
             failures = _train_all(runs, out, device, progress)
         comparison = compare_runs(_tables(runs, out), study.metrics, failures=failures)
         write_comparison(out, comparison)
+        folders = {run.name: out / "runs" / run.name for run in runs}
+        write_comparison_page(out, comparison, folders)
         parent.log_artifact(out / "study.yaml")
+        parent.log_artifact(out / PAGE)
         log_comparison(out, parent)
     except KeyboardInterrupt:
         parent.finish("KILLED")
