@@ -16,6 +16,7 @@ from medseg.console import Console
 from medseg.datasets.tiny import make_tiny_study
 from medseg.files import write_text
 from medseg.workflows.compare import compare
+from medseg.workflows.time_spent import time_of
 
 BASE = Path(__file__).resolve().parents[1] / "configs" / "default_3d.yaml"
 LOSSES = ("ce", "dice", "dice_ce", "focal", "dice_focal", "tversky")
@@ -52,8 +53,11 @@ def main() -> None:
         progress=Console(),
     )
     print(result.text)
+    runs = options.out / "study" / "runs"
     print(f"figures    {options.out / 'study' / 'figures'}")
-    print(f"tracking   medseg ui {options.out / 'study' / 'runs'}")
+    print(f"report     {options.out / 'study' / 'report.html'}")
+    print(f"tracking   medseg ui {runs}")
+    print(f"longest    {time_of(runs.iterdir()).describe()}")
 
 
 def parse_options() -> argparse.Namespace:

@@ -43,9 +43,7 @@ def main() -> None:
     )
 
     # Structures, then where to look further.
-    print(f"table      {result.folder / 'validation' / 'cases.csv'}")
-    print(f"pictures   {result.folder / 'report.html'}")
-    print(f"tracking   medseg ui {options.out}")
+    print(result.closing())
     print(f"ensemble   medseg predict {result.folder} NEW_SCANS -o segmented")
 
 

@@ -72,3 +72,30 @@ def test_hippocampus_is_split_by_subject():
 def test_glioma_folds_are_those_of_the_table():
     study = load_dataset(MANIFESTS / "glioma_3d.yaml", root=DATA / "glioma_3d")
     assert Counter(make_folds(study).values()) == {0: 22, 1: 22, 2: 22, 3: 22}
+
+
+@pytest.mark.parametrize(
+    ("name", "num_cases", "num_patients"),
+    [
+        ("brats2013", 2, 2),
+        ("em_membrane", 24, 4),
+        ("glioma_2d", 1094, 88),
+        ("glioma_3d", 88, 88),
+        ("hippocampus", 200, 134),
+        ("nuclei", 531, 213),
+    ],
+)
+def test_manifests_group_by_patient_and_list_every_file(name, num_cases, num_patients):
+    path = MANIFESTS / f"{name}.yaml"
+    study = load_dataset(path, root=DATA / name)
+    assert (len(study.cases), len(study.patients)) == (num_cases, num_patients)
+    listed = set(read_sums(path.parent / read_description(path).checksums))
+    for case in study.cases:
+        for file in (*case.images, case.label):
+            assert file.relative_to(study.root).as_posix() in listed
+
+
+def test_every_manifest_has_its_row_in_the_table():
+    rows = (MANIFESTS / "README.md").read_text(encoding="utf-8")
+    for path in MANIFESTS.glob("*.yaml"):
+        assert f"| {path.stem} |" in rows
