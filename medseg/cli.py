@@ -191,8 +191,10 @@ def train(
     if leads():
         console.log_to(out / "run.log")
     if fold == "all":
+        from medseg.training.ranks import refuse_several
         from medseg.workflows.cross_validate import cross_validate
 
+        refuse_several("--fold all")
         cross_validate(resolved, out, device=device, progress=console)
         return
     result = run(
@@ -216,7 +218,10 @@ def predict(
     scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],
     out: Out,
     flips: Annotated[
-        bool, typer.Option("--flips", help="Average over mirror images (slower).")
+        bool,
+        typer.Option(
+            "--flips", help="Average over mirror images that training saw (slower)."
+        ),
     ] = False,
     overlap: Annotated[
         str, typer.Option("--overlap", help="Share of a window seen twice, or auto.")
@@ -606,8 +611,11 @@ def compare(
 
     Example: medseg compare configs/compare_losses.yaml --data DATASET -o study
     """
+    from medseg.training.ranks import refuse_several
     from medseg.workflows.compare import compare as run_study
     from medseg.workflows.compare import compare_finished
+
+    refuse_several("medseg compare")
 
     if (study is None) == (not runs):
         raise SettingsError("give either the YAML of a study, or --runs NAME=RUN ...")

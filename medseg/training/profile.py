@@ -1,12 +1,13 @@
 """A trace of some steps: what the processor and the device did, call by call."""
 
+import csv
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from torch import profiler
 
-from medseg.files import atomic_write, write_text
+from medseg.files import atomic_write
 
 FOLDER = "profile"
 """Below a run's folder."""
@@ -14,12 +15,12 @@ FOLDER = "profile"
 WAIT, WARMUP, STEPS = 5, 2, 5
 """Steps before the trace, steps that warm up the profiler, and steps traced."""
 
-ROWS = 25
-"""Operations in the table."""
+TABLE = "operations.csv"
+FIELDS = ("operation", "calls", "processor_ms", "gpu_ms")
 
 
 class Profile:
-    """Writes ``trace.json`` and ``operations.txt`` after the first steps of a run."""
+    """Writes ``trace.json`` and ``operations.csv`` after the first steps of a run."""
 
     def __init__(self, folder: Path, *, wanted: bool, on_gpu: bool) -> None:
         """Takes where to write.
@@ -67,7 +68,47 @@ class Profile:
     def _write(self, done: Any) -> None:
         with atomic_write(self._folder / "trace.json") as temporary:
             done.export_chrome_trace(str(temporary))
-        table = done.key_averages().table(
-            sort_by="self_cpu_time_total", row_limit=ROWS, max_name_column_width=60
-        )
-        write_text(self._folder / "operations.txt", table + "\n")
+        rows = sorted(map(_row, done.key_averages()), key=_cost, reverse=True)
+        path = self._folder / TABLE
+        with (
+            atomic_write(path) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as stream,
+        ):
+            writer = csv.writer(stream)
+            writer.writerow(FIELDS)
+            writer.writerows(rows)
+
+
+def most_expensive(folder: Path, *, number: int = 8) -> dict[str, float]:
+    """Share of a traced run's time in its most expensive operations.
+
+    Args:
+        folder: The run's folder.
+        number: Of operations.
+
+    Returns:
+        Nothing where the run was not traced.
+    """
+    path = folder / FOLDER / TABLE
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [
+            (r[FIELDS[0]], float(r[FIELDS[2]]), float(r[FIELDS[3]]))
+            for r in csv.DictReader(stream)
+        ]
+    column = 2 if any(row[2] for row in rows) else 1  # a GPU's time, where there is one
+    total = sum(row[column] for row in rows) or 1.0
+    ranked = sorted(rows, key=lambda row: -row[column])
+    return {str(row[0]): float(row[column]) / total for row in ranked[:number]}
+
+
+def _row(event: Any) -> tuple[str, int, float, float]:
+    """Name, calls, and milliseconds of its own on the processor and on the GPU."""
+    on_gpu = getattr(event, "self_device_time_total", 0)
+    own = event.self_cpu_time_total
+    return event.key, event.count, round(own / 1e3, 3), round(on_gpu / 1e3, 3)
+
+
+def _cost(row: tuple[str, int, float, float]) -> tuple[float, float]:
+    return row[3], row[2]

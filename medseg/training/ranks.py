@@ -138,6 +138,19 @@ def is_launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def refuse_several(what: str) -> None:
+    """Stops what starts many runs by itself, where ``torchrun`` started several of it.
+
+    Raises:
+        SettingsError: There are several processes.
+    """
+    if is_launched():
+        raise SettingsError(
+            f"{what} starts many runs and cannot be started by torchrun; leave it out, "
+            "or spread the runs: medseg compare --slurm-script or --ray"
+        )
+
+
 def leads() -> bool:
     """Whether this process is alone or the first of several."""
     return not is_launched() or os.environ.get("RANK", "0") == "0"
@@ -153,6 +166,8 @@ def join_ranks(device: torch.device) -> Iterator[Ranks]:
     if not is_launched():
         yield Ranks()
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:

@@ -15,6 +15,7 @@ from medseg.preparation import Store
 from medseg.progress import Progress
 from medseg.reporting.page import write_page
 from medseg.training.loop import FitResult
+from medseg.training.profile import most_expensive
 from medseg.training.ranks import Ranks
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
 from medseg.workflows.scores_report import evaluation_content, write_pictures
@@ -113,6 +114,12 @@ def write_report(
     case_ids = [case.pair.case_id for case in evaluation.scored]
     images = {case_id: store.images(case_id) for case_id in case_ids}
     facts = {"Model": {k: str(v) for k, v in provenance.model_dump().items()}}
+    if fit.utilisation is not None:
+        facts["Training"] = {"device in use": f"{fit.utilisation:.0%}"}
+    if operations := most_expensive(out):
+        facts["Where the time of five traced steps went"] = {
+            name: f"{share:.0%}" for name, share in operations.items()
+        }
     if rules is not None:
         facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
     with spent.measure("pictures"):

@@ -1,6 +1,7 @@
 """Less memory, the same step: parts of a batch, recomputed activations, compiling."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,15 +20,19 @@ from medseg.training.loop import segmentation_loss
 from medseg.training.memory import Thrift, is_out_of_memory, recompute_activations
 from medseg.training.plateau import has_plateaued, shorten
 from medseg.training.precision import forward_loss
+from medseg.training.profile import Profile, most_expensive
 from medseg.training.resident import ResidentCases, bytes_needed, choose_cache
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, fresh_state
 from medseg.training.step import split_batch, training_step
+from medseg.training.stopwatch import Stopwatch
 
 SETTINGS = TrainingSettings(precision="float32")
 
 
-def state_and_batch(store: Store) -> tuple[TrainingState, Batch, torch.nn.Module]:
+def state_and_batch(
+    store: Store, *, device: torch.device = CPU
+) -> tuple[TrainingState, Batch, torch.nn.Module]:
     plan = small_plan(store, dims=3, network=SMALL.model_copy(update={"dropout": 0.0}))
     cases = [store.case(case_id) for case_id in store.case_ids]
     sampler = PatchSampler(
@@ -35,8 +40,9 @@ def state_and_batch(store: Store) -> tuple[TrainingState, Batch, torch.nn.Module
     )
     draws = sampler.draw(5)
     taken = gather(cases, draws, spatial_dims=3)
-    batch = Batch(taken.images, taken.labels, tuple(draws), taken.labels.numpy(), {})
-    state = fresh_state(plan, SETTINGS, CPU)
+    images, labels = taken.images.to(device), taken.labels.to(device)
+    batch = Batch(images, labels, tuple(draws), taken.labels.numpy(), {})
+    state = fresh_state(plan, SETTINGS, device)
     return state, batch, segmentation_loss(plan, SETTINGS)
 
 
@@ -94,7 +100,7 @@ def test_ends_of_memory_are_told_from_other_errors() -> None:
 
 
 def test_a_run_goes_on_in_parts_when_memory_ends(
-    tiny_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    tiny_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from test_fit import run
 
@@ -188,3 +194,31 @@ def test_a_compiler_that_changes_the_loss_is_not_used(
             parameter += 10
     monkeypatch.setattr(torch, "compile", lambda network: other)
     assert compile_if_faster(state, batch, loss, progress=Silent()) is None
+
+
+def test_a_trace_names_the_most_expensive_operations(tmp_path: Path) -> None:
+    assert most_expensive(tmp_path) == {}
+    with Profile(tmp_path, wanted=True, on_gpu=False) as profile:
+        for _ in range(15):
+            torch.ones(64, 64) @ torch.ones(64, 64)
+            profile.step()
+    shares = most_expensive(tmp_path)
+    assert "aten::mm" in shares
+    assert sum(shares.values()) <= 1.001
+    assert (tmp_path / "profile" / "trace.json").stat().st_size > 1000
+
+
+def test_a_profile_nobody_wants_writes_nothing(tmp_path: Path) -> None:
+    with Profile(tmp_path, wanted=False, on_gpu=False) as profile:
+        profile.step()
+    assert not (tmp_path / "profile").exists()
+
+
+def test_a_stopwatch_knows_shares_and_what_is_left() -> None:
+    watch = Stopwatch(CPU)
+    with watch.measure_device("forward"):
+        sum(range(200_000))
+    shares = watch.shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["forward"] > 0
+    assert 0 <= watch.processor_share() <= 1

@@ -25,7 +25,7 @@ from medseg.training.batches import BatchSource
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
 from medseg.training.loop import FitResult, Surroundings, fit
-from medseg.training.ranks import LostProcessError, Ranks
+from medseg.training.ranks import LostProcessError, Ranks, refuse_several
 from medseg.training.settings import TrainingSettings
 
 LOST, DIED = 7, 9
@@ -159,6 +159,15 @@ def test_shares_cover_a_batch_once() -> None:
 def test_a_batch_of_one_is_not_shared() -> None:
     with pytest.raises(SettingsError, match="a batch of 1 cannot be shared by 2"):
         Ranks(0, 2).share(1)
+
+
+def test_what_starts_many_runs_is_not_started_by_torchrun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_several("medseg compare")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingsError, match="medseg compare starts many runs"):
+        refuse_several("medseg compare")
 
 
 def test_an_error_of_one_process_is_no_lost_process() -> None:

@@ -1,0 +1,77 @@
+"""What only a GPU can show: cases that lie on it, a run on it, a compiled step."""
+
+import pytest
+import torch
+from test_fit import SMALL, small_plan
+from test_frugal import state_and_batch
+
+from medseg.augmentation.settings import AugmentationSettings
+from medseg.preparation import Store
+from medseg.progress import Silent
+from medseg.sampling import PatchSampler, SamplingSettings, gather
+from medseg.training.batches import BatchSource
+from medseg.training.compilation import compile_if_faster
+from medseg.training.length import StepLength
+from medseg.training.logger import NullLogger
+from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.resident import ResidentCases, choose_cache
+from medseg.training.settings import TrainingSettings
+
+pytestmark = pytest.mark.gpu
+CUDA = torch.device("cuda")
+
+
+def train(store: Store, folder: object, *, resident: bool) -> FitResult:
+    plan = small_plan(store, dims=3, network=SMALL.model_copy(update={"dropout": 0.0}))
+    cases = [store.case(case_id) for case_id in store.split(0)[0]]
+    sampler = PatchSampler(
+        cases, patch_size=plan.patch_size, settings=SamplingSettings(), seed=0
+    )
+    kept = ResidentCases(cases, device=CUDA, spatial_dims=3) if resident else None
+    batches = BatchSource(
+        cases,
+        sampler,
+        plan=plan,
+        augmentation=AugmentationSettings(),
+        seed=0,
+        device=CUDA,
+        resident=kept,
+    )
+    return fit(
+        plan,
+        TrainingSettings(precision="float32"),
+        batches=batches,
+        validation_cases=[store.case(case_id) for case_id in store.split(0)[1]],
+        device=CUDA,
+        length=StepLength(30),
+        surroundings=Surroundings(folder, "same", NullLogger(), Silent()),
+    )
+
+
+def test_every_cache_gives_the_same_run(tiny_store: Store, tmp_path: object) -> None:
+    runs = [train(tiny_store, tmp_path / str(n), resident=bool(n)) for n in range(2)]
+    ends = [torch.cat([p.flatten() for p in r.network.parameters()]) for r in runs]
+    assert torch.allclose(*ends, atol=1e-3)
+    assert {"forward", "backward", "optimiser", "augmentation"} <= set(runs[0].shares)
+
+
+def test_resident_cases_give_the_patches_of_the_store(tiny_store: Store) -> None:
+    cases = [tiny_store.case(case_id) for case_id in tiny_store.case_ids]
+    assert choose_cache("auto", cases, CUDA)[0] == "gpu"
+    sampler = PatchSampler(
+        cases, patch_size=(40, 12, 40), settings=SamplingSettings(), seed=3
+    )
+    draws = sampler.draw(6)
+    expected = gather(cases, draws, spatial_dims=3)
+    resident = ResidentCases(cases, device=CUDA, spatial_dims=3)
+    images, labels, _ = resident.gather(draws, padding="zero")
+    assert torch.equal(images.cpu(), expected.images)
+    assert torch.equal(labels.cpu(), expected.labels)
+
+
+def test_compiling_leaves_the_weights_alone(tiny_store: Store) -> None:
+    state, batch, loss = state_and_batch(tiny_store, device=CUDA)
+    before = [p.clone() for p in state.network.parameters()]
+    compile_if_faster(state, batch, loss.to(CUDA), progress=Silent())
+    for one, other in zip(before, state.network.parameters(), strict=True):
+        assert torch.equal(one, other)
