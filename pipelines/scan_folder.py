@@ -14,9 +14,15 @@ import pandas as pd
 
 from medseg.console import Console
 from medseg.datasets.tiny import make_tiny_study
+from medseg.workflows.members import load_members
 from medseg.workflows.predict import predict
-from medseg.workflows.predictions import DONE, UNCHANGED
+from medseg.workflows.prediction_record import (
+    track_predictions,
+    write_prediction_mosaic,
+)
+from medseg.workflows.predictions import DONE, TABLE, UNCHANGED
 from medseg.workflows.run_config import RunConfig
+from medseg.workflows.time_spent import TimeSpent
 from medseg.workflows.train import train
 
 
@@ -51,7 +57,24 @@ def main() -> None:
     for result in results:
         if result not in done:
             print(f"{result.scan}: {result.status}: {result.reason}")
-    print(f"{len(done)} of {len(results)} scans; {options.out / 'volumes.csv'}")
+
+    # Without references, what to look at first are the smallest and largest findings.
+    mosaic = options.out / "mosaic.png"
+    files = [options.out / "volumes.csv", options.out / "label_maps" / TABLE]
+    scheme = load_members(model).joint.plan.labels
+    maps = options.out / "label_maps"
+    if write_prediction_mosaic(
+        mosaic, results, scans=scans, label_maps=maps, scheme=scheme
+    ):
+        files.append(mosaic)
+    track_predictions(options.out, results, files, params={"model": model.name})
+
+    spent = TimeSpent({result.scan: result.seconds for result in results})
+    print(f"{len(done)} of {len(results)} scans")
+    print(f"table      {options.out / 'volumes.csv'}")
+    print(f"mosaic     {mosaic}")
+    print(f"tracking   medseg ui {options.out.resolve().parent}")
+    print(f"longest    {spent.describe()}")
 
 
 def small_model(out: Path, device: str) -> tuple[Path, Path]:
