@@ -63,12 +63,12 @@ def recompute_activations(network: nn.Module) -> None:
     of one stage at a time (Chen et al., arXiv:1604.06174).
     """
     for stage in _stages(network):
-        stage.forward = partial(_recomputed, stage.forward)  # type: ignore[method-assign]
+        stage.forward = partial(_recomputed, stage.forward)
 
 
 def _stages(module: nn.Module) -> list[nn.Module]:
     """The uppermost sequences of layers."""
-    found = []
+    found: list[nn.Module] = []
     for child in module.children():
         if isinstance(child, nn.Sequential):
             found.append(child)

@@ -94,8 +94,10 @@ class ResidentCases:
             images.append(image)
             labels.append(label)
             shown[number] = self._count(draw, padding)
-        flat = (..., 0) if self._dims == 2 else (...,)
-        return torch.stack(images)[flat], torch.stack(labels)[flat], shown[flat]
+        patches, classes = torch.stack(images), torch.stack(labels)
+        if self._dims == 2:
+            return patches[..., 0], classes[..., 0], shown[..., 0]
+        return patches, classes, shown
 
     def _count(self, draw: Draw, padding: str) -> np.ndarray:
         """The labels of a patch from the files, so that nobody waits for the device."""
