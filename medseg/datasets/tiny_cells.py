@@ -77,6 +77,10 @@ def stained(
     levels[0] = 12
     bright = levels[labels] + generator.normal(scale=6, size=labels.shape)
     if stain == "fluorescence":
-        return np.clip(bright, 0, 255).astype(np.uint8)[None]
+        return _bytes(bright[None])
     shares = np.array([0.6, 0.9, 0.4]).reshape(-1, 1, 1)
-    return np.clip(235 - shares * bright, 0, 255).astype(np.uint8)
+    return _bytes(235 - shares * bright)
+
+
+def _bytes(values: np.ndarray) -> ImageArray:
+    return np.asarray(np.clip(values, 0, 255), dtype=np.uint8)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import DatasetError, MissingFileError
+from medseg.instances.measures import OUTLINES
 from medseg.io import find_scans, scan_stem
 
 
@@ -84,6 +85,8 @@ def references_in(folder: Path) -> dict[str, Path]:
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in find_scans(folder):
+        if path.parent.name == OUTLINES:
+            continue  # pictures to look at, beside the label maps of single objects
         other = found.setdefault(scan_stem(path), path)
         if other != path:
             raise DatasetError(

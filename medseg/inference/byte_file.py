@@ -1,6 +1,7 @@
 """A large array in a temporary file, of which no more than a box is in memory."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -35,5 +36,6 @@ class ByteFile:
         mapped[box] = values
         mapped.flush()
 
-    def _map(self, mode: str) -> np.memmap:
-        return np.memmap(self.path, self.dtype, mode, shape=self.shape)  # type: ignore[call-overload]
+    def _map(self, mode: Literal["r", "r+"]) -> np.memmap:
+        mapped: np.memmap = np.memmap(self.path, self.dtype, mode, shape=self.shape)
+        return mapped

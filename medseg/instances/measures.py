@@ -11,6 +11,8 @@ from medseg.types import ImageArray, LabelArray
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLES, OUTLINES = "cells", "outlines"
+"""Folders of tables and of pictures with outlines, below that of the label maps."""
 ANYWHERE = ("label", "area", "centroid", "bbox", "equivalent_diameter_area", "extent")
 """What is measured of objects in 2D and 3D."""
 FLAT = (

@@ -36,14 +36,16 @@ class LargePicture:
         self.path = path
         try:
             self._file = tifffile.TiffFile(path)
-            self._page: Any = self._file.pages[0].keyframe
+            page: Any = self._file.pages[0].keyframe
         except (OSError, tifffile.TiffFileError, IndexError) as error:
             raise UnreadableFileError(f"{path}: not a TIFF, or damaged") from error
-        page = self._page
+        self._page = page
         self.dtype = np.dtype(page.dtype)
         self.shape = (page.imagewidth, page.imagelength)
         """Columns and rows."""
         self.num_channels = int(page.samplesperpixel)
+        self.num_pages = len(self._file.series[0].pages)
+        """Pages of the first series; coarser levels of a pyramid do not count."""
         self._is_planar = self.num_channels > 1 and int(page.planarconfig) == 2
         if page.is_tiled:
             self._part = (page.tilewidth, page.tilelength)

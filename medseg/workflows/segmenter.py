@@ -21,6 +21,7 @@ from medseg.model import Model
 from medseg.postprocessing import clean
 from medseg.progress import Progress, Silent
 from medseg.volume import LabelMap
+from medseg.workflows.cells import is_slide, segment_slide, write_cells
 from medseg.workflows.device import peak_memory_mb, pick_device
 from medseg.workflows.members import load_members
 from medseg.workflows.modality import modality_of
@@ -149,6 +150,8 @@ class Segmenter:
                 return work
             if earlier is not None and earlier.input_hash != work.content:
                 self._remove(earlier)
+            if is_slide(scan, self.predictor):
+                return work
             work.loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
             work.notes += work.loaded.notes
             work.notes += self._doubts(scan, work.loaded.volume.voxels)
@@ -156,8 +159,10 @@ class Segmenter:
 
     def compute(self, work: ScanWork) -> ScanWork:
         """The scan with its label map; the volume is let go."""
-        if work.line is not None or work.loaded is None:
+        if work.line is not None:
             return work
+        if work.loaded is None:
+            return self._compute_slide(work)
         loaded, work.loaded = work.loaded, None
         with work.stage():
             shares = f"{work.scan.name}_probabilities.b2nd"
@@ -172,6 +177,27 @@ class Segmenter:
             work.label_map = self._clean(label_map, work.notes)
             if work.scan.series is None and not loaded.is_repaired:
                 work.like = work.scan.files[0]
+            if self.model.plan.instance_target != "none":
+                work.written += write_cells(
+                    self.out,
+                    work.scan.name,
+                    work.label_map,
+                    loaded.volume,
+                    self.model.plan,
+                )
+            work.peak_memory_mb = peak_memory_mb(self.predictor.device)
+        return work
+
+    def _compute_slide(self, work: ScanWork) -> ScanWork:
+        """A picture that is read, segmented and written tile by tile."""
+        with work.stage():
+            result = segment_slide(
+                work.scan, self.predictor, self.out, progress=Silent()
+            )
+            work.written += result.outputs
+            work.notes += result.notes
+            name = self.model.plan.labels.structures[0]
+            work.volumes[name] = result.volume_ml
             work.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return work
 
@@ -182,8 +208,8 @@ class Segmenter:
             OutputError: The disk is full or read-only: nothing more can be written.
         """
         scan, label_map = work.scan, work.label_map
-        outputs: list[str] = []
-        volumes: dict[str, float] = {}
+        outputs = list(work.written)
+        volumes = work.volumes
         if work.line is None and label_map is not None:
             with work.stage():
                 if self.options.seg and scan.series is not None:
@@ -222,7 +248,7 @@ class Segmenter:
     def _remove(self, earlier: Prediction) -> None:
         """Takes away results of other bytes, lest they stand beside a failure."""
         for name in earlier.outputs:
-            if Path(name).name == name:
+            if not Path(name).is_absolute() and ".." not in Path(name).parts:
                 with suppress(OSError):
                     (self.out / name).unlink(missing_ok=True)
 
