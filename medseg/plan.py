@@ -65,6 +65,9 @@ class Plan(Settings):
     optional_channels: tuple[str, ...] = ()
     """Channels that a scan may lack, since the network was trained to do without any
     of them (`augmentation.channel_dropout`); they read as zero."""
+    mirror_axes: tuple[int, ...] | None = None
+    """Axes of a patch that training mirrored, and test-time flips may; None where
+    that is not known: all."""
     labels: LabelScheme
     """Structures to segment."""
     instance_target: Target | Literal["none"] = "none"

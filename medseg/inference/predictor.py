@@ -252,7 +252,9 @@ class Predictor:
 
     def _network(self) -> Predict:
         if self.settings.flips:
-            return flipped_average(self._run, spatial_dims=self.plan.spatial_dims)
+            axes = self.plan.mirror_axes
+            every = range(self.plan.spatial_dims)
+            return flipped_average(self._run, axes=every if axes is None else axes)
         return self._run
 
     @cached_property

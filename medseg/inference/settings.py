@@ -18,7 +18,8 @@ class InferenceSettings(Settings):
     window_size: tuple[int, ...] | None = None
     """Voxels of a window; None takes the training patch."""
     flips: bool = False
-    """Average the logits over all mirror images of the scan (test-time flips)."""
+    """Average the logits over mirror images of the scan, along the axes that training
+    mirrored (test-time flips)."""
     batch_size: int = Field(default=1, ge=1)
     """Windows per pass through the network."""
     engine: Literal["auto", "torch", "torch-compile", "onnx", "openvino"] = "auto"

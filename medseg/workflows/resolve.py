@@ -62,6 +62,15 @@ def settle_training(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
     return settings.model_copy(update=changes)
 
 
+def with_mirrors(plan: Plan, settings: TrainingSettings) -> Plan:
+    """The plan of the model: it says what training mirrored."""
+    augmentation = settings.augmentation
+    axes: tuple[int, ...] | None = ()
+    if augmentation is not None and augmentation.enabled:
+        axes = augmentation.flip_axes
+    return plan.model_copy(update={"mirror_axes": axes})
+
+
 def _leaves_open(augmentation: AugmentationSettings | None) -> bool:
     """Whether some of it is to be suggested; a resolved configuration names all."""
     named = set() if augmentation is None else augmentation.model_fields_set

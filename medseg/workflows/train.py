@@ -30,7 +30,7 @@ from medseg.workflows.decoding_choice import choose_decoding, start_decoding
 from medseg.workflows.device import describe_device, pick_device
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.postprocessing_choice import choose_postprocessing
-from medseg.workflows.resolve import change_plan, settle_training
+from medseg.workflows.resolve import change_plan, settle_training, with_mirrors
 from medseg.workflows.run_config import RunConfig, code_commit, dump_config
 from medseg.workflows.time_spent import TimeSpent
 from medseg.workflows.tracked_run import log_files, tracked_run
@@ -123,6 +123,7 @@ def _train(
         store = _open_together(config, out, where, ranks, progress)
     plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
     settings = settle_training(config.training, plan)
+    plan = with_mirrors(plan, settings)
     config = config.model_copy(update={"training": settings})
     train_ids, held_out = split(store, config.fold)
     if ranks.leads:

@@ -61,8 +61,19 @@ def test_flips_make_any_network_symmetric() -> None:
         return x * torch.arange(4.0)
 
     image = torch.ones(1, 1, 4, 4)
-    averaged = flipped_average(leaning, spatial_dims=2)(image)
+    averaged = flipped_average(leaning, axes=(0, 1))(image)
     assert torch.allclose(averaged, torch.full_like(averaged, 1.5))
+
+
+@pytest.mark.parametrize(("axes", "looks"), [((), 1), ((1,), 2), ((0, 1), 4)])
+def test_only_axes_that_training_mirrored_are_flipped(
+    axes: tuple[int, ...], looks: int
+) -> None:
+    seen = []
+    image = torch.arange(6.0).reshape(1, 1, 2, 3)
+    flipped_average(lambda x: seen.append(x) or x, axes=axes)(image)
+    assert len(seen) == looks
+    assert (0 in axes) == any(torch.equal(one, image.flip(2)) for one in seen)
 
 
 @pytest.mark.parametrize("size", [(5, 5), (8, 3)])
