@@ -103,19 +103,30 @@ def main() -> None:
 
 
 def paired(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per side, against medseg on the same case; above 1 medseg is faster."""
+    """A row per other side, against medseg on the same case; above 1 medseg is faster.
+
+    Where there is no other side, medseg's own seconds stand alone.
+    """
     own = {row["case"]: row for row in rows if row["side"] == "medseg"}
-    return [
-        {
-            "name": f"{row['case']}: medseg against {row['side']}",
-            "ours": own.get(row["case"], {}).get("seconds"),
-            "peer": row.get("seconds"),
-            "ratio": row.get("times_medseg"),
-            "unit": "s",
-            **row,
-        }
-        for row in rows
-    ]
+    pairs = []
+    for row in rows:
+        ours = own.get(row["case"], {})
+        alone = sum(r["case"] == row["case"] for r in rows) == 1
+        if row["side"] == "medseg" and not alone:
+            continue
+        seconds, peer = ours.get("seconds"), row.get("seconds")
+        pairs.append(
+            {
+                "name": f"{row['case']}: medseg against {row['side']}",
+                "ours": seconds,
+                "peer": None if alone else peer,
+                "ratio": None if alone or not (seconds and peer) else peer / seconds,
+                "unit": "s",
+                "medseg": ours,
+                "other": {} if alone else row,
+            }
+        )
+    return pairs
 
 
 # ---- end to end -------------------------------------------------------------------
