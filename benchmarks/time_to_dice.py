@@ -304,11 +304,16 @@ def to_table(rows: list[Row]) -> str:
     ]
     for row in sorted(rows, key=lambda r: (r["budget_seconds"], -r["dice"])):
         lines.append(
-            f"| {row['contender']} | {row['train_seconds'] / 60:.1f} | "
+            f"| {row['contender']} | {minutes_of(row):.1f} | "
             f"{row['steps']:.0f} | {row['batch_size']:.0f} | {row['dice']:.4f} | "
             f"{row['dice_low']:.4f} to {row['dice_high']:.4f} | {row['cores_used']} |"
         )
     return "\n".join(lines)
+
+
+def minutes_of(row: Row) -> float:
+    """The budget, or the training where its last step ended after it."""
+    return max(row["budget_seconds"], row["train_seconds"]) / 60
 
 
 def draw(rows: list[Row], path: Path) -> None:
@@ -321,10 +326,10 @@ def draw(rows: list[Row], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for name in CONTENDERS:
         mine = [row for row in rows if row["contender"] == name]
-        mine.sort(key=lambda row: row["train_seconds"])
+        mine.sort(key=minutes_of)
         if not mine:
             continue
-        minutes = [row["train_seconds"] / 60 for row in mine]
+        minutes = [minutes_of(row) for row in mine]
         dice = [row["dice"] for row in mine]
         below = [row["dice"] - row["dice_low"] for row in mine]
         above = [row["dice_high"] - row["dice"] for row in mine]
