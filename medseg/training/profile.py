@@ -93,14 +93,14 @@ def most_expensive(folder: Path, *, number: int = 8) -> dict[str, float]:
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as stream:
-        rows = [
-            (r[FIELDS[0]], float(r[FIELDS[2]]), float(r[FIELDS[3]]))
-            for r in csv.DictReader(stream)
-        ]
-    column = 2 if any(row[2] for row in rows) else 1  # a GPU's time, where there is one
-    total = sum(row[column] for row in rows) or 1.0
-    ranked = sorted(rows, key=lambda row: -row[column])
-    return {str(row[0]): float(row[column]) / total for row in ranked[:number]}
+        rows = list(csv.DictReader(stream))
+    on_gpu = any(float(row["gpu_ms"]) for row in rows)
+    cost = {
+        r["operation"]: float(r["gpu_ms" if on_gpu else "processor_ms"]) for r in rows
+    }
+    total = sum(cost.values()) or 1.0
+    ranked = sorted(cost, key=lambda name: -cost[name])
+    return {name: cost[name] / total for name in ranked[:number]}
 
 
 def _row(event: Any) -> tuple[str, int, float, float]:

@@ -105,7 +105,9 @@ def _start_ray(address: str) -> Any:
             "--ray: Ray is not installed; pip install 'medseg[ray]'"
         ) from None
     try:
-        local = {"include_dashboard": False} if address == "local" else {}
+        local: dict[str, Any] = {}
+        if address == "local":
+            local["include_dashboard"] = False
         ray.init(address=address, log_to_driver=False, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SettingsError(f"--ray {address}: {error}") from error
