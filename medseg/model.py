@@ -251,6 +251,7 @@ A research model, not a medical device.
   ({origin.steps} steps, {origin.seconds / 60:.1f} minutes on {origin.device})
 - Held out: {_fold(origin)}
 - medseg {origin.medseg} {origin.commit[:12]}, {origin.created}
+- Single objects: {_objects(description.decoding)}
 - After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}
@@ -263,6 +264,12 @@ A research model, not a medical device.
 |---|---|
 {scores or "| (not scored) | |"}
 """
+
+
+def _objects(decoding: DecodingSettings | None) -> str:
+    if decoding is None:
+        return "not told apart"
+    return f"{decoding.describe()} ({decoding.reason or 'by default'})"
 
 
 def _fold(origin: Provenance) -> str:

@@ -5,6 +5,7 @@ except for the watershed, which stays inside a connected foreground: so that the
 objects of a large image can be found tile by tile (`stitching.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,21 @@ class DecodingSettings(Settings):
             f"foreground above {self.foreground:g}, seeds above {self.seed:g}, "
             f"{self.min_voxels} voxels at least"
         )
+
+
+def joint_decoding(
+    members: Sequence[DecodingSettings | None],
+) -> DecodingSettings | None:
+    """What several models have in common: mean thresholds, the least of least sizes."""
+    known = [member for member in members if member is not None]
+    if not known:
+        return None
+    return DecodingSettings(
+        foreground=float(np.mean([member.foreground for member in known])),
+        seed=float(np.mean([member.seed for member in known])),
+        min_voxels=min(member.min_voxels for member in known),
+        reason=f"the mean of {len(known)} models",
+    )
 
 
 @dataclass(frozen=True)

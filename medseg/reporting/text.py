@@ -112,6 +112,30 @@ def format_lesions(lesions: pd.DataFrame) -> str:
     return format_columns(header, rows)
 
 
+def format_objects(objects: pd.DataFrame) -> str:
+    """Average precision and F1 of single objects at each IoU.
+
+    Args:
+        objects: As `medseg.evaluation.summarize_objects` gives.
+    """
+    values = objects.set_index(["structure", "metric"])["mean"]
+    kinds = list(dict.fromkeys(objects["structure"]))
+    names = list(dict.fromkeys(m for m in objects["metric"] if m.startswith("ap_")))
+    header = ["objects", *(f"{kind}: {n}" for kind in kinds for n in ("AP", "F1"))]
+    rows = [
+        [
+            f"IoU {name.removeprefix('ap_')}",
+            *(
+                format_number(float(values[kind, metric]))
+                for kind in kinds
+                for metric in (name, name.replace("ap_", "f1_"))
+            ),
+        ]
+        for name in names
+    ]
+    return format_columns(header, rows)
+
+
 def _mean_with_interval(row: pd.Series, metric: str) -> str:
     unit = metric_named(metric).unit
     mean, low, high = (

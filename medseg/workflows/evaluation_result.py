@@ -17,7 +17,7 @@ from medseg.evaluation.tables import lesion_table, object_table, structure_table
 from medseg.files import atomic_write, write_text
 from medseg.labels import LabelScheme
 from medseg.progress import Progress
-from medseg.reporting.text import format_lesions, format_summary
+from medseg.reporting.text import format_lesions, format_objects, format_summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,9 @@ class Evaluation:
             parts.append(format_summary(self.summary, confidence=confidence))
         if len(self.lesions):
             parts.append(f"\n{format_lesions(self.lesions_by_size)}")
+        if len(self.objects):
+            objects = summarize_objects(self.objects, settings=self.settings)
+            parts.append(f"\n{format_objects(objects)}")
         parts.append(
             f"{self.num_scored} cases scored, {len(self.failures)} failed, "
             f"{len(self.unpaired_references)} references without a prediction"

@@ -51,6 +51,11 @@ def export(
             f"{model_folder}: holds {len(members.models)} models; export them one by "
             "one, and average their logits where they are used"
         )
+    if to == "monai-bundle" and members.joint.plan.instance_target != "none":
+        raise ModelError(
+            f"{model_folder}: numbers single objects by watershed, which no bundle "
+            "does; use --to onnx, or predict with medseg"
+        )
     with atomic_folder(out) as temporary:
         checked = WRITERS[to](temporary, Portable(members.joint))
     if progress is None:

@@ -15,6 +15,7 @@ from medseg.inference.engines.trials import TrialBook, cache_folder
 from medseg.inference.ensemble import Predict, ensemble
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.window_book import FILE
+from medseg.instances.decoding import joint_decoding
 from medseg.model import Model, find_model, load_model
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.receptive_field import receptive_field
@@ -201,6 +202,7 @@ def _joint(models: Sequence[Model]) -> Model:
         plan=plan,
         weights_sha256=hash_text("\n".join(sorted(m.weights_sha256 for m in models))),
         postprocessing=joint_rules([model.postprocessing for model in models]),
+        decoding=joint_decoding([model.decoding for model in models]),
         golden=None,
     )
 

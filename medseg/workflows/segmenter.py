@@ -166,13 +166,17 @@ class Segmenter:
         loaded, work.loaded = work.loaded, None
         with work.stage():
             shares = f"{work.scan.name}_probabilities.b2nd"
+            wanted = self.options.probabilities
+            if wanted and self.model.plan.instance_target != "none":
+                work.notes.append("no probabilities are written of single objects")
+                wanted = False
             label_map = self.predictor.predict(
                 loaded.volume,
                 name=work.scan.name,
                 notes=work.notes,
-                probabilities=self.out / shares if self.options.probabilities else None,
+                probabilities=self.out / shares if wanted else None,
             )
-            if self.options.probabilities:
+            if wanted:
                 work.notes.append(f"probabilities are in {shares}")
             work.label_map = self._clean(label_map, work.notes)
             if work.scan.series is None and not loaded.is_repaired:

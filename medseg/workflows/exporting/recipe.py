@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from medseg.plan import ChannelPlan, Plan
+from medseg.preparation.stain import HIGH, LIGHT, LOW
 from medseg.workflows.exporting.portable import Portable
 
 
@@ -23,7 +24,9 @@ def readme(portable: Portable, *, files: dict[str, str], checked: str) -> str:
         f"| {index} | {name} | {value} |"
         for index, (name, value) in enumerate(
             zip(
-                ("background", *plan.labels.structures), plan.labels.values, strict=True
+                ("background", *plan.targets.structures),
+                plan.targets.values,
+                strict=True,
             )
         )
     )
@@ -88,6 +91,12 @@ def _normalization(channel: ChannelPlan) -> str:
     if channel.normalization == "percentile":
         return f"{name}scale so that the 1st and 99th percentile of {over} become 0 " \
             f"and 1{zeros}."  # fmt: skip
+    if channel.normalization == "stain":
+        return (
+            f"{name}scale so that the {LOW:g}st and {HIGH:g}th percentile of a picture "
+            f"become 0 and 1; where its median, the mean of all channels, is above "
+            f"{LIGHT:.2f}, take 1 minus that, else the square root of what is above 0."
+        )
     return f"{name}leave intensities as they are."
 
 
@@ -114,6 +123,15 @@ def _size_rule(portable: Portable) -> str:
 
 
 def _after(plan: Plan) -> str:
+    if plan.instance_target != "none":
+        return (
+            "Classes are levels of single objects, from the rim inwards. Average the\n"
+            "logits of windows, take the softmax: 1 minus the background is the\n"
+            "foreground, the expected level over the number of levels the depth.\n"
+            "Connected parts above the seed's depth are objects, grown over the\n"
+            "foreground by watershed, deep voxels first; the thresholds are in\n"
+            "model.yaml, under `decoding`."
+        )
     decision = (
         "Take the class with the largest logit."
         if not plan.labels.regions
