@@ -83,9 +83,9 @@ class ResidentCases:
         for number, draw in enumerate(draws):
             shape = self._cases[draw.case_index].shape
             along = _along(draw, self._device)
-            index = _index(along, shape)
-            image = self._images[draw.case_index][(slice(None), *index)].float()
-            label = self._labels[draw.case_index][index]
+            i, j, k = _index(along, shape)
+            image = self._images[draw.case_index][:, i, j, k].float()
+            label = self._labels[draw.case_index][i, j, k]
             if not _lies_inside(draw, shape):
                 mask, outside = _mask(along, shape), _OUTSIDE[padding]
                 label = label.masked_fill(~mask, outside)
@@ -132,7 +132,9 @@ def _along(draw: Draw, device: torch.device) -> list[Tensor]:
     ]
 
 
-def _index(along: Sequence[Tensor], shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+def _index(
+    along: Sequence[Tensor], shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Voxels of the case for each voxel of a patch, the border's beyond it."""
     i, j, k = (at.clamp(0, length - 1) for at, length in zip(along, shape, strict=True))
     return i[:, None, None], j[:, None], k
