@@ -423,6 +423,8 @@ def _identity(store: Store, plan: Plan, config: RunConfig) -> str:
     lasting = config.training.model_dump_json(
         exclude={
             "budget": True,
+            "epochs": True,
+            "steps": True,
             "checkpoint_every": True,
             "validation_share": True,
             "accumulate": True,
