@@ -1,4 +1,4 @@
-"""A part of a batch changes as it would within the whole: shares of several processes."""
+"""A part of a batch changes as it would within the whole."""
 
 import pytest
 import torch
