@@ -17,6 +17,9 @@ from medseg.labels import LabelScheme
 SLAB_VALUES = 4_000_000
 """Class-times-voxel values that exist at once on the scan's grid (16 MB)."""
 
+MANY_CLASSES = 8
+"""From so many on, those that cannot win are left out first."""
+
 MIXED = 255
 """Stands for a voxel between neighbours of different classes; no class has it."""
 
@@ -78,14 +81,17 @@ class LabelWriter:
             rows: Of `region(block)`, in order along one axis.
             block: Voxels of the target.
         """
-        classes = _classes(rows, self._scheme)
+        kept = possible_classes(rows, self._scheme)
+        values = self._values[kept.cpu().numpy()]
+        classes = _classes(rows, kept, self._scheme)
         if self._weights is None:
             skip, count = rows.new - rows.first, rows.stop - rows.new
             place = with_rows(block, rows.axis, rows.new, rows.stop)
-            self._write(place, classes.narrow(rows.axis, skip, count))
+            self._write(place, classes.narrow(rows.axis, skip, count), values)
             return
         for place, near in self.determined(rows, block):
-            self._write(place, _decide(rows, classes, near, self._scheme))
+            decided = _decide(rows, classes, near, kept, self._scheme)
+            self._write(place, decided, values)
 
     def determined(
         self, rows: Rows, block: Box, *, depth: int = 0, first: int = 0
@@ -128,21 +134,53 @@ class LabelWriter:
             yield with_rows(block, axis, begin, end)
             begin = end
 
-    def _write(self, place: Box, classes: Tensor) -> None:
-        self._target[place] = self._values[classes.cpu().numpy()]
+    def _write(self, place: Box, classes: Tensor, values: np.ndarray) -> None:
+        self._target[place] = values[classes.cpu().numpy()]
 
 
-def _classes(rows: Rows, scheme: LabelScheme) -> Tensor:
-    """The largest class of each voxel of the rows, uint8; needs no division."""
+def possible_classes(rows: Rows, scheme: LabelScheme) -> Tensor:
+    """The classes that can win in the rows, in order, shape (n,).
+
+    One that nowhere exceeds the first is below it in every mean with positive weights
+    too. Of a hundred organs, few reach into the same rows.
+    """
+    device = rows.sums.device
+    if scheme.regions or scheme.num_classes < MANY_CLASSES:
+        return torch.arange(scheme.num_classes, device=device)
+    above = torch.zeros(scheme.num_classes, dtype=torch.bool, device=device)
+    above[0] = True
+    for _, part in _slabs_of(rows):
+        above[1:] |= (part[1:] - part[:1]).flatten(1).amax(dim=1) > 0
+    return above.nonzero().flatten()
+
+
+def _classes(rows: Rows, kept: Tensor, scheme: LabelScheme) -> Tensor:
+    """The largest of the classes of each voxel, uint8; needs no division."""
     sums = rows.sums
     classes = torch.empty(sums.shape[1:], dtype=torch.uint8, device=sums.device)
-    count = sums.shape[rows.axis + 1]
-    step = max(1, SLAB_VALUES * count // sums.numel())
-    for start in range(0, count, step):
-        some = min(step, count - start)
-        part = class_scores(sums.narrow(rows.axis + 1, start, some), scheme)
-        classes.narrow(rows.axis, start, some).copy_(largest(part))
+    for start, part in _slabs_of(rows):
+        found = largest(class_scores(_only(part, kept, scheme), scheme))
+        classes.narrow(0, start, found.shape[0]).copy_(found)
     return classes
+
+
+def _only(logits: Tensor, kept: Tensor, scheme: LabelScheme) -> Tensor:
+    """Logits (L, ...) of some classes; all of them where they are of regions."""
+    if scheme.regions or len(kept) == len(logits):
+        return logits
+    return logits.index_select(0, kept)
+
+
+def _slabs_of(rows: Rows) -> Iterator[tuple[int, Tensor]]:
+    """Sums in pieces along the first axis, and where each begins.
+
+    Whichever axis rows are finished along: pieces of the last one would touch every
+    line of memory again and again.
+    """
+    count = rows.sums.shape[1]
+    step = max(1, SLAB_VALUES * count // rows.sums.numel())
+    for start in range(0, count, step):
+        yield start, rows.sums.narrow(1, start, min(step, count - start))
 
 
 def largest(scores: Tensor) -> Tensor:
@@ -151,19 +189,26 @@ def largest(scores: Tensor) -> Tensor:
 
 
 def _decide(
-    rows: Rows, classes: Tensor, near: list[AxisWeights], scheme: LabelScheme
+    rows: Rows,
+    classes: Tensor,
+    near: list[AxisWeights],
+    kept: Tensor,
+    scheme: LabelScheme,
 ) -> Tensor:
     """The largest class of interpolated logits, uint8."""
     decided = _agreed(classes, near)
     mixed = decided == MIXED
     num_mixed = int(mixed.sum())
     if num_mixed > SPARSE_SHARE * decided.numel():
-        return _interpolated(rows, near, scheme)
+        return _interpolated(rows, near, kept, scheme)
     if num_mixed:
         where = mixed.nonzero()
         step = max(1, SLAB_VALUES // rows.sums.shape[0])
         decided[mixed] = torch.cat(
-            [_pointwise(rows, near, some, scheme) for some in torch.split(where, step)]
+            [
+                _pointwise(rows, near, some, kept, scheme)
+                for some in torch.split(where, step)
+            ]
         )
     return decided
 
@@ -177,11 +222,13 @@ def _agreed(classes: Tensor, near: list[AxisWeights]) -> Tensor:
     return classes
 
 
-def _interpolated(rows: Rows, near: list[AxisWeights], scheme: LabelScheme) -> Tensor:
+def _interpolated(
+    rows: Rows, near: list[AxisWeights], kept: Tensor, scheme: LabelScheme
+) -> Tensor:
     """The largest class of all voxels."""
     return torch.cat(
         [
-            largest(class_scores(values, scheme)).to(torch.uint8)
+            largest(class_scores(_only(values, kept, scheme), scheme)).to(torch.uint8)
             for _, values in interpolated_slabs(rows, near)
         ]
     )
@@ -210,11 +257,16 @@ def interpolated_slabs(
 
 
 def _pointwise(
-    rows: Rows, near: list[AxisWeights], where: Tensor, scheme: LabelScheme
+    rows: Rows,
+    near: list[AxisWeights],
+    where: Tensor,
+    kept: Tensor,
+    scheme: LabelScheme,
 ) -> Tensor:
     """Only some voxels, given by their indices (n, 3)."""
-    shape = (rows.sums.shape[0], len(where))
-    total = torch.zeros(shape, device=rows.sums.device)
+    every = torch.arange(len(rows.sums), device=rows.sums.device)
+    chosen = (every if scheme.regions else kept).unsqueeze(1)
+    total = torch.zeros((len(chosen), len(where)), device=rows.sums.device)
     for corner in itertools.product((0, 1), repeat=3):
         share: Tensor | float = 1.0
         place = []
@@ -226,5 +278,5 @@ def _pointwise(
         i, j, k = place
         if rows.weights is not None:
             share = share / rows.weights[i, j, k]
-        total.addcmul_(rows.sums[:, i, j, k], torch.as_tensor(share))
+        total.addcmul_(rows.sums[chosen, i, j, k], torch.as_tensor(share))
     return largest(class_scores(total, scheme)).to(torch.uint8)

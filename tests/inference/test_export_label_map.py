@@ -97,6 +97,27 @@ def test_rows_of_any_number_give_the_labels_of_all_logits_at_once(
     assert np.array_equal(export(logits, placement, rows).voxels, whole.voxels)
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.3, 0.8, 1.0)])
+@pytest.mark.parametrize("sparse_share", [0.0, 1.0])
+def test_classes_that_cannot_win_are_left_out_and_nothing_else_changes(
+    spacing: tuple[float, ...], sparse_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme = LabelScheme(names={f"organ {n}": 5 * n for n in range(1, 12)})
+    affine = affine_from_spacing((1.0, 1.0, 1.0))
+    image = np.random.default_rng(0).normal(size=(1, 13, 9, 8)).astype(np.float32)
+    placement = preprocess(Volume(image, affine), plan(spacing)).placement
+    logits = torch.randn(12, *placement.prepared.shape)
+    logits[[1, 3, 4, 5, 8, 9, 11]] -= 50
+    rows = Rows(0, 0, 0, logits.shape[1], logits, None)
+    assert label_writer.possible_classes(rows, scheme).tolist() == [0, 2, 6, 7, 10]
+    monkeypatch.setattr(label_writer, "SPARSE_SHARE", sparse_share)
+    label_map, writer = start_label_map(placement, scheme)
+    writer.put(rows, writer.whole)
+    whole = export_label_map(logits, placement, scheme)
+    assert np.array_equal(label_map.voxels, whole.voxels)
+    assert set(np.unique(label_map.voxels)) == {0, 10, 30, 35, 50}
+
+
 def test_regions_decide_for_the_structure_that_explains_them() -> None:
     scheme = LabelScheme(
         names={"oedema": 1, "core": 2},
