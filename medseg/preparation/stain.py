@@ -3,7 +3,7 @@
 Fluorescence shows bright cells on a dark ground, stains (haematoxylin and eosin and
 others) and brightfield show dark cells on a light ground. A picture whose median lies
 in the lower third of its range has a dark ground: of the 531 pictures of the 2018 Data
-Science Bowl, all 432 of fluorescence lie below 0.19, all 99 others above 0.43.
+Science Bowl, all 432 of fluorescence lie below 0.19, all 99 others above 0.52.
 
 A light ground is inverted. A dark one goes through a square root, as counts of photons
 have a deviation that grows with the root of their mean: it evens out the noise and
