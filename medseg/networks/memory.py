@@ -63,7 +63,8 @@ def _scratch(func: Any, args: tuple[Any, ...]) -> int:
 
     On the CPU, oneDNN brings what it convolves into its own layouts first, and sums
     of two number formats copy one of them. Which copies there are was found by
-    measuring (benchmarks/network_memory.py).
+    measuring (benchmarks/network_memory.py), on a processor with AMX. Large kernels,
+    such as those of FCN-32s, are copied once for each thread that has a sample.
     """
     operations = torch.ops.aten
     if not args or not isinstance(args[0], Tensor) or args[0].device.type != "cpu":
@@ -71,15 +72,25 @@ def _scratch(func: Any, args: tuple[Any, ...]) -> int:
     if func in (operations.add.Tensor, operations.mul.Tensor):
         return _promoted(args[:2])
     if func is operations.convolution.default:
-        x, weight = args[0], args[1]
-        return _reordered_copy(x, weight) + int(weight.nbytes)
+        x, weight, transposed = args[0], args[1], args[6]
+        own = int(weight.nbytes)
+        if transposed and weight.dtype == torch.bfloat16:
+            own = _filled_up(weight, axis=1) + 5 * own * _busy_threads(x)
+        return _reordered_copy(x, weight) + own
     if func is operations.convolution_backward.default:
         gradient, x, weight = args[:3]
         if weight.dtype != torch.bfloat16:
-            return _filled_up(weight, axis=1)
+            filled = _filled_up(weight, axis=1)
+            return max(filled, 13 * filled * _busy_threads(x) // 16)
         pair = _filled_up(gradient, axis=1) + _filled_up(x, axis=1)
-        return max(pair, 5 * _blocked(weight) // 2)
+        blocked = _blocked(weight)
+        return max(pair, blocked + 3 * blocked * _busy_threads(x) // 2)
     return 0
+
+
+def _busy_threads(x: Tensor) -> int:
+    """Threads that oneDNN gives samples of their own to."""
+    return min(torch.get_num_threads(), x.shape[0])
 
 
 def _promoted(args: tuple[Any, ...]) -> int:
