@@ -221,25 +221,47 @@ def monai(
 
 
 def rows_of(contenders: list[Contender], options: argparse.Namespace) -> list[Any]:
-    rates = {c.name: statistics.median(c.rates) for c in contenders}
+    """Steps and batches of data, ours in each format against each peer's."""
+    mine = [c for c in contenders if c.name.startswith("medseg")]
+    peers = [c for c in contenders if c not in mine]
+    pairs = [(our, peer) for peer in peers for our in mine]
+    unit = "samples/CPU second" if options.busy else "samples/s"
     rows = []
-    for contender in contenders:
+    for our, peer in pairs:
         row: dict[str, Any] = {
-            "name": f"training {contender.name}",
-            "value": round(rates[contender.name], 3),
-            "unit": "samples/CPU second" if options.busy else "samples/s",
-            "data_share": round(statistics.median(contender.data_shares), 4),
-            "spread": [round(min(contender.rates), 3), round(max(contender.rates), 3)],
-            "rounds": options.rounds,
-            "threads": options.threads,
+            "name": f"training in {our.name.split()[1]} against {peer.name}",
+            **compared(our.rates, peer.rates),
+            "unit": unit,
+            "data_share": round(statistics.median(our.data_shares), 4),
+            "peer_data_share": round(statistics.median(peer.data_shares), 4),
+            "spread": [round(min(our.rates), 3), round(max(our.rates), 3)],
         }
-        if contender.busy:
-            row["gpu_percent"] = round(statistics.fmean(contender.busy), 1)
-        if contender.name.startswith("medseg"):
-            for peer in ("nnU-Net", "MONAI"):
-                row[f"times {peer}"] = round(rates[contender.name] / rates[peer], 2)
+        if our.busy:
+            row["gpu_percent"] = round(statistics.fmean(our.busy), 1)
+            row["peer_gpu_percent"] = round(statistics.fmean(peer.busy), 1)
         rows.append(row)
-    return rows
+    for our, peer in pairs[:: len(mine)]:
+        row = {"name": f"data and augmentation against {peer.name}"}
+        row |= compared(data_rates(our), data_rates(peer))
+        rows.append({**row, "unit": unit})
+    shared = {"rounds": options.rounds, "threads": options.threads}
+    return [{**row, **shared} for row in rows]
+
+
+def compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Medians over rounds, and ours as a multiple of the peer's."""
+    our, their = statistics.median(ours), statistics.median(theirs)
+    return {
+        "ours": round(our, 3),
+        "peer": round(their, 3),
+        "ratio": round(our / their, 2),
+    }
+
+
+def data_rates(contender: Contender) -> list[float]:
+    """Samples per second of fetching batches, had the steps cost nothing."""
+    both = zip(contender.rates, contender.data_shares, strict=True)
+    return [rate / share for rate, share in both]
 
 
 def use_packages_of(python: str) -> None:
@@ -339,12 +361,9 @@ def main() -> None:
         return
     print(machine)
     for row in rows:
-        ratios = ", ".join(
-            f"{value}x {key[6:]}" for key, value in row.items() if key[:6] == "times "
-        )
         print(
-            f"{row['name']:26} {row['value']:9} samples/s, {row['data_share']:.1%} "
-            f"waiting for data  {ratios}"
+            f"{row['name']:40} {row['ours']:9} against {row['peer']} {row['unit']}: "
+            f"{row['ratio']}x"
         )
 
 
