@@ -125,15 +125,43 @@ def label(mask: MaskArray) -> tuple[LabelArray, int]:
     return found.astype(np.uint32), int(found.max(initial=0))
 
 
-def flood(depths: Depths, seeds: LabelArray, settings: DecodingSettings) -> LabelArray:
-    """Seeds grown over the foreground, deep voxels first (scikit-image's watershed)."""
+def flood(
+    depths: Depths,
+    seeds: LabelArray,
+    settings: DecodingSettings,
+    *,
+    origin: Sequence[int] | None = None,
+) -> LabelArray:
+    """Seeds grown over the foreground, deep voxels first (scikit-image's watershed).
+
+    Args:
+        depths: Of an image or of a part of it.
+        seeds: Numbers of seeds, 0 elsewhere.
+        settings: Thresholds.
+        origin: Where the part begins in its image: which of two equally deep voxels
+            of seeds grows first follows from its place there, so that parts agree.
+    """
     from skimage.segmentation import watershed
 
     inside = find_foreground(depths, settings)
+    start = origin or (0,) * depths.depth.ndim
+    height = (FULL - depths.depth).astype(np.float32)
+    height += np.where(seeds > 0, _turns(seeds.shape, start), 0)
     grown = watershed(  # type: ignore[no-untyped-call]
-        FULL - depths.depth, seeds.astype(np.int32), mask=inside
+        height, seeds.astype(np.int32), mask=inside
     )
     return np.asarray(grown).astype(np.uint32)
+
+
+def _turns(shape: tuple[int, ...], start: Sequence[int]) -> np.ndarray:
+    """For each voxel a share of a half, scattered by its place (Weyl's sequence)."""
+    steps = (0.7548776662466927, 0.5698402909980532, 0.4301597090019468)
+    along = [
+        (np.arange(first, first + size) * step) % 1
+        for first, size, step in zip(start, shape, steps[: len(shape)], strict=True)
+    ]
+    total = sum(np.ix_(*along), np.zeros((1,) * len(shape)))
+    return np.asarray(total % 1 / 2, dtype=np.float32)
 
 
 def without_small(labels: LabelArray, *, min_voxels: int) -> LabelArray:

@@ -131,7 +131,8 @@ def decode_tiles(
     for tile in grid:
         part = Depths(np.asarray(foreground[tile.outer]), np.asarray(depth[tile.outer]))
         known = numbers[np.asarray(seeds[tile.outer])]
-        labels = flood(part, known, settings)[tile.inner]
+        origin = [axis.start for axis in tile.outer]
+        labels = flood(part, known, settings, origin=origin)[tile.inner]
         out[tile.core] = labels
         sizes += np.bincount(labels.ravel(), minlength=len(sizes))
     return kept_numbers(sizes, min_voxels=settings.min_voxels)

@@ -32,7 +32,7 @@ from medseg.preparation.measuring import (
     require_cases,
     try_cases,
 )
-from medseg.preparation.preprocessing import preprocess, preprocess_label
+from medseg.preparation.preprocessing import paint_objects, preprocess, preprocess_label
 from medseg.preparation.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY, Store
 from medseg.preparation.stored_case import StoredCase, write_case
 from medseg.preparation.voxel_index import build_index
@@ -137,6 +137,7 @@ def prepare_case(
         key=keys[case.case_id],
         image=prepared.image,
         label=label,
+        painted=paint_objects(label_map, prepared.placement, plan),
         index=build_index(label, plan.targets.num_classes, rng),
         placement=prepared.placement,
         compression=compression,
@@ -234,7 +235,8 @@ def _key(inputs: str, plan: Plan, compression: Compression) -> str:
     if plan.instance_target != "none":
         keys |= {"instance_target", "spatial_dims"}
     settings = plan.model_dump_json(include=keys)
-    return hash_text("\n".join([str(STORE_VERSION), inputs, settings, compression]))
+    parts = [str(STORE_VERSION), inputs, settings, compression]
+    return hash_text("\n".join(parts + ["painted"] * (plan.instance_target != "none")))
 
 
 def _is_done(folder: Path, key: str) -> bool:

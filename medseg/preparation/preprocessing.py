@@ -6,6 +6,7 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import Grid, Reorientation, canonical_reorientation
+from medseg.instances.painting import paint
 from medseg.instances.targets import encode, renumber
 from medseg.labels import IGNORE_INDEX
 from medseg.plan import Plan
@@ -16,7 +17,7 @@ from medseg.resampling import (
     resample_objects,
     resample_volume,
 )
-from medseg.types import Affine, ImageArray, LabelArray, Spacing
+from medseg.types import Affine, ImageArray, LabelArray, MaskArray, Spacing
 from medseg.volume import LabelMap, Volume
 
 AS_STORED = Reorientation((0, 1, 2), (False, False, False))
@@ -90,7 +91,11 @@ def preprocess_label(
     """
     placement.source.require_match(label_map.grid, what=f"{name}: against its image")
     if plan.instance_target != "none":
-        return _levels(label_map, placement, plan)
+        numbers, ignored = _objects(label_map, placement, plan)
+        flat, spacing = plan.spatial_dims == 2, placement.prepared.spacing
+        levels = encode(numbers, plan.instance_target, spacing=spacing, flat=flat)
+        levels[ignored] = IGNORE_INDEX
+        return levels
     indices = plan.labels.to_indices(label_map.voxels, name=name)
     turned = placement.reorientation.apply(indices)[slices_of(placement.crop)]
     cropped = LabelMap(np.ascontiguousarray(turned), placement.cropped.affine)
@@ -99,9 +104,26 @@ def preprocess_label(
     return resample_label_map(cropped, placement.prepared).voxels
 
 
-def _levels(label_map: LabelMap, placement: Placement, plan: Plan) -> LabelArray:
-    """Levels of single objects on the prepared grid."""
-    assert plan.instance_target != "none"
+def paint_objects(
+    label_map: LabelMap, placement: Placement, plan: Plan
+) -> LabelArray | None:
+    """Colours of single objects on the prepared grid, as uint8; None without any.
+
+    Args:
+        label_map: Checked, as `preprocess_label` takes it.
+        placement: What `preprocess` returned for the scan.
+        plan: What was decided for the data set.
+    """
+    if plan.instance_target == "none":
+        return None
+    numbers, ignored = _objects(label_map, placement, plan)
+    return paint(numbers, ignored=ignored, flat=plan.spatial_dims == 2)
+
+
+def _objects(
+    label_map: LabelMap, placement: Placement, plan: Plan
+) -> tuple[LabelArray, MaskArray]:
+    """Object numbers on the prepared grid, and which voxels are ignored."""
     turned = placement.reorientation.apply(label_map.voxels)[slices_of(placement.crop)]
     cropped = LabelMap(np.ascontiguousarray(turned), placement.cropped.affine)
     if placement.is_resampled:
@@ -111,14 +133,7 @@ def _levels(label_map: LabelMap, placement: Placement, plan: Plan) -> LabelArray
     ignored = np.zeros_like(outside)
     if scheme.ignore is not None:
         ignored = values == scheme.ignore
-    levels = encode(
-        renumber(values, outside=outside | ignored),
-        plan.instance_target,
-        spacing=placement.prepared.spacing,
-        flat=plan.spatial_dims == 2,
-    )
-    levels[ignored] = IGNORE_INDEX
-    return levels
+    return renumber(values, outside=outside | ignored), ignored
 
 
 def choose_turn(affine: Affine, plan: Plan) -> Reorientation:

@@ -92,9 +92,22 @@ class StoredCase:
         """The label indices as stored, uint8; indexing it reads that part."""
         return self._kept["label"] if self._kept else self._map("label")
 
+    @cached_property
+    def is_painted(self) -> bool:
+        """Whether single objects are kept beside their levels."""
+        return bool(self._facts.get("painted", False))
+
+    @property
+    def target(self) -> Any:
+        """What patches are cut from: colours of single objects, else the label."""
+        if not self.is_painted:
+            return self.label
+        return self._kept["painted"] if self._kept else self._map("painted")
+
     def keep_in_memory(self) -> None:
         """Reads the voxels once and for all; for slow or shared disks."""
-        self._kept = {name: np.array(self._map(name)[:]) for name in ("image", "label")}
+        names = ["image", "label", *(["painted"] if self.is_painted else [])]
+        self._kept = {name: np.array(self._map(name)[:]) for name in names}
 
     def read_image(self, box: Box = WHOLE) -> ImageArray:
         """Intensities inside a box, float32, shape (C, ...)."""
@@ -142,6 +155,7 @@ def write_case(
     index: VoxelIndex,
     placement: Placement,
     compression: Compression = "none",
+    painted: LabelArray | None = None,
 ) -> None:
     """Writes one prepared case whole, or not at all.
 
@@ -155,10 +169,13 @@ def write_case(
         "num_voxels": index.num_voxels,
         "num_kept": index.num_kept,
         "placement": placement.to_json(),
+        "painted": painted is not None,
     }
     with atomic_folder(folder) as part:
         write_array(part, "image", to_stored(image), compression)
         write_array(part, "label", label, compression)
+        if painted is not None:
+            write_array(part, "painted", painted, compression)
         write_array(part, "positions", index.positions, "none")
         write_array(part, "lesions", index.lesions, "none")
         write_array(part, "blocks", count_blocks(label), "none")

@@ -25,7 +25,8 @@ class Batch:
 
     Attributes:
         images: float32, shape (N, C, I, J, K) or (N, C, I, J).
-        labels: Label indices, uint8, shape (N, I, J, K) or (N, I, J).
+        labels: Label indices, or colours of single objects (`StoredCase.target`),
+            uint8, shape (N, I, J, K) or (N, I, J).
         draws: Where each patch came from.
     """
 
@@ -89,7 +90,7 @@ def _fill(
         label.fill_(0 if padding == "zero" else IGNORE_INDEX)
     part = np.asarray(case.image[(slice(None), *box)])
     image[(slice(None), *to)].copy_(torch.from_numpy(part))
-    label[to].copy_(torch.from_numpy(np.asarray(case.label[box])))
+    label[to].copy_(torch.from_numpy(np.asarray(case.target[box])))
     if padding == "edge" and not inside:
         _repeat_border(image.numpy(), to)
 

@@ -65,7 +65,7 @@ class ResidentCases:
         self._device, self._dims = device, spatial_dims
         self._cases = cases
         self._images = [_copy(np.asarray(case.image[:]), device) for case in cases]
-        self._labels = [_copy(np.asarray(case.label[:]), device) for case in cases]
+        self._labels = [_copy(np.asarray(case.target[:]), device) for case in cases]
 
     def gather(
         self, draws: Sequence[Draw], *, padding: str
@@ -108,7 +108,7 @@ class ResidentCases:
             slice(part.start - start, part.stop - start)
             for part, start in zip(box, draw.corner, strict=True)
         )
-        patch[to] = case.label[box]
+        patch[to] = case.target[box]
         return patch
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
+from medseg.augmentation.settings import AugmentationSettings
 from medseg.datasets import load_dataset
 from medseg.datasets.tiny_cells import make_tiny_cells
 from medseg.errors import DatasetError, ModelError
@@ -17,6 +19,9 @@ from medseg.instances.tiles import TileGrid
 from medseg.io import read_label_map, read_volume
 from medseg.labels import LabelScheme
 from medseg.model import load_model
+from medseg.preparation import Store
+from medseg.sampling import PatchSampler, SamplingSettings
+from medseg.training.batches import BatchSource
 from medseg.workflows.cells import begin_in_core
 from medseg.workflows.decoding_choice import start_decoding
 from medseg.workflows.evaluate import evaluate
@@ -65,6 +70,29 @@ def test_objects_are_learned_and_cut_apart(run):
     assert run.evaluation is not None
     assert run.evaluation.objects["ap_0.5"].mean() > 0.2
     assert "IoU 0.5" in run.evaluation.to_text()
+
+
+def test_rims_are_a_voxel_thick_however_patches_are_scaled(run, tmp_path):
+    store = Store.open(next(run.folder.parent.rglob("store.json")).parent)
+    cases = [store.case(case_id) for case_id in store.case_ids]
+    assert all(case.is_painted for case in cases)
+    sampling = SamplingSettings(strategy="uniform")
+    sampler = PatchSampler(cases, patch_size=(48, 48, 1), settings=sampling, seed=0)
+    zoom = {"scaling_probability": 1.0, "scaling": (1.6, 1.6), "flip_axes": ()}
+    source = BatchSource(
+        cases,
+        sampler,
+        plan=store.plan.model_copy(update={"batch_size": 8, "patch_size": (48, 48)}),
+        augmentation=AugmentationSettings.model_validate(zoom),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    levels = source.next().labels.numpy()
+    rim = levels == 1
+    thick = rim[:, :-2, 1:-1] & rim[:, 1:-1, 1:-1] & rim[:, 2:, 1:-1]
+    thick &= rim[:, 1:-1, :-2] & rim[:, 1:-1, 2:]
+    assert rim.any()
+    assert thick.sum() < 0.01 * rim.sum()  # tips of cells
 
 
 def test_the_least_size_comes_from_the_training_part(run):
