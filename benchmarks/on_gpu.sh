@@ -29,7 +29,7 @@ if [ -n "${DATA:-}" ] && [ -n "${PEER_PYTHON:-}" ]; then
   threads="$(nproc)"
   for name in training time_to_dice; do
     extra=()
-    [ "$name" = time_to_dice ] && extra=(--budgets 5m)
+    [ "$name" = time_to_dice ] && extra=(--budgets 1m 2m 5m)
     echo "$name"
     if "$python" "benchmarks/$name.py" "${common[@]}" --out "$results/peers" \
       --threads "$threads" "${extra[@]}" > "$results/$name.jsonl.part"; then
@@ -38,5 +38,11 @@ if [ -n "${DATA:-}" ] && [ -n "${PEER_PYTHON:-}" ]; then
       failed=1
     fi
   done
+fi
+# FOLDS=1 trains all five folds of the hippocampus for five minutes each as well.
+if [ -n "${DATA:-}" ] && [ "${FOLDS:-0}" = 1 ]; then
+  echo "five folds"
+  "$python" pipelines/hippocampus_mri.py --data "$DATA" --out "$results/folds" \
+    --budget 5m --device cuda > "$results/folds.txt" || failed=1
 fi
 exit "$failed"
