@@ -1,0 +1,139 @@
+"""`medseg compare`: variations on the same folds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.options import Data, Device, Out, Quiet, Root
+from medseg.console import Console
+from medseg.errors import SettingsError
+
+
+def compare(
+    study: Annotated[
+        Path | None, typer.Argument(help="YAML of a study: variations and folds.")
+    ] = None,
+    out: Out = Path("comparison"),
+    data: Data = None,
+    root: Root = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runs",
+            help="NAME=RUN for finished runs (folder or MLflow id), no training.",
+        ),
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", help="Where --runs finds ids.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="With --runs: dice, nsd, ...")
+    ] = None,
+    slurm_script: Annotated[
+        Path | None,
+        typer.Option("--slurm-script", help="Only write a script for SLURM here."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task", help="One part: prepare, a run's number from 0, or compare."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", help="Runs side by side: local, auto, or a cluster's address."
+        ),
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train variations on the same folds, and compare them case by case.
+
+    Finished runs are kept, so a stopped study continues where it was. A study may be
+    spread over machines: --slurm-script run_study.sh, then `bash run_study.sh`; or
+    --ray auto.
+
+    Example: medseg compare configs/compare_losses.yaml --data DATASET -o study
+    """
+    from medseg.training.ranks import refuse_several
+    from medseg.workflows.compare import compare as run_study
+    from medseg.workflows.compare import compare_finished
+
+    refuse_several("medseg compare")
+
+    if (study is None) == (not runs):
+        raise SettingsError("give either the YAML of a study, or --runs NAME=RUN ...")
+    console = Console(quiet=quiet)
+    if study is not None and (slurm_script is not None or task is not None):
+        _one_part(
+            study,
+            out,
+            slurm_script=slurm_script,
+            task=task,
+            data=data,
+            root=root,
+            device=device,
+            console=console,
+        )
+        return
+    if study is not None:
+        console.log_to(out / "study.log")
+        result = run_study(
+            study,
+            out,
+            data=data,
+            root=root,
+            device=device,
+            ray_address=ray,
+            progress=console,
+        )
+    else:
+        result = compare_finished(
+            [_named_run(text) for text in runs or []],
+            out,
+            metrics=metric or ["dice"],
+            tracking_uri=tracking_uri,
+            progress=console,
+        )
+    typer.echo(result.text)
+    raise typer.Exit(1 if result.failures else 0)
+
+
+def _one_part(
+    study: Path,
+    out: Path,
+    *,
+    slurm_script: Path | None,
+    task: str | None,
+    data: Path | None,
+    root: Path | None,
+    device: str,
+    console: Console,
+) -> None:
+    """The script that spreads a study over machines, or what one of them does."""
+    from medseg.workflows.study_tasks import run_task, write_slurm_script
+
+    if slurm_script is not None:
+        write_slurm_script(
+            slurm_script, study, out, data=data, root=root, device=device
+        )
+        typer.echo(f"{slurm_script}: look at its resources, then run it with bash")
+        return
+    run_task(
+        task or "",
+        study,
+        out,
+        data=data,
+        root=root,
+        device=device,
+        progress=console,
+    )
+
+
+def _named_run(text: str) -> tuple[str, str]:
+    name, equals, folder = text.partition("=")
+    if not equals or not name or not folder:
+        raise SettingsError(f"--runs {text}: expected NAME=RUN")
+    return name, folder

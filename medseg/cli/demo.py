@@ -1,0 +1,27 @@
+"""`medseg demo`: the whole journey."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.options import Device, Out, Quiet
+from medseg.console import Console
+
+
+def demo(
+    out: Out = Path("demo"),
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Use this data set instead.")
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "3m",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """The whole journey on a real brain MR template with simulated lesions.
+
+    Example: medseg demo -o demo
+    """
+    from medseg.workflows.demo import demo as run
+
+    run(out, data=data, budget=budget, device=device, progress=Console(quiet=quiet))

@@ -1,0 +1,62 @@
+"""How a call of the command line ends: one line for an error, and an exit code.
+
+Exit codes: 0 all done; 1 some cases failed, or findings were made, each named; 2 the
+request cannot be carried out; 130 interrupted.
+"""
+
+import sys
+import warnings
+
+import typer
+
+from medseg.cli.verbs import app
+from medseg.errors import MedsegError
+
+
+def main() -> None:
+    """Runs the command line; errors end in one line and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    warnings.showwarning = _show_warning
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except MedsegError as error:
+        code = _fail(str(error), 2)
+        if debug:
+            raise
+    except KeyboardInterrupt:
+        code = _fail("interrupted", 130)
+    except (typer.Abort, EOFError):
+        code = _fail("interrupted", 130)
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "show"):  # wrong usage
+            error.show()
+            code = 2
+        elif debug:
+            raise
+        else:
+            code = _fail(f"{_in_words(error)} (a defect; --debug shows where)", 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _fail(message: str, code: int) -> int:
+    typer.echo(f"medseg: {message}", err=True)
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings as one line; those of libraries stay silent."""
+    del lineno, file, line
+    if category.__module__.startswith("medseg") or "/medseg/" in filename:
+        typer.echo(f"medseg: warning: {message}", err=True)

@@ -1,0 +1,37 @@
+"""`medseg inspect`: what a network is, before it is trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    source: Annotated[
+        Path, typer.Argument(help="Model or run folder, plan, store or config.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the page.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, bfloat16, float16, int8.")
+    ] = "float32",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value for a config.")
+    ] = None,
+) -> None:
+    """Show what a network is, costs, sees and gets wrong, before training it.
+
+    Example: medseg inspect runs/hippocampus_fold0 -o inspected
+    """
+    from medseg.networks.costs import check_precision
+    from medseg.reporting.network_page import format_inspection
+    from medseg.workflows.inspect import inspect as look
+
+    found = look(
+        source,
+        out=out,
+        precision=check_precision(precision),
+        overrides=overrides,
+    )
+    typer.echo(format_inspection(found))

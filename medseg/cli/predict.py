@@ -1,0 +1,145 @@
+"""`medseg predict`: a label map for every scan."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medseg.cli.options import Device, Key, Out, Quiet, Settle, Strict
+from medseg.console import Console
+
+if TYPE_CHECKING:
+    from medseg.workflows.predictions import Prediction
+
+
+def predict(
+    model: Annotated[
+        Path,
+        typer.Argument(help="Model folder or run; several (A,B or their folder)."),
+    ],
+    scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],
+    out: Out,
+    flips: Annotated[
+        bool,
+        typer.Option(
+            "--flips", help="Average over mirror images that training saw (slower)."
+        ),
+    ] = False,
+    overlap: Annotated[
+        str, typer.Option("--overlap", help="Share of a window seen twice, or auto.")
+    ] = "auto",
+    max_ram: Annotated[
+        str | None, typer.Option("--max-ram", help="Most memory to hold, such as 8g.")
+    ] = None,
+    max_vram: Annotated[
+        str | None, typer.Option("--max-vram", help="The same on the GPU.")
+    ] = None,
+    roi: Annotated[
+        str, typer.Option("--roi", help="Where to look: auto, all, body or coarse.")
+    ] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="auto, torch, torch-compile, onnx or openvino."),
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto, float32, bfloat16, float16, int8.")
+    ] = "auto",
+    ensemble: Annotated[
+        str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
+    ] = "logits",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write them, as a .b2nd file.")
+    ] = False,
+    postprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--postprocessing/--no-postprocessing", help="The model's own rules."
+        ),
+    ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Segment again what is done already.")
+    ] = False,
+    small_first: Annotated[
+        bool, typer.Option("--small-first", help="Begin with the smallest scans.")
+    ] = False,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--series",
+            help="DICOM series to take, such as Modality=CT,Description~thorax; "
+            "t1:RULE for one channel.",
+        ),
+    ] = None,
+    strict: Strict = False,
+    seg: Annotated[
+        bool, typer.Option("--seg", help="Also write DICOM SEG for DICOM scans.")
+    ] = False,
+    codes: Annotated[
+        Path | None,
+        typer.Option("--codes", help="With --seg: a table of segment codes (YAML)."),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep waiting for new studies.")
+    ] = False,
+    settle: Settle = 30.0,
+    key: Key = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Write a label map for every scan, on the scan's own grid.
+
+    Example: medseg predict runs/hippocampus_fold0 new_scans -o segmented
+    An ensemble: medseg predict runs/fold0,runs/fold1 new_scans -o segmented
+    """
+    from medseg.inference.settings import InferenceSettings
+    from medseg.settings import parse_settings
+    from medseg.workflows.predict import predict as run
+    from medseg.workflows.segmenter import ScanOptions
+    from medseg.workflows.watch import watch as run_watch
+
+    console = Console(quiet=quiet)
+    values: dict[str, Any] = {
+        "overlap": overlap,
+        "max_ram": max_ram,
+        "max_vram": max_vram,
+        "roi": roi,
+        "flips": flips,
+        "engine": engine,
+        "precision": precision,
+        "ensemble": ensemble,
+    }
+    settings = parse_settings(InferenceSettings, values, source="predict")
+    common: dict[str, Any] = {
+        "device": device,
+        "settings": settings,
+        "options": ScanOptions(
+            strict=strict,
+            seg=seg,
+            codes=codes,
+            postprocess=postprocessing,
+            probabilities=probabilities,
+        ),
+        "series": series or (),
+        "key_path": key,
+        "progress": console,
+    }
+    if watch:
+        interrupted = run_watch(model, scans, out, settle=settle, **common)
+        raise typer.Exit(130 if interrupted else 0)
+    results = run(
+        model, scans, out, overwrite=overwrite, small_first=small_first, **common
+    )
+    raise typer.Exit(_sum_up(results, out, console))
+
+
+def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
+    """Says how many scans were segmented; the exit code."""
+    num_done = sum(result.is_segmented for result in results)
+    num_failed = sum(result.failed for result in results)
+    num_aside = len(results) - num_done - num_failed
+    console.say(
+        f"{num_done} of {len(results)} scans segmented into {out}"
+        + (f", {num_failed} failed" if num_failed else "")
+        + (f", {num_aside} set aside" if num_aside else "")
+    )
+    return 1 if num_failed or not num_done else 0

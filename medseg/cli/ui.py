@@ -1,0 +1,23 @@
+"""`medseg ui`: the tracking store in MLflow's pages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.console import Console
+
+
+def ui(
+    folder: Annotated[
+        Path, typer.Argument(help="A run, or the folder of runs.")
+    ] = Path("runs"),
+    port: Annotated[int, typer.Option("--port", help="Local port.")] = 5000,
+) -> None:
+    """Open the tracking store in MLflow's pages, on this machine only.
+
+    Example: medseg ui runs
+    """
+    from medseg.tracking import show_ui
+
+    show_ui(folder, port=port, progress=Console())

@@ -1,0 +1,59 @@
+"""The `medseg` command and its verbs, in the order that its help names them."""
+
+from typing import Annotated
+
+import typer
+
+from medseg import __version__
+from medseg.cli.compare import compare
+from medseg.cli.convert import convert
+from medseg.cli.demo import demo
+from medseg.cli.doctor import doctor
+from medseg.cli.evaluate import evaluate
+from medseg.cli.export import export
+from medseg.cli.inspect import inspect
+from medseg.cli.pacs import pacs
+from medseg.cli.predict import predict
+from medseg.cli.prepare import prepare
+from medseg.cli.train import train
+from medseg.cli.ui import ui
+
+app = typer.Typer(
+    name="medseg",
+    help="From a folder of scans to a trained, tracked, honestly scored "
+    "segmentation model, and a trained model into label maps for any folder of scans.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def medseg(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+    del debug  # read by `main`, which also sees errors from before this call
+    if version:
+        typer.echo(f"medseg {__version__}")
+        raise typer.Exit
+
+
+app.command()(doctor)
+app.command()(prepare)
+app.command()(train)
+app.command()(predict)
+app.command()(pacs)
+app.command()(evaluate)
+app.command()(convert)
+app.command()(compare)
+app.command()(demo)
+app.command()(inspect)
+app.command()(export)
+app.command()(ui)
