@@ -1,0 +1,56 @@
+"""How a fit went, in words: its length, where the time went, what was shown."""
+
+from medseg.progress import Progress
+from medseg.sampling import Ledger
+from medseg.training.logger import RunLogger
+from medseg.training.loop import FitResult
+
+
+def report_fit(result: FitResult, progress: Progress) -> None:
+    """Says how training went."""
+    progress.say(
+        f"{result.steps} steps in {result.seconds / 60:.1f} minutes"
+        + (f", ended early: {result.stopped_by}" if result.stopped_by else "")
+    )
+    shares = sorted(result.shares.items(), key=lambda item: -item[1])
+    progress.say(
+        "where the time went: "
+        + ", ".join(f"{part} {share:.0%}" for part, share in shares if share >= 0.005)
+        + _device_in_use(result)
+    )
+    progress.say("what training was shown:\n" + _ledger_lines(result.ledger))
+
+
+def log_time(result: FitResult, logger: RunLogger) -> None:
+    """Tracks where the time went, and how busy the device was."""
+    logger.log_metrics(
+        {f"time/{part}": share for part, share in result.shares.items()},
+        step=result.steps,
+    )
+    if result.utilisation is not None:
+        logger.log_metrics(
+            {"time/device_in_use": result.utilisation}, step=result.steps
+        )
+
+
+def _device_in_use(result: FitResult) -> str:
+    if result.utilisation is None:
+        return ""
+    return f"; device in use {result.utilisation:.0%}"
+
+
+def _ledger_lines(ledger: Ledger) -> str:
+    """A line per structure and lesion size: what there is and what was shown."""
+    lines = []
+    for row in ledger.table().to_dict(orient="records"):
+        line = f"  {row['structure']}, {row['size_bin']} voxels: "
+        if row["size_bin"] == "all":
+            line = (
+                f"  {row['structure']}: in {row['patches_share']:.0%} of patches, "
+                f"{row['voxels_share']:.2%} of voxels; "
+            )
+        lines.append(
+            f"{line}{row['lesions_shown']} of {row['lesions']} components shown, "
+            f"{row['shows_per_lesion']:.1f} times each"
+        )
+    return "\n".join(lines)
