@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from medseg.losses.presence import SegmentationAndPresence
+from medseg.progress import Progress
 from medseg.training.batches import Batch
+from medseg.training.state import TrainingState
+from medseg.training.stopwatch import Stopwatch
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -90,6 +93,42 @@ def time_formats(
             least[precision] = min(least[precision], seconds)
     timings = [Timing(precision, seconds) for precision, seconds in least.items()]
     return sorted(timings, key=lambda timing: timing.seconds)
+
+
+def choose_precision(
+    state: TrainingState,
+    batch: Batch,
+    loss: nn.Module,
+    *,
+    wanted: str,
+    watch: Stopwatch,
+    progress: Progress,
+) -> None:
+    """Gives a run the format that was asked for, or the fastest by trial.
+
+    Args:
+        state: Its precision and its scaler are set.
+        batch: Passed through in trials; on the device of the run.
+        loss: Takes what the network gives.
+        wanted: A format, or ``auto``.
+        watch: Told how long trials took.
+        progress: Told what they came to.
+
+    Raises:
+        LostProcessError: Another process of the run ended.
+    """
+    if wanted != "auto":
+        state.precision = wanted
+    else:
+        with watch.measure("choosing a precision"):
+            timings = time_formats(state.network, batch, loss)
+        state.precision = state.ranks.gather(timings[0].precision)[0]
+        if len(timings) > 1:
+            times = ", ".join(f"{t.precision} {t.seconds:.3f} s" for t in timings)
+            progress.say(f"one patch forward and back: {times}")
+    state.scaler = torch.amp.GradScaler(
+        batch.images.device.type, enabled=state.precision == "float16"
+    )
 
 
 def _time_pass(

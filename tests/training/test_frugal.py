@@ -16,12 +16,12 @@ from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings, gather
 from medseg.training.batches import Batch
 from medseg.training.compilation import compile_if_faster, wants_compiling
-from medseg.training.loop import segmentation_loss
 from medseg.training.memory import Thrift, is_out_of_memory, recompute_activations
 from medseg.training.plateau import has_plateaued, shorten
 from medseg.training.precision import forward_loss
 from medseg.training.profile import Profile, most_expensive
 from medseg.training.resident import ResidentCases, bytes_needed, choose_cache
+from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, fresh_state
 from medseg.training.step import split_batch, training_step
@@ -104,7 +104,7 @@ def test_a_run_goes_on_in_parts_when_memory_ends(
 ) -> None:
     from test_fit import run
 
-    from medseg.training import loop
+    from medseg.training import stepping
     from medseg.training.length import StepLength
 
     def scarce(state: TrainingState, batch: Batch, *args: object, **kw: int) -> object:
@@ -112,7 +112,7 @@ def test_a_run_goes_on_in_parts_when_memory_ends(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return training_step(state, batch, *args, **kw)
 
-    monkeypatch.setattr(loop, "training_step", scarce)
+    monkeypatch.setattr(stepping, "training_step", scarce)
     assert run(tiny_store, tmp_path, StepLength(2)).steps == 2
 
 

@@ -1,0 +1,41 @@
+"""What a fit came to."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from medseg.sampling import Ledger
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to.
+
+    Attributes:
+        network: The averaged network where there is one, in eval mode.
+        steps: Optimiser steps, over all parts of a resumed run.
+        seconds: Time spent training, likewise.
+        best_dice: Best mean Dice seen on the way; −1 without a look.
+        stopped_by: Why the run ended early; empty when it ran its length.
+        shares: Share of this part's time by what it was spent on.
+        precision: Number format of the convolutions.
+        ledger: What training was shown.
+        alarms: What the user was warned of on the way.
+        utilisation: How busy the device was, in [0, 1]; None where it cannot tell.
+    """
+
+    network: nn.Module
+    steps: int
+    seconds: float
+    best_dice: float
+    stopped_by: str
+    shares: dict[str, float]
+    precision: str
+    ledger: Ledger
+    alarms: tuple[str, ...]
+    utilisation: float | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the run; a stop file ends it as if it were done."""
+        return self.stopped_by.startswith("SIG")

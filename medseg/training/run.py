@@ -1,0 +1,98 @@
+"""A run under way: step, look, save, until its time is over or somebody stops it."""
+
+import time
+from dataclasses import dataclass
+
+from medseg.progress import Meter
+from medseg.training.interruption import Interruption
+from medseg.training.length import RunLength
+from medseg.training.lookout import Lookout
+from medseg.training.plateau import shorten
+from medseg.training.profile import Profile
+from medseg.training.record import Record
+from medseg.training.saving import Saving
+from medseg.training.state import TrainingState
+from medseg.training.stepping import Stepping
+from medseg.training.stopwatch import Stopwatch
+
+REPORT_SECONDS = 2.0
+"""Time between points of the loss curve."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run, for the length of its loop."""
+
+    state: TrainingState
+    stepping: Stepping
+    lookout: Lookout
+    saving: Saving
+    record: Record
+    profile: Profile
+    watch: Stopwatch
+    checkpoint_every: float
+    """Seconds between checkpoints."""
+
+    def loop(
+        self,
+        length: RunLength,
+        interruption: Interruption,
+        meter: Meter,
+    ) -> str:
+        """Steps until the length is reached; returns why it ended early, if so.
+
+        Raises:
+            NonFiniteLossError: The loss became NaN or infinite.
+            LostProcessError: Another process of the run ended.
+        """
+        state, first = self.state, self.state.step
+        start = time.monotonic() - state.seconds
+        saved = reported = time.monotonic()
+        while True:
+            now = time.monotonic()
+            done, reason, save_due = self._agree(
+                shorten(length.done(state.step), cut_at=state.cut_at),
+                interruption.reason(),
+                save_due=now - saved > self.checkpoint_every,
+            )
+            if save_due:
+                saved = now
+                self.saving.save()
+            if state.step > first and self.lookout.due(done):
+                self.lookout.take(done)
+                state.seconds = time.monotonic() - start
+                continue
+            if done >= 1:
+                break
+            if reason:
+                return reason
+            self.stepping.take(done)
+            self.profile.step()
+            now = time.monotonic()
+            state.seconds = now - start
+            if now - reported > REPORT_SECONDS:
+                reported = now
+                self._report_loss(done, meter)
+        meter.update(1.0, f"step {state.step}")
+        return ""
+
+    def _agree(
+        self, done: float, reason: str, *, save_due: bool
+    ) -> tuple[float, str, bool]:
+        """The first process's share and clock, and anybody's reason to stop."""
+        ranks = self.state.ranks
+        if ranks.size == 1:
+            return done, reason, save_due
+        led = (done, float(save_due)) if ranks.leads else (0.0, 0.0)
+        with self.watch.measure("waiting for other processes"):
+            done, save, stop = ranks.highest((*led, float(bool(reason))))
+            if stop:
+                reason = next(filter(None, ranks.gather(reason)))
+        return done, reason, bool(save)
+
+    def _report_loss(self, done: float, meter: Meter) -> None:
+        loss = float(self.stepping.last_loss)
+        meter.update(done, f"step {self.state.step}, loss {loss:.3f}")
+        self.record.add(
+            {"loss": loss, "learning_rate": self.stepping.learning_rate(done)}
+        )
