@@ -47,6 +47,7 @@ from medseg.preparation import Store
 from medseg.sampling import PatchSampler
 from medseg.training.batches import BatchSource
 from medseg.training.ema import AveragedWeights
+from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, build_optimizer
 from medseg.training.step import training_step
@@ -129,8 +130,6 @@ def ours(
     precision: str,
 ) -> Contender:
     """medseg's loop around a given network."""
-    from medseg.training.loop import segmentation_loss
-
     plan = Plan.model_validate(
         {**store.plan.model_dump(), "patch_size": patch, "batch_size": batch}
     )

@@ -18,13 +18,12 @@ from medseg.training.length import RunLength
 from medseg.training.precision import choose_precision
 from medseg.training.ranks import LostProcessError, Ranks
 from medseg.training.run import Run
-from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import fresh_state
 from medseg.training.surroundings import Surroundings
 from medseg.training.utilisation import Utilisation
 
-__all__ = ["FitResult", "Surroundings", "fit", "segmentation_loss"]
+__all__ = ["FitResult", "Surroundings", "fit"]
 
 
 def fit(
