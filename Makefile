@@ -1,4 +1,4 @@
-# make env | demo | test | check | bench | nightly | clean
+# make env | demo | test | check | format | bench | gpu | nightly | clean
 # PYTHON chooses the interpreter for a new environment, DATA a data set for the demo.
 
 PYTHON ?= python3

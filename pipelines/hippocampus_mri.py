@@ -5,7 +5,7 @@
 
 Stopped at any moment, the same command continues. The five models then predict as one:
 
-    medseg predict study NEW_SCANS -o segmented
+    medseg predict study/folds NEW_SCANS -o segmented
 """
 
 import argparse
