@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# time_to_dice takes hours and is started by itself; the others below are parts
+# dicom_references, training and time_to_dice want a data set, and time_to_dice hours:
+# they are started by hand (docs/dicom.md, docs/training.md); the rest below are parts
 BENCHMARKS := $(filter-out %/machine.py %/peer_monai.py %/peer_nnunet.py \
-  %/time_to_dice.py,$(wildcard benchmarks/*.py))
+  %/dicom_references.py %/time_to_dice.py %/training.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test check format bench gpu nightly clean
@@ -18,7 +19,7 @@ help:
 	@echo "make test     the quick tests"
 	@echo "make check    style and types"
 	@echo "make format   settles the style where that can be done by itself"
-	@echo "make bench    every benchmark, as rows of JSON in benchmarks/results/"
+	@echo "make bench    every benchmark that needs no data set, as JSON in benchmarks/results/"
 	@echo "make gpu      all that only a GPU can show, with PYTHON's PyTorch"
 	@echo "make nightly  all tests, the slow ones too"
 	@echo "make clean    removes what these targets made"
