@@ -235,11 +235,12 @@ def rows_of(contenders: list[Contender], options: argparse.Namespace) -> list[An
             "peer_data_share": round(statistics.median(peer.data_shares), 4),
             "spread": [round(min(our.rates), 3), round(max(our.rates), 3)],
         }
-        if our.busy:
+        if our.busy and peer.busy:
             row["gpu_percent"] = round(statistics.fmean(our.busy), 1)
             row["peer_gpu_percent"] = round(statistics.fmean(peer.busy), 1)
         rows.append(row)
-    for our, peer in pairs[:: len(mine)]:
+    alone = options.device == "cpu" and options.threads == 1  # nothing read ahead
+    for our, peer in pairs[:: len(mine)] if alone else []:
         row = {"name": f"data and augmentation against {peer.name}"}
         row |= compared(data_rates(our), data_rates(peer))
         rows.append({**row, "unit": unit})

@@ -1,29 +1,47 @@
 """Objects as few colours: numbers that fit into a byte and survive being moved.
 
-Levels of depth (`targets.py`) are those of a grid: turned and scaled with an image,
-a rim of one voxel breaks or thickens. So patches carry objects, and levels are made
-of what the network will see. Neighbours have different colours, distant objects may
-share one; connected voxels of a colour are an object again.
+Levels of depth (`targets.py`) are those of a grid: turned and scaled with an image, a
+rim of one voxel breaks or thickens. So patches carry objects, and levels are made of
+what the network will see. A byte says for each voxel:
+
+    0         beyond the image, where augmentation has nothing to show
+    1         outside of objects
+    2 to 253  twice the object's colour, plus 1 where the innermost level moves along:
+              the core (`depth`), or an object too small for an inside (`border`)
+    255       ignored
+
+Neighbours have different colours; objects far apart may share one.
 """
 
 import numpy as np
 
-from medseg.instances.targets import Target, encode_together
+from medseg.instances.targets import LEVELS, Target
 from medseg.labels import IGNORE_INDEX
 from medseg.types import LabelArray, MaskArray
 
-APART = 4.0
-"""Objects with a smaller gap, in voxels, get different colours: scaled down by half
-and read from the nearest voxel, one of two voxels remains between others."""
-COLOURS = IGNORE_INDEX - 1
+BEYOND, OUTSIDE = 0, 1
+"""Values of a painted map."""
+APART = 4
+"""Objects with a gap up to so many voxels get different colours: scaled down by half
+and read from the nearest voxel, two of them may come to lie side by side."""
+COLOURS = 126
 """Colours there are, from 1."""
 
 
-def paint(numbers: LabelArray, *, ignored: MaskArray, flat: bool = False) -> LabelArray:
-    """Colours from 1 to 254, uint8; 0 outside of objects, 255 where ignored.
+def paint(
+    numbers: LabelArray,
+    levels: LabelArray,
+    kind: Target,
+    *,
+    ignored: MaskArray,
+    flat: bool = False,
+) -> LabelArray:
+    """The map described above, uint8.
 
     Args:
         numbers: Object numbers as `renumber` gives them, shape (I, J, K).
+        levels: Of these objects, as `encode` gives them.
+        kind: Which levels.
         ignored: Voxels that are not scored.
         flat: Only neighbours within a slice (I, J) count.
     """
@@ -33,82 +51,46 @@ def paint(numbers: LabelArray, *, ignored: MaskArray, flat: bool = False) -> Lab
     graph.add_nodes_from(range(1, int(numbers.max(initial=0)) + 1))
     graph.add_edges_from(neighbours(numbers, flat=flat))
     chosen = networkx.greedy_color(graph, strategy="largest_first")
-    table = np.zeros(len(graph) + 1, dtype=np.uint8)
+    table = np.full(len(graph) + 1, OUTSIDE, dtype=np.uint8)
     for number, colour in chosen.items():
-        table[number] = 1 + colour % COLOURS
+        table[number] = 2 * (1 + colour % COLOURS)
     painted: LabelArray = table[numbers]
+    innermost = (levels == len(LEVELS[kind])) & (numbers > 0)
+    if kind == "border":  # else insides are what no rim is
+        has_rim = np.zeros(len(table), dtype=bool)
+        has_rim[numbers[levels == 1]] = True
+        innermost &= ~has_rim[numbers]
+    painted[innermost] += 1
     painted[ignored] = IGNORE_INDEX
     return painted
 
 
 def neighbours(numbers: LabelArray, *, flat: bool = False) -> list[tuple[int, int]]:
-    """Pairs of objects with a gap below `APART` voxels, each pair once.
+    """Pairs of objects with a gap up to `APART` voxels along the axes, each once.
+
+    Of all objects within reach of a voxel the highest and the lowest number are seen
+    from there.
 
     Args:
         numbers: Object numbers, shape (I, J, K).
         flat: Only neighbours within a slice (I, J) count.
     """
-    planes = np.moveaxis(numbers, -1, 0) if flat else [numbers]
-    pairs = [_touching(_grown(plane)) for plane in planes]
-    found = np.unique(np.concatenate(pairs), axis=0)
-    return [(int(first), int(second)) for first, second in found]
+    from scipy.ndimage import maximum_filter, minimum_filter
 
-
-def _grown(numbers: LabelArray) -> LabelArray:
-    from skimage.segmentation import expand_labels
-
-    grown = expand_labels(numbers.squeeze(), distance=APART / 2)  # type: ignore[no-untyped-call]
-    return np.asarray(grown)
-
-
-def _touching(numbers: LabelArray) -> np.ndarray:
-    """Pairs of different numbers side by side, the smaller one first."""
+    reach = 2 * (APART + 1) + 1
+    size = (reach, reach, 1 if flat else reach)
+    none = np.iinfo(numbers.dtype).max
     found = [np.zeros((0, 2), dtype=np.int64)]
-    for axis in range(numbers.ndim):
-        along = np.moveaxis(numbers, axis, 0)
-        pairs = np.stack([along[:-1].ravel(), along[1:].ravel()], axis=1)
-        pairs = pairs[(pairs[:, 0] != pairs[:, 1]) & pairs.all(axis=1)]
-        found.append(np.unique(np.sort(pairs.astype(np.int64), axis=1), axis=0))
-    return np.concatenate(found)
+    highest = maximum_filter(numbers, size=size)
+    found.append(_pairs(numbers, highest))
+    lowest = minimum_filter(np.where(numbers > 0, numbers, none), size=size)
+    found.append(_pairs(numbers, lowest))
+    unique = np.unique(np.concatenate(found), axis=0)
+    return [(int(first), int(second)) for first, second in unique]
 
 
-def levels_of(
-    painted: LabelArray, kind: Target, *, spacing: tuple[float, ...] | None = None
-) -> LabelArray:
-    """Levels of painted patches, uint8, shape (N, *spatial); 255 stays 255.
-
-    Args:
-        painted: Colours, shape (N, *spatial), two or three axes each.
-        kind: Which levels.
-        spacing: Voxel size along the spatial axes.
-    """
-    levels = [_levels(patch, kind, spacing) for patch in painted]
-    return np.stack(levels)
-
-
-def _levels(
-    patch: LabelArray, kind: Target, spacing: tuple[float, ...] | None
-) -> LabelArray:
-    import cc3d
-
-    ignored = patch == IGNORE_INDEX
-    objects = cc3d.connected_components(
-        _continued(patch, ignored), connectivity=4 if patch.ndim == 2 else 6
-    )
-    levels = encode_together(objects, kind, spacing=spacing)
-    levels[ignored] = IGNORE_INDEX
-    return levels
-
-
-def _continued(patch: LabelArray, ignored: MaskArray) -> LabelArray:
-    """Objects go on where nothing is known: no rim lies along it."""
-    if not ignored.any():
-        return patch
-    if ignored.all():
-        return np.zeros_like(patch)
-    from scipy.ndimage import distance_transform_edt
-
-    nearest = distance_transform_edt(
-        ignored, return_distances=False, return_indices=True
-    )
-    return np.asarray(patch[tuple(nearest)])
+def _pairs(numbers: LabelArray, others: LabelArray) -> np.ndarray:
+    """Different numbers of a voxel in both maps, the smaller one first."""
+    differ = (numbers > 0) & (numbers != others)
+    pairs = np.stack([numbers[differ], others[differ]], axis=1).astype(np.int64)
+    return np.unique(np.sort(pairs, axis=1), axis=0)

@@ -59,7 +59,9 @@ def make_swinunetr(
         SettingsError: einops, which MONAI's transformers need, is not installed.
     """
     if find_spec("einops") is None:
-        raise SettingsError("network swinunetr needs einops: pip install medseg[swin]")
+        raise SettingsError(
+            "network swinunetr needs einops: pip install 'medseg[swin]'"
+        )
     from monai.networks.nets.swin_unetr import SwinUNETR
 
     body = SwinUNETR(

@@ -32,12 +32,18 @@ from medseg.preparation.measuring import (
     require_cases,
     try_cases,
 )
-from medseg.preparation.preprocessing import paint_objects, preprocess, preprocess_label
+from medseg.preparation.placement import Placement
+from medseg.preparation.preprocessing import (
+    preprocess,
+    preprocess_label,
+    preprocess_objects,
+)
 from medseg.preparation.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY, Store
 from medseg.preparation.stored_case import StoredCase, write_case
 from medseg.preparation.voxel_index import build_index
 from medseg.progress import Progress, Silent
-from medseg.types import Spacing
+from medseg.types import LabelArray, Spacing
+from medseg.volume import LabelMap
 
 
 def prepare(
@@ -130,19 +136,28 @@ def prepare_case(
     volume, label_map = read_case(case)
     prepared = preprocess(volume, plan, name=case.case_id)
     name = f"{case.case_id}: {case.label}"
-    label = preprocess_label(label_map, prepared.placement, plan, name=name)
+    label, painted = _targets(label_map, prepared.placement, plan, name)
     rng = np.random.default_rng(int(hash_text(case.case_id)[:8], 16))
     write_case(
         folder / case.case_id,
         key=keys[case.case_id],
         image=prepared.image,
         label=label,
-        painted=paint_objects(label_map, prepared.placement, plan),
+        painted=painted,
         index=build_index(label, plan.targets.num_classes, rng),
         placement=prepared.placement,
         compression=compression,
     )
     return case.case_id
+
+
+def _targets(
+    label_map: LabelMap, placement: Placement, plan: Plan, name: str
+) -> tuple[LabelArray, LabelArray | None]:
+    """Label indices, and single objects painted where the plan has them."""
+    if plan.instance_target == "none":
+        return preprocess_label(label_map, placement, plan, name=name), None
+    return preprocess_objects(label_map, placement, plan, name=name)
 
 
 @dataclass(frozen=True)
@@ -236,7 +251,9 @@ def _key(inputs: str, plan: Plan, compression: Compression) -> str:
         keys |= {"instance_target", "spatial_dims"}
     settings = plan.model_dump_json(include=keys)
     parts = [str(STORE_VERSION), inputs, settings, compression]
-    return hash_text("\n".join(parts + ["painted"] * (plan.instance_target != "none")))
+    return hash_text(
+        "\n".join(parts + ["painted 2"] * (plan.instance_target != "none"))
+    )
 
 
 def _is_done(folder: Path, key: str) -> bool:

@@ -89,13 +89,9 @@ def preprocess_label(
         GridMismatchError: The label map is not on the scan's grid.
         LabelError: It holds values that the plan's scheme does not know.
     """
-    placement.source.require_match(label_map.grid, what=f"{name}: against its image")
     if plan.instance_target != "none":
-        numbers, ignored = _objects(label_map, placement, plan)
-        flat, spacing = plan.spatial_dims == 2, placement.prepared.spacing
-        levels = encode(numbers, plan.instance_target, spacing=spacing, flat=flat)
-        levels[ignored] = IGNORE_INDEX
-        return levels
+        return preprocess_objects(label_map, placement, plan, name=name)[0]
+    placement.source.require_match(label_map.grid, what=f"{name}: against its image")
     indices = plan.labels.to_indices(label_map.voxels, name=name)
     turned = placement.reorientation.apply(indices)[slices_of(placement.crop)]
     cropped = LabelMap(np.ascontiguousarray(turned), placement.cropped.affine)
@@ -104,20 +100,28 @@ def preprocess_label(
     return resample_label_map(cropped, placement.prepared).voxels
 
 
-def paint_objects(
-    label_map: LabelMap, placement: Placement, plan: Plan
-) -> LabelArray | None:
-    """Colours of single objects on the prepared grid, as uint8; None without any.
+def preprocess_objects(
+    label_map: LabelMap, placement: Placement, plan: Plan, *, name: str = "label map"
+) -> tuple[LabelArray, LabelArray]:
+    """Levels of single objects on the prepared grid, and the objects painted.
 
     Args:
-        label_map: Checked, as `preprocess_label` takes it.
+        label_map: Values as they are in the file, on the scan's own grid.
         placement: What `preprocess` returned for the scan.
-        plan: What was decided for the data set.
+        plan: With a target for single objects.
+        name: Case or file, for error messages.
+
+    Raises:
+        GridMismatchError: The label map is not on the scan's grid.
     """
-    if plan.instance_target == "none":
-        return None
+    kind = plan.instance_target
+    assert kind != "none"
+    placement.source.require_match(label_map.grid, what=f"{name}: against its image")
     numbers, ignored = _objects(label_map, placement, plan)
-    return paint(numbers, ignored=ignored, flat=plan.spatial_dims == 2)
+    flat, spacing = plan.spatial_dims == 2, placement.prepared.spacing
+    levels = encode(numbers, kind, spacing=spacing, flat=flat)
+    levels[ignored] = IGNORE_INDEX
+    return levels, paint(numbers, levels, kind, ignored=ignored, flat=flat)
 
 
 def _objects(

@@ -98,11 +98,14 @@ class StoredCase:
         return bool(self._facts.get("painted", False))
 
     @property
-    def target(self) -> Any:
-        """What patches are cut from: colours of single objects, else the label."""
-        if not self.is_painted:
-            return self.label
+    def painted(self) -> Any:
+        """Single objects as `medseg.instances.painting` has them, uint8."""
         return self._kept["painted"] if self._kept else self._map("painted")
+
+    @property
+    def target(self) -> Any:
+        """What patches are cut from: single objects where they are kept, or labels."""
+        return self.painted if self.is_painted else self.label
 
     def keep_in_memory(self) -> None:
         """Reads the voxels once and for all; for slow or shared disks."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from medseg.labels import IGNORE_INDEX
 from medseg.preparation import StoredCase
+from medseg.preparation.arrays import Box
 from medseg.sampling.draw import Draw
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ class Batch:
 
     Attributes:
         images: float32, shape (N, C, I, J, K) or (N, C, I, J).
-        labels: Label indices, or colours of single objects (`StoredCase.target`),
-            uint8, shape (N, I, J, K) or (N, I, J).
+        labels: Label indices, uint8, shape (N, I, J, K) or (N, I, J).
+        targets: What augmentation moves (`StoredCase.target`), of the same shape;
+            the labels themselves where no single objects are kept.
         draws: Where each patch came from.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+    targets: torch.Tensor
     draws: tuple[Draw, ...]
 
     @property
@@ -60,13 +63,17 @@ def gather(
     size = draws[0].size
     channels = cases[draws[0].case_index].num_channels
     images = torch.empty((len(draws), channels, *size), dtype=torch.float32)
-    labels = torch.empty((len(draws), *size), dtype=torch.uint8)
+    labels = targets = torch.empty((len(draws), *size), dtype=torch.uint8)
+    if cases[draws[0].case_index].is_painted:
+        targets = torch.empty_like(labels)
     for number, draw in enumerate(draws):
         case = cases[draw.case_index]
         _fill(images[number], labels[number], case, draw, padding)
+        if targets is not labels:
+            _fill_values(targets[number], case.target, case, draw, padding)
     if spatial_dims == 2:
-        images, labels = images[..., 0], labels[..., 0]
-    return Batch(images, labels, tuple(draws))
+        images, labels, targets = images[..., 0], labels[..., 0], targets[..., 0]
+    return Batch(images, labels, targets, tuple(draws))
 
 
 def _fill(
@@ -79,20 +86,37 @@ def _fill(
     """Copies one patch; half precision becomes single on the way."""
     import torch
 
+    box, to, inside = _places(case, draw)
+    if not inside:
+        image.zero_()
+    part = np.asarray(case.image[(slice(None), *box)])
+    image[(slice(None), *to)].copy_(torch.from_numpy(part))
+    _fill_values(label, case.label, case, draw, padding)
+    if padding == "edge" and not inside:
+        _repeat_border(image.numpy(), to)
+
+
+def _fill_values(
+    patch: torch.Tensor, values: Any, case: StoredCase, draw: Draw, padding: Padding
+) -> None:
+    """Copies the labels of one patch, or what stands for them."""
+    import torch
+
+    box, to, inside = _places(case, draw)
+    if not inside:
+        patch.fill_(0 if padding == "zero" else IGNORE_INDEX)
+    patch[to].copy_(torch.from_numpy(np.asarray(values[box])))
+
+
+def _places(case: StoredCase, draw: Draw) -> tuple[Box, Box, bool]:
+    """Where the known part lies in the case and in the patch, and if that is all."""
     box = draw.inside(case.shape)
-    to = tuple(
+    i, j, k = (
         slice(part.start - start, part.stop - start)
         for part, start in zip(box, draw.corner, strict=True)
     )
-    inside = tuple(part.stop - part.start for part in to) == draw.size
-    if not inside:
-        image.zero_()
-        label.fill_(0 if padding == "zero" else IGNORE_INDEX)
-    part = np.asarray(case.image[(slice(None), *box)])
-    image[(slice(None), *to)].copy_(torch.from_numpy(part))
-    label[to].copy_(torch.from_numpy(np.asarray(case.target[box])))
-    if padding == "edge" and not inside:
-        _repeat_border(image.numpy(), to)
+    known = tuple(part.stop - part.start for part in (i, j, k))
+    return box, (i, j, k), known == draw.size
 
 
 def _repeat_border(image: np.ndarray, inside: tuple[slice, ...]) -> None:

@@ -59,18 +59,18 @@ def assemble_run(
         state=state,
         stepping=_stepping(plan, settings, state, batches, device, surroundings),
         lookout=Lookout(
-            Looks(
+            looks=Looks(
                 validation_cases,
                 largest_share=settings.validation_share,
                 folder=folder,
             ),
-            plan,
-            settings,
-            state,
-            batches,
-            device,
-            record,
-            surroundings.progress,
+            plan=plan,
+            settings=settings,
+            state=state,
+            batches=batches,
+            device=device,
+            record=record,
+            progress=surroundings.progress,
         ),
         saving=Saving(state, batches, surroundings),
         record=record,
@@ -89,9 +89,9 @@ def _stepping(
     surroundings: Surroundings,
 ) -> Stepping:
     return Stepping(
-        settings,
-        state,
-        batches,
+        settings=settings,
+        state=state,
+        batches=batches,
         loss=segmentation_loss(plan, settings).to(device),
         guard=LossGuard(
             every=1 if device.type == "cpu" else GPU_GUARD_STEPS,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.settings import AugmentationSettings
-from medseg.instances.painting import levels_of
+from medseg.instances.moved_levels import levels_of
 from medseg.plan import Plan
 from medseg.preparation import StoredCase
 from medseg.sampling import Draw, Ledger, PatchSampler, gather
@@ -108,7 +108,7 @@ class BatchSource:
             size_bins=sampler.settings.size_bins,
         )
         self._cases = cases
-        self._painted = any(case.is_painted for case in cases)
+        self._painted = cases[0].is_painted
         self._sampler = sampler
         self._last_state: dict[str, Any] = {}
         self._plan = plan
@@ -214,7 +214,6 @@ class BatchSource:
             draws = self._sampler.draw(plan.batch_size)
             own = draws[self._first : self._first + self._count]
             images, labels, shown = self._read(own)
-            shown = self._levels(shown)
         sequence = np.random.SeedSequence([self._seed, self._step])
         seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
         whole = self._count == plan.batch_size
@@ -229,8 +228,7 @@ class BatchSource:
                 part_of=None if whole else (self._first, plan.batch_size),
             )
             if self._painted:
-                levels = self._levels(labels.cpu().numpy())
-                labels = torch.from_numpy(levels).to(self._device)
+                labels = self._levels(labels)
         self._step += 1
         state = self._sampler.state_dict() if self._ahead is not None else {}
         return Batch(images, labels, tuple(draws), shown, state, self._first)
@@ -242,20 +240,19 @@ class BatchSource:
             return self._resident.gather(draws, padding=padding)
         dims = self._plan.spatial_dims
         patches = gather(self._cases, draws, spatial_dims=dims, padding=padding)
-        images, labels = patches.images, patches.labels
-        shown = labels.numpy()
+        images, labels = patches.images, patches.targets
+        shown = patches.labels.numpy()
         if self._device.type == "cuda":
             images = images.pin_memory().to(self._device, non_blocking=True)
             labels = labels.pin_memory().to(self._device, non_blocking=True)
         return images, labels, shown
 
-    def _levels(self, labels: np.ndarray) -> np.ndarray:
-        """Levels of single objects as they lie now; other labels as they are."""
+    def _levels(self, painted: Tensor) -> Tensor:
+        """Levels of single objects as they lie now."""
         plan = self._plan
-        if not self._painted or plan.instance_target == "none":
-            return labels
+        assert plan.instance_target != "none"
         spacing = tuple(s or 1.0 for s in plan.target_spacing)[: plan.spatial_dims]
-        return levels_of(labels, plan.instance_target, spacing=spacing)
+        return levels_of(painted, plan.instance_target, spacing=spacing)
 
     def _measured(self, part: str) -> AbstractContextManager[None]:
         """What a thread does ahead takes nobody's time."""

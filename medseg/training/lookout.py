@@ -17,7 +17,7 @@ from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Lookout:
     """Looks at whole validation cases on the way, and warns of what it sees."""
 

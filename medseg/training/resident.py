@@ -108,7 +108,7 @@ class ResidentCases:
             slice(part.start - start, part.stop - start)
             for part, start in zip(box, draw.corner, strict=True)
         )
-        patch[to] = case.target[box]
+        patch[to] = case.label[box]
         return patch
 
 

@@ -91,8 +91,8 @@ class TrainingSettings(Settings):
     gradient_clip: float = Field(default=12.0, gt=0)
     """Largest norm of the gradient; nnU-Net's value."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the convolutions. ``auto`` times a step in each that the
-    device has and takes the fastest."""
+    """Number format of the convolutions. ``auto`` times a patch in each on a CPU and
+    takes the fastest; on a GPU it takes bfloat16, or float16 where that is missing."""
     accumulate: int = Field(default=1, ge=1)
     """Parts that a batch is passed through the network in, so that larger batches fit
     into memory; the step is the same. Raised by itself when memory ends."""

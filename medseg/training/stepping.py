@@ -16,7 +16,7 @@ from medseg.training.state import TrainingState
 from medseg.training.step import training_step
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Stepping:
     """Takes one step after the other."""
 

@@ -71,8 +71,10 @@ class RunSetup:
             }
         )
         decided = self.plan.model_dump_json(exclude={"reasons"})
-        fold = str(self.config.fold)
-        return hash_text("\n".join([self.store.manifest_hash, decided, lasting, fold]))
+        parts = [self.store.manifest_hash, decided, lasting, str(self.config.fold)]
+        if self.store.case(self.train_ids[0]).is_painted:
+            parts.append("painted")
+        return hash_text("\n".join(parts))
 
 
 def set_up_run(

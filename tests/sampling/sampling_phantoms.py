@@ -15,7 +15,7 @@ class FakeCase:
         self.index = build_index(label, num_classes, np.random.default_rng(0))
         self.num_voxels, self.num_channels = self.index.num_voxels, 1
         self.blocks = count_blocks(label)
-        self.target, self.is_painted = label, False
+        self.is_painted = False
 
     def voxels(self, index: int) -> np.ndarray:
         return self.index.of_class(index)
