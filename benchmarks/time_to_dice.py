@@ -68,7 +68,7 @@ def main() -> None:
         rows = list(pool.map(work, jobs))
     done = [row for row in rows if "dice" in row]
     if options.json:
-        for row in done:
+        for row in compared(done):
             print_rows([row], machine=row.pop("machine"))
     else:
         print(to_table(done))
@@ -295,6 +295,43 @@ def scores(store: Store, job: Path, predictions: Path, fold: int) -> Row:
         "cases": evaluation.num_scored,
         "failed": len(evaluation.failures),
     }
+
+
+def compared(rows: list[Row]) -> list[Row]:
+    """medseg at each budget against the better peer at it, and at the longest one."""
+    longest = max((row["budget_seconds"] for row in rows), default=0.0)
+    found = []
+    for our in (row for row in rows if row["contender"] == "medseg"):
+        for budget in sorted({our["budget_seconds"], longest}):
+            peers = [
+                row
+                for row in rows
+                if row["contender"] != "medseg" and row["budget_seconds"] == budget
+            ]
+            if not peers:
+                continue
+            best = max(peers, key=lambda row: row["dice"])
+            found.append(
+                {
+                    "name": f"Dice after {our['name'].split()[1]}, peers after "
+                    f"{best['name'].split()[1]}",
+                    "ours": our["dice"],
+                    "peer": best["dice"],
+                    "ratio": round(our["dice"] / best["dice"], 3)
+                    if best["dice"]
+                    else None,
+                    "unit": "Dice",
+                    "best_peer": best["contender"],
+                    "all": [facts_of(row) for row in (our, *peers)],
+                    "machine": our["machine"],
+                }
+            )
+    return found
+
+
+def facts_of(row: Row) -> Row:
+    kept = ("name", "dice", "dice_low", "dice_high", "steps", "cores_used", "cases")
+    return {key: row[key] for key in kept}
 
 
 def to_table(rows: list[Row]) -> str:
