@@ -66,10 +66,10 @@ def paint(
 
 
 def neighbours(numbers: LabelArray, *, flat: bool = False) -> list[tuple[int, int]]:
-    """Pairs of objects with a gap up to `APART` voxels along the axes, each once.
+    """Pairs of objects with a gap up to `APART` voxels, each once.
 
-    Of all objects within reach of a voxel the highest and the lowest number are seen
-    from there.
+    Along the axes all of them; otherwise of those within reach of a voxel the ones
+    with the highest and the lowest number.
 
     Args:
         numbers: Object numbers, shape (I, J, K).
@@ -80,17 +80,20 @@ def neighbours(numbers: LabelArray, *, flat: bool = False) -> list[tuple[int, in
     reach = 2 * (APART + 1) + 1
     size = (reach, reach, 1 if flat else reach)
     none = np.iinfo(numbers.dtype).max
-    found = [np.zeros((0, 2), dtype=np.int64)]
     highest = maximum_filter(numbers, size=size)
-    found.append(_pairs(numbers, highest))
+    found = [_pairs(numbers, highest)]
     lowest = minimum_filter(np.where(numbers > 0, numbers, none), size=size)
     found.append(_pairs(numbers, lowest))
+    for axis in range(numbers.ndim - flat):
+        along = np.moveaxis(numbers, axis, 0)
+        for step in range(1, APART + 2):
+            found.append(_pairs(along[:-step], along[step:]))
     unique = np.unique(np.concatenate(found), axis=0)
     return [(int(first), int(second)) for first, second in unique]
 
 
 def _pairs(numbers: LabelArray, others: LabelArray) -> np.ndarray:
     """Different numbers of a voxel in both maps, the smaller one first."""
-    differ = (numbers > 0) & (numbers != others)
+    differ = (numbers > 0) & (others > 0) & (numbers != others)
     pairs = np.stack([numbers[differ], others[differ]], axis=1).astype(np.int64)
     return np.unique(np.sort(pairs, axis=1), axis=0)
