@@ -103,7 +103,8 @@ def test_a_killed_process_ends_the_run_and_one_process_resumes_it(
     os.kill(workers_of(process)[victim], signal.SIGKILL)
     text = finish(process)
     assert process.returncode != 0
-    assert "another process of this run ended" in text
+    ends = ("another process of this run ended", "ended early: SIGTERM")
+    assert any(end in text for end in ends), text  # torchrun may be first to notice
     done = step_of(tmp_path / "run")
     more = ("--steps", str(done + 2), "--resume")
     resumed = start(config, tmp_path / "run", *more, processes=1)
