@@ -30,7 +30,7 @@ from medseg.golden import (
     read_golden,
     write_golden,
 )
-from medseg.instances.decoding import DecodingSettings
+from medseg.instances.decoding_settings import DecodingSettings
 from medseg.networks.build import build_network
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule

@@ -7,7 +7,9 @@ import torch
 
 from medseg.inference.streaming import Rows
 from medseg.inference.tiling import Box, with_rows
-from medseg.instances.decoding import DecodingSettings, Depths, decode
+from medseg.instances.decoding import decode
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.instances.depths import Depths
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
 from medseg.preparation.placement import Placement

@@ -25,7 +25,8 @@ from medseg.inference.streaming import Predict
 from medseg.inference.tiling import Box, rolling_axis
 from medseg.inference.window_choice import Windows
 from medseg.inference.window_trials import REFERENCE_OVERLAP
-from medseg.instances.decoding import DecodingSettings, Depths
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.instances.depths import Depths
 from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.plan import Plan

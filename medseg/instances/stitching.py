@@ -12,18 +12,14 @@ Arrays may be anything that is read and written by boxes: memory, or a file.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from medseg.instances.decoding import (
-    DecodingSettings,
-    Depths,
-    flood,
-    kept_numbers,
-    label_seeds,
-)
+from medseg.instances.decoding import flood, kept_numbers
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.instances.depths import Depths
+from medseg.instances.seeds import SeedBook, find_candidates
 from medseg.instances.tiles import Box, TileGrid
 from medseg.types import LabelArray
 
@@ -40,41 +36,6 @@ class Boxes(Protocol):
         ...
 
 
-@dataclass
-class SeedBook:
-    """Numbers of seeds of all tiles, and which of them are the same seed."""
-
-    count: int = 0
-    pairs: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, found: LabelArray, count: int) -> LabelArray:
-        """The seeds of a tile, numbered from 1, with numbers of their own."""
-        numbered = np.where(found > 0, found + self.count, 0).astype(np.uint32)
-        self.count += count
-        return numbered
-
-    def join(self, one: LabelArray, other: LabelArray) -> None:
-        """Notes the seeds that lie side by side in two touching faces."""
-        both = (one > 0) & (other > 0)
-        if both.any():
-            pairs = np.stack([one[both], other[both]])
-            self.pairs.append(np.unique(pairs, axis=1))
-
-    def numbers(self) -> LabelArray:
-        """The seed that each number stands for, from 1; 0 stands for none."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        rows, columns = np.concatenate([np.zeros((2, 0), int), *self.pairs], axis=1)
-        size = self.count + 1
-        links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
-        _, parts = connected_components(links, directed=False)
-        _, first = np.unique(parts, return_index=True)
-        order = np.empty(len(first), dtype=np.uint32)
-        order[np.argsort(first)] = np.arange(len(first))  # as they are met
-        return np.asarray(order[parts])
-
-
 def number_seeds(
     foreground: Boxes,
     depth: Boxes,
@@ -82,7 +43,7 @@ def number_seeds(
     grid: TileGrid,
     settings: DecodingSettings,
 ) -> LabelArray:
-    """Writes numbered seeds, and returns the seed that each number stands for.
+    """Writes numbered candidates, and returns the object that each number begins.
 
     Args:
         foreground: As in `Depths`, of the whole image.
@@ -91,10 +52,10 @@ def number_seeds(
         grid: Tiles.
         settings: Thresholds.
     """
-    book = SeedBook()
+    book = SeedBook(settings)
     for tile in grid:
         part = Depths(np.asarray(foreground[tile.core]), np.asarray(depth[tile.core]))
-        seeds = book.add(*label_seeds(part, settings))
+        seeds = book.add(find_candidates(part, settings))
         out[tile.core] = seeds
         for axis, own in enumerate(tile.core):
             if own.start > 0:

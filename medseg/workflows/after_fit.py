@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 from medseg.inference.predictor import Predictor
-from medseg.instances.decoding import DecodingSettings
+from medseg.instances.decoding_settings import DecodingSettings
 from medseg.model import Provenance, save_model
 from medseg.postprocessing import rules_in_words
 from medseg.training.logger import RunLogger

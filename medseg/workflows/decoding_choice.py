@@ -1,6 +1,6 @@
 """How single objects are found, chosen on held-out cases and never on test cases."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,8 @@ import numpy as np
 from medseg.evaluation.instances import score_instances
 from medseg.inference.objects import decode_prepared, on_scan
 from medseg.inference.predictor import Predictor
-from medseg.instances.decoding import DecodingSettings, Depths
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.instances.depths import Depths
 from medseg.io import read_label_map
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
@@ -21,10 +22,14 @@ SEEDS = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Depths of seeds that are tried, at the default foreground."""
 FOREGROUNDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Probabilities of any object that are tried, at the best seed."""
+ALONE = (1.0, 0.5, 0.55, 0.6, 0.65, 0.7)
+"""Depths of objects without a seed that are tried, at the best of both; 1 is none."""
+LEAST = (1.0, 1.5, 2.0)
+"""Least sizes that are tried at last, as multiples of the one to begin with."""
 MOST_CASES = 60
 """Held-out cases that are looked at, evenly spread over all of them."""
 SMALLEST_SHARE = 0.5
-"""Of the smallest training objects' voxels; what is smaller still is noise."""
+"""Of the smallest training objects' voxels, to begin with."""
 SMALLEST_PERCENTILE = 1.0
 """Which training objects are the smallest."""
 
@@ -62,8 +67,9 @@ def choose_decoding(
 ) -> DecodingSettings:
     """The thresholds with the best mean AP over held-out cases and IoU thresholds.
 
-    First the depth of seeds, then the foreground. The scores of these cases are a
-    little better for it than those of other images will be.
+    One after another: the depth of seeds, the foreground, the depth of what has no
+    seed, and the least size. The scores of these cases are a little better for it
+    than those of other images will be.
 
     Args:
         predictor: Answers about scans; its own decoding is not used.
@@ -86,10 +92,17 @@ def choose_decoding(
         scores = [a.score(settings, predictor.plan, thresholds) for a in answers]
         return float(np.mean(scores))
 
-    best, _ = _best(mean_score, (start.model_copy(update={"seed": s}) for s in SEEDS))
-    best, score = _best(
-        mean_score, (best.model_copy(update={"foreground": f}) for f in FOREGROUNDS)
-    )
+    best, score = start, 0.0
+    for name, values in (
+        ("seed", SEEDS),
+        ("foreground", FOREGROUNDS),
+        ("alone", ALONE),
+        ("min_voxels", [round(start.min_voxels * times) for times in LEAST]),
+    ):
+        options = [best.model_copy(update={name: value}) for value in values]
+        scores = [mean_score(option) for option in options]
+        score = max(scores)
+        best = options[scores.index(score)]
     reason = (
         f"mean AP {score:.4f} over IoU {min(thresholds):g} to {max(thresholds):g} on "
         f"the {len(answers)} held-out cases it was chosen on; {start.reason}"
@@ -111,7 +124,7 @@ def start_decoding(store: Store, train_ids: Sequence[str]) -> DecodingSettings:
     return DecodingSettings(
         min_voxels=int(SMALLEST_SHARE * smallest),
         reason=f"1 % of the {len(every)} training objects have under {smallest:.0f} "
-        "voxels, half of which is the least",
+        "voxels",
     )
 
 
@@ -133,14 +146,6 @@ def _answer(predictor: Predictor, store: Store, case_id: str) -> _Answer:
         outside |= truth == scheme.ignore
     depths = predictor.depths(case.read_image(), name=case_id)
     return _Answer(depths, case.placement, np.where(outside, 0, truth))
-
-
-def _best(
-    score: Callable[[DecodingSettings], float], options: Iterable[DecodingSettings]
-) -> tuple[DecodingSettings, float]:
-    scored = [(score(option), option) for option in options]
-    best, option = max(scored, key=lambda pair: pair[0])
-    return option, best
 
 
 def _spread(case_ids: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from medseg.inference.engines.trials import TrialBook, cache_folder
 from medseg.inference.ensemble import Predict, ensemble
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.window_book import FILE
-from medseg.instances.decoding import joint_decoding
+from medseg.instances.decoding_settings import joint_decoding
 from medseg.model import Model, find_model, load_model
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.receptive_field import receptive_field

@@ -2,7 +2,7 @@
 
 from medseg.errors import MedsegError
 from medseg.inference.predictor import Predictor
-from medseg.instances.decoding import DecodingSettings
+from medseg.instances.decoding_settings import DecodingSettings
 from medseg.postprocessing import CleaningRule
 from medseg.workflows.decoding_choice import choose_decoding, start_decoding
 from medseg.workflows.evaluation_result import Evaluation

@@ -11,7 +11,7 @@ from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.window_book import WindowBook
-from medseg.instances.decoding import DecodingSettings
+from medseg.instances.decoding_settings import DecodingSettings
 from medseg.io import scan_stem, write_label_map
 from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.segment_codes import CodeTable, load_codes, segment_for

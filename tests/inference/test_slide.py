@@ -9,7 +9,7 @@ from torch import nn
 
 from medseg.inference.predictor import Predictor
 from medseg.inference.slide import SlideRun
-from medseg.instances.decoding import DecodingSettings
+from medseg.instances.decoding_settings import DecodingSettings
 from medseg.io import read_label_map, read_volume
 from medseg.io.large_picture import LargePicture
 from medseg.labels import LabelScheme

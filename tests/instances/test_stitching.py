@@ -6,8 +6,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from medseg.instances.decoding import DecodingSettings, Depths, decode
-from medseg.instances.stitching import SeedBook, decode_by_tiles
+from medseg.instances.decoding import decode
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.instances.depths import Depths
+from medseg.instances.seeds import Candidates, SeedBook
+from medseg.instances.stitching import decode_by_tiles
 from medseg.instances.tiles import TileGrid
 
 
@@ -24,9 +27,16 @@ def are_same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10_000), st.integers(7, 40), st.sampled_from([0, 20]))
-def test_stitched_is_the_whole_up_to_numbers(seed, size, smallest):
-    chosen = DecodingSettings(foreground=0.62, seed=0.75, min_voxels=smallest)
+@given(
+    st.integers(0, 10_000),
+    st.integers(7, 40),
+    st.sampled_from([0, 20]),
+    st.sampled_from([1.0, 0.7]),
+)
+def test_stitched_is_the_whole_up_to_numbers(seed, size, smallest, alone):
+    chosen = DecodingSettings(
+        foreground=0.62, seed=0.75, alone=alone, min_voxels=smallest
+    )
     depths = random_blobs(seed, (61, 47))
     whole = decode(depths, chosen)
     assert whole.max() > 1
@@ -64,12 +74,49 @@ def test_a_long_object_has_one_number_however_small_tiles_are(halo):
     assert found.max() == 1
 
 
+def candidates(labels: list[int], is_part: list[bool], taken: list[bool]) -> Candidates:
+    """A row of candidates, all of depth 180."""
+    peaks = np.full(len(is_part), 180, np.uint8)
+    return Candidates(np.array([labels]), np.array(is_part), peaks, np.array(taken))
+
+
 def test_seeds_that_meet_in_a_later_tile_are_one():
-    book = SeedBook()
-    first = book.add(np.array([[1, 0, 2]], np.uint32), 2)
-    second = book.add(np.array([[1, 1, 1]], np.uint32), 1)
+    book = SeedBook(DecodingSettings())
+    first = book.add(candidates([1, 0, 2], [False] * 3, [False] * 3))
+    second = book.add(candidates([1, 1, 1], [False] * 2, [False] * 2))
     book.join(first, second)
     assert book.numbers().tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("alone", "expected"), [(0.5, 1), (0.9, 0), (1.0, 0)])
+def test_a_part_without_a_seed_is_an_object_where_it_is_deep(alone, expected):
+    book = SeedBook(DecodingSettings(alone=alone))
+    book.add(candidates([1, 1], [False, True], [False, False]))
+    assert book.numbers().tolist() == [0, expected]
+
+
+@pytest.mark.parametrize("part_first", [True, False])
+def test_a_part_with_a_seed_in_another_tile_is_no_object_of_its_own(part_first):
+    part = candidates([1, 1], [False, True], [False, False])
+    seed = candidates([1, 2], [False, False, True], [False, False, True])
+    book = SeedBook(DecodingSettings(alone=0.5))
+    first, second = [
+        book.add(c) for c in ((part, seed) if part_first else (seed, part))
+    ]
+    book.join(first, second)
+    assert np.count_nonzero(book.numbers()) == 1
+
+
+def test_a_small_object_that_is_nowhere_as_deep_as_seeds_is_found():
+    depth = np.zeros((12, 20), np.uint8)
+    depth[2:10, 2:10] = 240
+    depth[4:7, 14:17] = 170
+    depths = Depths(np.where(depth, 255, 0).astype(np.uint8), depth)
+    assert decode(depths, DecodingSettings(seed=0.8)).max() == 1
+    found = decode(depths, DecodingSettings(seed=0.8, alone=0.6))
+    assert np.array_equal(found > 0, depth > 0)
+    assert found.max() == 2
+    assert decode(depths, DecodingSettings(seed=0.8, alone=0.7)).max() == 1
 
 
 def test_cores_cover_an_image_once():

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from medseg.instances.decoding import DecodingSettings, Depths, decode
+from medseg.instances.decoding import decode
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.instances.depths import Depths
 from medseg.instances.targets import LEVELS, Target, encode, renumber
 
 KINDS: tuple[Target, ...] = ("border", "depth")
