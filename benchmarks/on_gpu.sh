@@ -39,10 +39,17 @@ if [ -n "${DATA:-}" ] && [ -n "${PEER_PYTHON:-}" ]; then
     fi
   done
 fi
-# FOLDS=1 trains all five folds of the hippocampus for five minutes each as well.
-if [ -n "${DATA:-}" ] && [ "${FOLDS:-0}" = 1 ]; then
-  echo "five folds"
-  "$python" pipelines/hippocampus_mri.py --data "$DATA" --out "$results/folds" \
-    --budget 5m --device cuda > "$results/folds.txt" || failed=1
-fi
+# STUDIES=FOLDER, which holds hippocampus/, nuclei/ and glioma_2d/, or some of them, runs
+# the real studies at the times that a GPU is given.
+study() {
+  local name="$1" minutes="$2" folder="${STUDIES:-}/$1"
+  shift 2
+  [ -n "${STUDIES:-}" ] && [ -d "$folder" ] || return 0
+  echo "$name"
+  "$python" "$@" --data "$folder" --out "$results/$name" --budget "${minutes}m" \
+    --device cuda > "$results/$name.txt" || failed=1
+}
+study hippocampus 5 pipelines/hippocampus_mri.py
+study nuclei 10 pipelines/nuclei_microscopy.py
+study glioma_2d 5 pipelines/tumour_mri.py --study glioma_2d
 exit "$failed"

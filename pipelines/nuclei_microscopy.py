@@ -7,6 +7,8 @@ The test split is a tenth of the groups of each stain, drawn once by a hash of t
 group's name (data_manifests/nuclei.csv). It takes no part in any choice: weights come
 from nine tenths of the other groups, the thresholds that cut cells apart from the last
 tenth. AP is TP / (TP + FP + FN) at an IoU, the mean of pictures.
+
+Stopped at any moment, the same command continues.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import pandas as pd
 from medseg.console import Console
 from medseg.datasets import load_dataset
 from medseg.datasets.tiny_cells import make_tiny_cells
+from medseg.training.checkpoint import CHECKPOINT
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.held_out_test import score_test_cases
 from medseg.workflows.run_config import read_config
@@ -43,7 +46,15 @@ def main() -> None:
         ROOT / "configs" / "nuclei_2d.yaml", [f"data={manifest}", *settings]
     )
     run = options.out / "run"
-    trained = train(config, run, device=options.device, progress=Console())
+    trained = train(
+        config,
+        run,
+        device=options.device,
+        resume=(run / CHECKPOINT).exists(),
+        progress=Console(),
+    )
+    if trained.fit.interrupted:
+        raise SystemExit("interrupted; the same command continues")
 
     # The test split, as a user would segment it: once, at the very end.
     dataset = load_dataset(manifest, root=options.data)
