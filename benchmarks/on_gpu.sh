@@ -44,7 +44,8 @@ fi
 study() {
   local name="$1" minutes="$2" folder="${STUDIES:-}/$1"
   shift 2
-  [ -n "${STUDIES:-}" ] && [ -d "$folder" ] || return 0
+  [ -n "${STUDIES:-}" ] || return 0
+  [ -d "$folder" ] || { echo "$name: no $folder, left out"; return 0; }
   echo "$name"
   "$python" "$@" --data "$folder" --out "$results/$name" --budget "${minutes}m" \
     --device cuda > "$results/$name.txt" || failed=1

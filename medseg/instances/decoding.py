@@ -10,8 +10,9 @@ import numpy as np
 
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.depths import FULL, Depths
-from medseg.instances.seeds import find_seeds, label
-from medseg.types import LabelArray, MaskArray
+from medseg.instances.foreground import find_foreground
+from medseg.instances.seeds import find_seeds
+from medseg.types import LabelArray
 
 
 def decode(depths: Depths, settings: DecodingSettings) -> LabelArray:
@@ -23,18 +24,6 @@ def decode(depths: Depths, settings: DecodingSettings) -> LabelArray:
     """
     labels = flood(depths, find_seeds(depths, settings), settings)
     return without_small(labels, min_voxels=settings.min_voxels)
-
-
-def find_foreground(depths: Depths, settings: DecodingSettings) -> MaskArray:
-    """Voxels of objects; holes smaller than the smallest object are filled."""
-    inside = np.asarray(depths.foreground > settings.foreground * FULL)
-    if settings.min_voxels < 2:
-        return inside
-    holes, _ = label(~inside)
-    sizes = np.bincount(holes.ravel())
-    small = sizes < settings.min_voxels
-    small[0] = False
-    return np.asarray(inside | small[holes])
 
 
 def flood(

@@ -36,14 +36,18 @@ class DecodingSettings(Settings):
 def joint_decoding(
     members: Sequence[DecodingSettings | None],
 ) -> DecodingSettings | None:
-    """What several models have in common: mean thresholds, the least of least sizes."""
+    """What several models have in common: mean thresholds, the least of least sizes.
+
+    Objects without a seed are found where all members find them.
+    """
     known = [member for member in members if member is not None]
     if not known:
         return None
+    alone = [member.alone for member in known]
     return DecodingSettings(
         foreground=float(np.mean([member.foreground for member in known])),
         seed=float(np.mean([member.seed for member in known])),
-        alone=float(np.mean([member.alone for member in known])),
+        alone=1.0 if max(alone) == 1 else float(np.mean(alone)),
         min_voxels=min(member.min_voxels for member in known),
         reason=f"the mean of {len(known)} models",
     )

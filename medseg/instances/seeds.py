@@ -15,6 +15,7 @@ import numpy as np
 
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.depths import FULL, Depths
+from medseg.instances.foreground import find_foreground, label
 from medseg.types import LabelArray, MaskArray
 
 
@@ -50,6 +51,7 @@ def find_candidates(depths: Depths, settings: DecodingSettings) -> Candidates:
     """
     inside = depths.foreground > settings.foreground * FULL
     seeds, num_seeds = label(inside & (depths.depth > settings.seed * FULL))
+    inside = find_foreground(depths, settings)  # what lies in a filled hole is no part
     parts, num_parts = label(inside)
     is_seed = seeds > 0
     labels = np.where(is_seed, seeds, parts + num_seeds * (parts > 0))
@@ -119,13 +121,3 @@ def find_seeds(depths: Depths, settings: DecodingSettings) -> LabelArray:
     book = SeedBook(settings)
     labels = book.add(find_candidates(depths, settings))
     return np.asarray(book.numbers()[labels])
-
-
-def label(mask: MaskArray) -> tuple[LabelArray, int]:
-    """Connected parts of a mask numbered from 1; faces connect."""
-    import cc3d
-
-    found = cc3d.connected_components(
-        np.ascontiguousarray(mask), connectivity=4 if mask.ndim == 2 else 6
-    )
-    return found.astype(np.uint32), int(found.max(initial=0))

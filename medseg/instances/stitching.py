@@ -1,12 +1,13 @@
 """Objects of an image too large to be decoded at once: tile by tile, without doubles.
 
-Seeds are numbered first, over the whole image: those of a tile by themselves, and then
-joined with those that they touch across its sides. As faces connect, that gives the
-very parts that the whole image has. Then each tile floods from the numbered seeds that
-it sees and keeps its core. An object that lies across tiles has one seed, and so one
-number in all of them; a voxel is written once. The result is that of the whole image
-as far as connected foreground reaches no farther than the halo; beyond it, borders
-between touching objects may lie a little otherwise near a tile's side.
+Seeds are numbered first, over the whole image: those that a tile sees by themselves,
+and then joined with those that they touch across the sides of its core. As faces
+connect, that gives the very parts that the whole image has. Then each tile floods from
+the numbered seeds that it sees and keeps its core. An object that lies across tiles has
+one seed, and so one number in all of them; a voxel is written once. The result is that
+of the whole image as far as connected foreground reaches no farther than the halo;
+beyond it, borders between touching objects may lie a little otherwise near a tile's
+side.
 
 Arrays may be anything that is read and written by boxes: memory, or a file.
 """
@@ -54,8 +55,8 @@ def number_seeds(
     """
     book = SeedBook(settings)
     for tile in grid:
-        part = Depths(np.asarray(foreground[tile.core]), np.asarray(depth[tile.core]))
-        seeds = book.add(find_candidates(part, settings))
+        part = Depths(np.asarray(foreground[tile.outer]), np.asarray(depth[tile.outer]))
+        seeds = book.add(find_candidates(part, settings))[tile.inner]
         out[tile.core] = seeds
         for axis, own in enumerate(tile.core):
             if own.start > 0:

@@ -187,7 +187,8 @@ def _(settings: options.SeparationSettings, channels: Channels) -> nn.Module:
         )
     if settings.cells >= channels.num_classes:
         raise SettingsError(
-            f"cells is class {settings.cells}, expected 0 to {channels.num_classes - 1}"
+            f"training.loss.cells is class {settings.cells}, expected 0 to "
+            f"{channels.num_classes - 1}; with objects these are their levels"
         )
     separation = SeparationCELoss(
         num_classes=channels.num_classes,

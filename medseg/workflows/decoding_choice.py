@@ -97,7 +97,7 @@ def choose_decoding(
         ("seed", SEEDS),
         ("foreground", FOREGROUNDS),
         ("alone", ALONE),
-        ("min_voxels", [round(start.min_voxels * times) for times in LEAST]),
+        ("min_voxels", sorted({round(start.min_voxels * times) for times in LEAST})),
     ):
         options = [best.model_copy(update={name: value}) for value in values]
         scores = [mean_score(option) for option in options]

@@ -56,8 +56,9 @@ def test_a_halo_as_wide_as_the_foreground_is_enough(seed):
     )
 
 
-def test_blobs_in_three_dimensions():
-    chosen = DecodingSettings(foreground=0.62, seed=0.75)
+@pytest.mark.parametrize("alone", [1.0, 0.66])
+def test_blobs_in_three_dimensions(alone):
+    chosen = DecodingSettings(foreground=0.62, seed=0.75, alone=alone)
     depths = random_blobs(1, (20, 25, 18))
     stitched = decode_by_tiles(depths, chosen, size=9, halo=25)
     assert are_same(stitched, decode(depths, chosen))
@@ -97,14 +98,27 @@ def test_a_part_without_a_seed_is_an_object_where_it_is_deep(alone, expected):
 
 @pytest.mark.parametrize("part_first", [True, False])
 def test_a_part_with_a_seed_in_another_tile_is_no_object_of_its_own(part_first):
-    part = candidates([1, 1], [False, True], [False, False])
-    seed = candidates([1, 2], [False, False, True], [False, False, True])
+    part = candidates([0, 1], [False, True], [False, False])
+    seed = candidates([2, 1], [False, False, True], [False, False, True])
     book = SeedBook(DecodingSettings(alone=0.5))
     first, second = [
         book.add(c) for c in ((part, seed) if part_first else (seed, part))
     ]
     book.join(first, second)
     assert np.count_nonzero(book.numbers()) == 1
+
+
+def test_what_lies_in_a_filled_hole_of_a_cell_is_no_object():
+    depth = np.zeros((30, 30), np.uint8)
+    depth[2:28, 2:28] = 240
+    depth[12:17, 12:17] = 0
+    depth[13:16, 13:16] = 170
+    depths = Depths(np.where(depth, 255, 0).astype(np.uint8), depth)
+    chosen = DecodingSettings(seed=0.8, alone=0.5, min_voxels=20)
+    expected = np.zeros((30, 30), np.uint32)
+    expected[2:28, 2:28] = 1
+    assert np.array_equal(decode(depths, chosen), expected)
+    assert np.array_equal(decode_by_tiles(depths, chosen, size=14, halo=9), expected)
 
 
 def test_a_small_object_that_is_nowhere_as_deep_as_seeds_is_found():

@@ -73,7 +73,7 @@ def test_only_ignored_voxels_cost_nothing():
 
 
 def test_a_class_that_is_not_there_is_refused():
-    with pytest.raises(SettingsError, match="cells is class 2, expected 0 to 1"):
+    with pytest.raises(SettingsError, match="cells is class 2, expected 0 to 1;"):
         build_loss(SeparationSettings(cells=2), num_classes=2)
 
 
