@@ -58,6 +58,7 @@ def main() -> None:
 
 def random_field(pictures: Path, side: int, *, seed: int) -> np.ndarray:
     """Pictures in random order and turns, shape (side, side, 3), uint8."""
+    from skimage.color import gray2rgb
     from skimage.io import imread
 
     random = np.random.default_rng(seed)
@@ -65,11 +66,14 @@ def random_field(pictures: Path, side: int, *, seed: int) -> np.ndarray:
     paths = sorted(pictures.glob("*.png"))
     known: list[np.ndarray] = []
     for path in random.permutation(len(paths)):
-        picture = imread(paths[path])[..., :3]
+        picture = imread(paths[path])
+        picture = gray2rgb(picture) if picture.ndim == 2 else picture[..., :3]
         if picture.shape == (256, 256, 3) and np.median(picture) < 64:  # fluorescence
             known.append(picture)
         if len(known) == 40:
             break
+    if not known:
+        raise SystemExit(f"{pictures}: no PNG of 256 x 256 pixels with a dark ground")
     for top in range(0, side, 256):
         for left in range(0, side, 256):
             turned = np.rot90(
@@ -208,14 +212,14 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--field", type=int, default=1500, help="pixels of a copy")
     parser.add_argument("--max-ram", default="2g", help="medseg's budget")
     parser.add_argument("--work", type=Path, help="large files go here")
-    parser.add_argument("--quick", action="store_true", help="small, in a minute")
+    parser.add_argument("--quick", action="store_true", help="small, in minutes")
     parser.add_argument("--json", action="store_true", help="rows are JSON anyway")
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
-        options.side = options.peer_side = 2400
-        options.field, options.max_ram = 700, "256m"
+        options.side = options.peer_side = 4300
+        options.field, options.max_ram = 1200, "1g"
     return options
 
 
