@@ -24,6 +24,8 @@ LOSSES = ("ce", "dice", "dice_ce", "focal", "dice_focal", "tversky")
 
 def main() -> None:
     options = parse_options()
+    console = Console()
+    console.log_to(options.out / "study.log")
     data, folds = options.data, [0, 1, 2]
     losses: tuple[str, ...] = LOSSES
     length: dict[str, object] = {"budget": options.budget, "epochs": None}
@@ -50,7 +52,7 @@ def main() -> None:
         data=data,
         root=options.root,
         device=options.device,
-        progress=Console(),
+        progress=console,
     )
     print(result.text)
     runs = options.out / "study" / "runs"

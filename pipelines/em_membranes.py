@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 
 def main() -> None:
     options = parse_options()
+    console = Console()
+    console.log_to(options.out / "study.log")
     data = ROOT / "data_manifests" / "em_membrane.yaml"
     settings = [f"training.budget={options.budget}", f"root={options.data}"]
     if options.steps:
@@ -62,7 +64,7 @@ def main() -> None:
         folds=options.folds,
         tables=cells,
         device=options.device,
-        progress=Console(),
+        progress=console,
     )
     print(result.closing())
 

@@ -23,6 +23,7 @@ CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus_3d.yaml"
 def main() -> None:
     options = parse_options()
     console = Console()
+    console.log_to(options.out / "study.log")
 
     # A few steps on simulated crops show that everything works.
     data, settings = options.data, [f"training.budget={options.budget}"]

@@ -31,6 +31,8 @@ COLUMNS = ("ap_0.5", "ap_0.75", "ap_0.9", "panoptic_quality", "aggregated_jaccar
 
 def main() -> None:
     options = parse_options()
+    console = Console()
+    console.log_to(options.out / "study.log")
     manifest = ROOT / "data_manifests" / "nuclei.csv"
     settings = [f"training.budget={options.budget}", f"root={options.data}"]
     if options.smoke:
@@ -51,7 +53,7 @@ def main() -> None:
         run,
         device=options.device,
         resume=(run / CHECKPOINT).exists(),
-        progress=Console(),
+        progress=console,
     )
     if trained.fit.interrupted:
         raise SystemExit("interrupted; the same command continues")
@@ -65,7 +67,7 @@ def main() -> None:
         settings=config.inference,
         metrics=config.metrics,
         device=options.device,
-        progress=Console(),
+        progress=console,
     )
 
     stains = pd.read_csv(manifest).set_index("case_id")["modality"]

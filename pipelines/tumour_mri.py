@@ -40,6 +40,7 @@ STUDIES = {
 def main() -> None:
     options = parse_options()
     console = Console()
+    console.log_to(options.out / "study.log")
     name, settings = STUDIES[options.study]
     length = f"steps={options.steps}" if options.steps else f"budget={options.budget}"
     settings = [*settings, "training.epochs=null", f"training.{length}"]
