@@ -154,10 +154,10 @@ class SlideRun:
         def tiles() -> Iterator[np.ndarray]:
             nonlocal count
             for top in range(0, rows, WRITTEN_TILE):
-                band = values[labels[:, top : top + WRITTEN_TILE]].T
-                count += int(np.count_nonzero(band != outside))
                 for left in range(0, columns, WRITTEN_TILE):
-                    part = band[:, left : left + WRITTEN_TILE]
+                    across = slice(left, left + WRITTEN_TILE)
+                    part = values[labels[across, top : top + WRITTEN_TILE]].T
+                    count += int(np.count_nonzero(part != outside))
                     tile = np.full((WRITTEN_TILE, WRITTEN_TILE), outside, values.dtype)
                     tile[: part.shape[0], : part.shape[1]] = part
                     yield tile
