@@ -36,11 +36,6 @@ class Candidates:
     peaks: np.ndarray
     taken: MaskArray
 
-    @property
-    def count(self) -> int:
-        """Seeds and parts together."""
-        return len(self.peaks) - 1
-
 
 def find_candidates(depths: Depths, settings: DecodingSettings) -> Candidates:
     """Connected voxels of seeds, faces connecting, and the parts around them.
