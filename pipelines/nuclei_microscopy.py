@@ -19,6 +19,7 @@ import pandas as pd
 from medseg.console import Console
 from medseg.datasets import load_dataset
 from medseg.datasets.tiny_cells import make_tiny_cells
+from medseg.evaluation.bootstrap import mean_interval
 from medseg.training.checkpoint import CHECKPOINT
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.held_out_test import score_test_cases
@@ -27,6 +28,8 @@ from medseg.workflows.train import train
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("ap_0.5", "ap_0.75", "ap_0.9", "panoptic_quality", "aggregated_jaccard")
+WITH_INTERVAL = ("ap_0.5", "ap_0.75")
+"""Columns that get an interval: over groups, since tiles of one picture are alike."""
 
 
 def main() -> None:
@@ -81,7 +84,10 @@ def main() -> None:
 
 
 def by_stain(evaluation: Evaluation, stains: pd.Series, part: str) -> pd.DataFrame:
-    """Means over the pictures of each stain, F1 and counts over all their nuclei."""
+    """Means over the pictures of each stain, F1 and counts over all their nuclei.
+
+    Intervals are over groups: neighbouring tiles of one picture are no two pictures.
+    """
     pictures = evaluation.objects.assign(
         stain=evaluation.objects["case_id"].map(stains)
     )
@@ -92,7 +98,11 @@ def by_stain(evaluation: Evaluation, stains: pd.Series, part: str) -> pd.DataFra
     means["f1_0.5"] = 2 * sums["found_0.5"] / (2 * sums["found_0.5"] + errors)
     means["nuclei"] = sums["num_reference"]
     means["counted"] = by["num_predicted"].sum()
+    for name in WITH_INTERVAL:
+        ends = [mean_interval(s[name].to_numpy(), groups=s["patient_id"]) for _, s in by]
+        means[f"{name}_low"], means[f"{name}_high"] = zip(*ends, strict=True)
     means.insert(0, "pictures", by.size())
+    means.insert(1, "groups", by["patient_id"].nunique())
     return means.reset_index().assign(part=part)
 
 

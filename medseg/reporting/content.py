@@ -64,11 +64,12 @@ class ReportContent:
     """Single objects, as `summarize_objects` gives."""
     tables: tuple[NamedTable, ...] = ()
     """Tables of the study's own, behind the scores."""
-    history: Path | None = None
-    """The run's ``metrics.csv``, for curves."""
+    histories: Mapping[str, Path] = field(default_factory=dict)
+    """``metrics.csv`` of each run, by its name, for curves; of several runs a line
+    each."""
     pictures: tuple[Picture, ...] = ()
     ledger: pd.DataFrame | None = None
-    """What training was shown, by structure and size."""
+    """What training was shown, by structure and size; of several runs, by run too."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Where the time went: seconds of each part."""
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from medseg.reporting.palette import STRUCTURE_COLORS
 from medseg.reporting.plots import (
     plot_curves,
     plot_distributions,
+    plot_runs,
     read_history,
     to_svg,
 )
@@ -99,7 +100,7 @@ def _sections(content: ReportContent) -> list[_Section]:
         _Section("distributions", "Distributions", _distributions(content)),
         _Section("pictures", "Pictures", _pictures(content.pictures)),
         _Section("cases-box", "Every case", _cases(content)),
-        _Section("curves", "Training", _curves(content.history)),
+        _Section("curves", "Training", _curves(content.histories)),
         _Section("ledger", "What training was shown", _ledger(content)),
         _Section("time", "Where the time went", _time(content.seconds)),
         _Section("facts", "Environment and hashes", _facts(content.facts)),
@@ -190,12 +191,12 @@ def _cases(content: ReportContent) -> str:
     return tools + case_table(content.cases)
 
 
-def _curves(history: Path | None) -> str:
-    if history is None:
-        return ""
-    if not history.is_file():
-        raise MissingFileError(f"{history}: no such file")
-    figure = plot_curves(read_history(history))
+def _curves(histories: Mapping[str, Path]) -> str:
+    for path in histories.values():
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no such file")
+    read = {name: read_history(path) for name, path in histories.items()}
+    figure = plot_curves(*read.values()) if len(read) == 1 else plot_runs(read)
     return "" if figure is None else f'<div class="plot">{to_svg(figure)}</div>'
 
 

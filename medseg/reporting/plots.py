@@ -7,7 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -28,9 +28,15 @@ DISTRIBUTIONS = ("dice", "nsd", "hd95_mm")
 """Metrics whose distribution is shown."""
 _PANEL = (4.6, 3.0)
 _MOST_VECTOR_POINTS = 3000
+_MOST_NAMED = 14
+"""Runs that a legend has room for."""
 
 
-def read_history(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+History: TypeAlias = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Steps and values of each metric of a run."""
+
+
+def read_history(path: Path) -> History:
     """Steps and values of each metric of a run's ``metrics.csv``."""
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as stream:
@@ -41,7 +47,7 @@ def read_history(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: (steps, values) for name, (steps, values) in columns.items()}
 
 
-def plot_curves(history: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure | None:
+def plot_curves(history: History) -> Figure | None:
     """Loss, Dice on the way and learning rate against steps; None without any.
 
     Args:
@@ -67,6 +73,40 @@ def plot_curves(history: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure 
             axes.yaxis.set_major_formatter("{x:g}")
         if len(groups[group]) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=PAPER_INK)
+    return figure
+
+
+def plot_runs(histories: Mapping[str, History]) -> Figure | None:
+    """Loss, and mean Dice on the way, of several runs; None without any.
+
+    Args:
+        histories: What `plot_curves` takes, of each run by its name.
+    """
+    panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for run, history in histories.items():
+        dice = [name for name in history if name.startswith("dice/")]
+        mean = "dice/mean" if "dice/mean" in dice else "".join(dice[:1])
+        for title, metric in (("Loss", "loss"), ("Mean Dice", mean)):
+            if metric in history:
+                panels.setdefault(title, {})[run] = history[metric]
+    if not panels:
+        return None
+    figure = _paper_figure(len(panels))
+    for number, (title, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        for run, curve in curves.items():
+            position = list(histories).index(run)
+            _draw_curve(axes, run, *curve, position=position)
+        _style(axes, title=title)
+        axes.set_xlabel("step")
+    if len(histories) <= _MOST_NAMED:
+        axes.legend(
+            frameon=False,
+            fontsize=8,
+            labelcolor=PAPER_INK,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+        )
     return figure
 
 

@@ -11,6 +11,7 @@ from medseg.reporting.content import NamedTable, Picture, ReportContent
 from medseg.reporting.environment import describe_environment
 from medseg.reporting.page import write_page
 from medseg.workflows.comparison import CASES, VALIDATION, Comparison
+from medseg.workflows.fit_report import histories_of, ledger_of
 from medseg.workflows.time_spent import TimeSpent, time_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def write_comparison_page(
                 ),
             ),
             pictures=tuple(_mosaics(runs)),
+            histories=histories_of(runs),
+            ledger=ledger_of(runs),
             seconds=spent.seconds,
             facts={"Environment": describe_environment()},
         ),

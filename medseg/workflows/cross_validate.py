@@ -21,6 +21,7 @@ from medseg.training.logger import NullLogger, RunLogger
 from medseg.workflows.data import open_data
 from medseg.workflows.device import pick_device
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
+from medseg.workflows.fit_report import histories_of, ledger_of
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.scores_report import evaluation_content, write_pictures
 from medseg.workflows.time_spent import TimeSpent, time_of
@@ -192,6 +193,10 @@ def _report(result: CrossValidation, progress: Progress) -> None:
         if named.file:
             with atomic_write(out / FOLDER / named.file) as temporary:
                 named.table.to_csv(temporary, index=False, float_format="%.6g")
+    runs = {
+        f"fold {fold}": run
+        for fold, run in zip(result.folds, result.runs, strict=True)
+    }
     content = evaluation_content(
         result.evaluation,
         title=f"{store.plan.name}: {out.resolve().name}",
@@ -200,15 +205,18 @@ def _report(result: CrossValidation, progress: Progress) -> None:
         pictures=pictures,
         facts={
             "Data": {"manifest": store.manifest_hash},
-            "Runs": {
-                f"fold {fold}": run.name
-                for fold, run in zip(result.folds, result.runs, strict=True)
-            },
+            "Runs": {fold: run.name for fold, run in runs.items()},
         },
     )
     write_page(
         out / "report.html",
-        replace(content, tables=result.tables, seconds=result.spent.seconds),
+        replace(
+            content,
+            tables=result.tables,
+            histories=histories_of(runs),
+            ledger=ledger_of(runs),
+            seconds=result.spent.seconds,
+        ),
     )
 
 

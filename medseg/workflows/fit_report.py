@@ -1,9 +1,22 @@
-"""How a fit went, in words: its length, where the time went, what was shown."""
+"""How a fit went, in words and files: length, where the time went, what was shown."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.files import atomic_write
 from medseg.progress import Progress
 from medseg.sampling import Ledger
 from medseg.training.logger import RunLogger
 from medseg.training.loop import FitResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY = "metrics.csv"
+"""Every measurement of a run, below its folder; training writes it."""
+LEDGER = "ledger.csv"
+"""What training was shown, below a run's folder."""
 
 
 def report_fit(result: FitResult, progress: Progress) -> None:
@@ -19,6 +32,36 @@ def report_fit(result: FitResult, progress: Progress) -> None:
         + _device_in_use(result)
     )
     progress.say("what training was shown:\n" + _ledger_lines(result.ledger))
+
+
+def write_ledger(folder: Path, ledger: "pd.DataFrame") -> None:
+    """Keeps what training was shown with the run.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    with atomic_write(folder / LEDGER) as temporary:
+        ledger.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def histories_of(runs: Mapping[str, Path]) -> dict[str, Path]:
+    """The measurements of those runs that have some, for a report."""
+    found = {name: folder / HISTORY for name, folder in runs.items()}
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
+def ledger_of(runs: Mapping[str, Path]) -> "pd.DataFrame | None":
+    """What training was shown in each of several runs; None where none kept it."""
+    import pandas as pd
+
+    found = {
+        name: pd.read_csv(folder / LEDGER)
+        for name, folder in runs.items()
+        if (folder / LEDGER).is_file()
+    }
+    if not found:
+        return None
+    return pd.concat(found, names=["run"]).reset_index(level="run")
 
 
 def log_time(result: FitResult, logger: RunLogger) -> None:

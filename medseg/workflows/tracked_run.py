@@ -79,9 +79,20 @@ def _open_logger(
     return logger
 
 
+FILES = (
+    "config.yaml",
+    "plan.yaml",
+    "metrics.csv",
+    "ledger.csv",
+    "report.html",
+    "run.log",
+)
+"""What is kept of a run's folder, beside the model and the held-out cases."""
+
+
 def log_files(out: Path, logger: RunLogger) -> None:
     """Keeps the files of a finished run as artifacts."""
-    for name in ("config.yaml", "plan.yaml", "metrics.csv", "report.html", "run.log"):
+    for name in FILES:
         if (out / name).is_file():
             logger.log_artifact(out / name)
     logger.log_artifact(out / "model", folder="model")

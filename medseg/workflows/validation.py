@@ -18,6 +18,7 @@ from medseg.training.loop import FitResult
 from medseg.training.profile import most_expensive
 from medseg.training.ranks import Ranks
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
+from medseg.workflows.fit_report import histories_of, write_ledger
 from medseg.workflows.scores_report import evaluation_content, write_pictures
 from medseg.workflows.time_spent import TimeSpent
 
@@ -96,7 +97,7 @@ def write_report(
     spent: TimeSpent,
     progress: Progress,
 ) -> None:
-    """Writes ``report.html`` below the run's folder, with pictures of its cases.
+    """Writes the run's ``report.html``, with pictures of its cases, and its ledger.
 
     Args:
         out: The run's folder.
@@ -122,6 +123,8 @@ def write_report(
         }
     if rules is not None:
         facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
+    ledger = fit.ledger.table()
+    write_ledger(out, ledger)
     with spent.measure("pictures"):
         pictures = write_pictures(
             out / FOLDER, evaluation, images=images, progress=progress
@@ -139,8 +142,8 @@ def write_report(
         replace(
             content,
             warnings=(*fit.alarms, *content.warnings),
-            history=out / "metrics.csv",
-            ledger=fit.ledger.table(),
+            histories=histories_of({out.name: out}),
+            ledger=ledger,
             seconds=spent.seconds,
         ),
     )

@@ -14,7 +14,7 @@ from medseg.errors import MissingFileError
 from medseg.reporting.content import NamedTable, Picture, ReportContent
 from medseg.reporting.environment import describe_environment
 from medseg.reporting.page import write_page
-from medseg.reporting.plots import plot_curves, read_history, to_svg
+from medseg.reporting.plots import plot_curves, plot_runs, read_history, to_svg
 from medseg.reporting.text import format_columns, format_number, format_summary
 
 SUMMARY = pd.DataFrame(
@@ -69,7 +69,7 @@ def content(tmp_path):
         notes=("NSD at 1 mm.",),
         summary=SUMMARY,
         cases=CASES,
-        history=history,
+        histories={"run": history},
         pictures=tuple(pictures),
         ledger=pd.DataFrame({"structure": ["organ"], "patches_share": [0.25]}),
         seconds={"network": 90.0, "loading": 10.0},
@@ -170,7 +170,7 @@ def test_large_pictures_are_carried_as_jpeg(tmp_path):
 
 
 def test_curves_share_a_panel_by_kind(content):
-    history = read_history(content.history)
+    history = read_history(content.histories["run"])
     np.testing.assert_array_equal(history["loss"], [[10, 20], [1.5, 0.5]])
     figure = plot_curves(history)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
@@ -179,6 +179,25 @@ def test_curves_share_a_panel_by_kind(content):
         "Learning rate",
     ]
     assert to_svg(figure).startswith("<svg")
+
+
+def test_each_run_has_its_line():
+    steps = np.arange(3.0)
+    histories = {
+        "fold 0": {"loss": (steps, steps), "dice/a": (steps, steps)},
+        "fold 1": {
+            "loss": (steps, 1 - steps),
+            "dice/a": (steps, 0 * steps),
+            "dice/mean": (steps, 1 - steps),
+        },
+    }
+    loss, dice = plot_runs(histories).axes
+    assert [line.get_label() for line in loss.lines] == ["fold 0", "fold 1"]
+    np.testing.assert_array_equal(dice.lines[0].get_ydata(), steps)
+    np.testing.assert_array_equal(dice.lines[1].get_ydata(), 1 - steps)
+    assert loss.lines[0].get_color() == dice.lines[0].get_color()
+    assert loss.lines[0].get_color() != loss.lines[1].get_color()
+    assert plot_runs({"fold 0": {}}) is None
 
 
 def test_a_history_without_curves_has_no_figure():

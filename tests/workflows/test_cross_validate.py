@@ -33,7 +33,10 @@ def test_every_case_is_held_out_once_and_a_second_call_trains_nothing(
     both = cases.merge(pd.concat(parts), on=["case_id", "structure"], validate="1:1")
     assert len(both) == len(cases) == sum(map(len, parts))
     pd.testing.assert_series_equal(both["dice_x"], both["dice_y"], check_names=False)
-    assert "3 folds" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "3 folds" in page
+    for part in ("What training was shown", "fold 2"):
+        assert part in page
 
     client = connect(default_tracking_uri(out.parent))
     (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
