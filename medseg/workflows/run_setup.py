@@ -87,8 +87,6 @@ def set_up_run(
 ) -> RunSetup:
     """Prepares the data if need be, and decides what the configuration leaves open.
 
-    The first process writes ``config.yaml`` and ``plan.yaml`` to the run's folder.
-
     Raises:
         SettingsError: The configuration does not fit the data.
         LostProcessError: Another process of the same run ended.
@@ -102,9 +100,6 @@ def set_up_run(
     plan = with_mirrors(plan, settings)
     config = config.model_copy(update={"training": settings})
     train_ids, held_out = split(store, config.fold)
-    if ranks.leads:
-        write_text(out / "config.yaml", dump_config(config))
-        write_plan(out / "plan.yaml", plan)
     return RunSetup(
         config=config,
         out=out,
@@ -117,6 +112,17 @@ def set_up_run(
         progress=progress,
         spent=spent,
     )
+
+
+def write_setup(run: RunSetup) -> None:
+    """Writes ``config.yaml`` and ``plan.yaml`` to the run's folder; one process does.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    if run.ranks.leads:
+        write_text(run.out / "config.yaml", dump_config(run.config))
+        write_plan(run.out / "plan.yaml", run.plan)
 
 
 def _open_together(

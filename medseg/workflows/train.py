@@ -8,7 +8,7 @@ import torch
 from medseg.errors import SettingsError
 from medseg.preparation import Store
 from medseg.progress import Progress, Silent
-from medseg.training.checkpoint import CHECKPOINT
+from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from medseg.training.loop import FitResult
 from medseg.training.ranks import Ranks, join_ranks
 from medseg.workflows.after_fit import finish_run
@@ -17,7 +17,7 @@ from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.fit_report import report_fit
 from medseg.workflows.fit_run import fit_run
 from medseg.workflows.run_config import RunConfig
-from medseg.workflows.run_setup import set_up_run
+from medseg.workflows.run_setup import set_up_run, write_setup
 from medseg.workflows.tracked_run import tracked_run
 
 
@@ -63,6 +63,7 @@ def train(
     Raises:
         SettingsError: The configuration is wrong, or the folder holds another run.
         LostProcessError: Another process of the same run ended.
+        TrainingError: The folder's checkpoint belongs to other data or settings.
         MedsegError: Data or folder cannot be used, or training failed.
     """
     where = pick_device(device)
@@ -97,6 +98,9 @@ def _train(
 ) -> TrainedRun:
     """The run, alone or as one of several processes; the first of them writes."""
     run = set_up_run(config, out, device=device, ranks=ranks, progress=progress)
+    if resume:  # refused before anything that the folder holds is replaced
+        load_checkpoint(out, identity=run.identity)
+    write_setup(run)
     with tracked_run(
         run.config if ranks.leads else _untracked(run.config),
         run.plan,
