@@ -1,5 +1,8 @@
-"""Small studies that many rooms test on, made once."""
+"""What many rooms test on: small studies, made once, and disks that are too small."""
 
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +23,20 @@ def tiny_store(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> St
     """The tiny study, prepared."""
     folder = tmp_path_factory.mktemp("store")
     return prepare(load_dataset(tiny_study), folder, num_folds=3, workers=1)
+
+
+@pytest.fixture
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system in memory: ``size=300k`` is soon full, ``ro`` is sealed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no right to mount a small disk here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -2,15 +2,14 @@
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import yaml
-from test_journey import CONFIG, medseg
+from command_line import CONFIG, medseg
 
 from medseg.datasets.tiny import make_tiny_study
 
@@ -104,32 +103,15 @@ def test_a_healthy_study_passes_the_doctor(tiny_study: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few hundred kilobytes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.fixture
-def read_only(tmp_path: Path) -> Iterator[Path]:
+def read_only(tmp_path: Path, mount_disk: Callable[[str], Path]) -> Iterator[Path]:
     """A folder that nobody may write to, not even an administrator."""
-    folder = tmp_path / "sealed"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        folder.chmod(0o500)
-        yield folder
-        folder.chmod(0o700)
+    if os.geteuid() == 0:
+        yield mount_disk("ro,size=16k")
         return
-    command = ["mount", "-t", "tmpfs", "-o", "ro,size=16k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("an administrator writes anywhere, and mounting is not permitted")
+    folder = tmp_path / "sealed"
+    folder.mkdir(mode=0o500)
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.chmod(0o700)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -138,8 +120,9 @@ def leftovers(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("verb", ["prepare", "train"])
 def test_a_full_disk_is_said_and_nothing_half_written_stays(
-    verb: str, small_disk: Path, tmp_path: Path
+    verb: str, mount_disk: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    small_disk = mount_disk("size=300k")
     study = make_tiny_study(tmp_path / "big", shape=(48, 48, 48), num_cases=4)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "prepare": {"num_folds": 2}}))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import UNET
 
 from medseg.inference.exact_tiling import (
     ExactAxis,
@@ -17,9 +18,8 @@ from medseg.inference.streaming import stream_rows
 from medseg.networks.build import build_network
 from medseg.networks.folding import fold
 from medseg.networks.network import SegmentationNetwork
-from medseg.networks.settings import FCNSettings, NetworkSettings, UNetSettings
+from medseg.networks.settings import FCNSettings, NetworkSettings
 
-UNET = UNetSettings(channels=(4, 6, 8), strides=(1, 2, 2), normalization="batch")
 UNPADDED = UNET.model_copy(
     update={"padding": "valid", "downsampling": "maxpool", "convs_per_stage": 1}
 )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_streaming import CPU, plan, random_network
+from small_networks import CPU, plan, random_network
 
 from medseg.errors import PredictionError, SettingsError
 from medseg.geometry import affine_from_spacing

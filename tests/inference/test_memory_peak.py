@@ -10,7 +10,7 @@ SCRIPT = """
 import sys
 import numpy as np, torch
 sys.path.insert(0, sys.argv[1])
-from test_streaming import CPU, plan
+from small_networks import CPU, plan
 from medseg.geometry import affine_from_spacing
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings

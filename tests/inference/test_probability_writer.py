@@ -7,7 +7,7 @@ import blosc2
 import numpy as np
 import pytest
 import torch
-from test_streaming import CPU, TURNS, plan, random_network
+from small_networks import CPU, TURNS, plan, random_network
 from whole_volume import axis_weights, interpolate
 
 from medseg.errors import OutputError

@@ -7,8 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_streaming import CPU, plan, random_network
-from test_window_trials import Pointwise
+from small_networks import CPU, Pointwise, plan, random_network
 
 from medseg.geometry import affine_from_spacing
 from medseg.inference.constant_windows import ConstantWindows

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_networks import CPU, TURNS, plan, random_network
 from whole_volume import export_label_map, sliding_window_logits
 
 from medseg.geometry import affine_from_spacing
@@ -13,35 +14,8 @@ from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.streaming import stream_rows
 from medseg.inference.tiling import blended_tiling
-from medseg.labels import LabelScheme
-from medseg.networks.settings import UNetSettings
-from medseg.plan import ChannelPlan, Plan
 from medseg.preparation import preprocess
 from medseg.volume import Volume
-
-TURNS = [np.diag([1, 1, 1]), np.diag([-1, 1, -1]), np.eye(3)[[2, 0, 1]]]
-CPU = torch.device("cpu")
-
-
-def plan(spacing: tuple[float, ...], window: tuple[int, ...], classes: int) -> Plan:
-    return Plan(
-        name="test",
-        spatial_dims=len(window),
-        target_spacing=spacing,
-        channels=(ChannelPlan(name="MR"),),
-        labels=LabelScheme(names={f"s{n}": 2 * n for n in range(1, classes)}),
-        patch_size=window,
-        batch_size=1,
-        network=UNetSettings(channels=(4, 8), strides=(1, 2)),
-    )
-
-
-def random_network(dims: int, classes: int) -> torch.nn.Module:
-    """Depends on every voxel's neighbours, and on where it lies in the window."""
-    conv = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}[dims]
-    torch.manual_seed(0)
-    layer: torch.nn.Module = conv(1, classes, 3, padding=1)
-    return layer
 
 
 @settings(deadline=None, max_examples=60)

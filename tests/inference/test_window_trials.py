@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_exact_tiling import UNET
-from test_streaming import CPU, plan, random_network
+from small_networks import CPU, UNET, Pointwise, plan, random_network
 
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
@@ -19,13 +18,6 @@ from medseg.networks.build import build_network
 
 IMAGE = np.random.default_rng(0).normal(size=(1, 60, 50, 40)).astype(np.float32)
 WANTED = plan((1.0, 1.0, 1.0), (16, 16, 16), 3)
-
-
-class Pointwise(torch.nn.Module):
-    """Two structures where the image is bright; no voxel looks at another."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat((torch.zeros_like(x), x - 1, 2 * x - 3), dim=1)
 
 
 class Positional(torch.nn.Module):

@@ -1,9 +1,5 @@
 """Folders that cannot take what is written: full, or read-only."""
 
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from medseg.datasets import load_dataset
@@ -11,30 +7,11 @@ from medseg.errors import OutputError
 from medseg.preparation import prepare
 
 
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no right to mount a small disk here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    yield from mounted(tmp_path, "size=96k")
-
-
-@pytest.fixture
-def read_only_disk(tmp_path: Path) -> Iterator[Path]:
-    yield from mounted(tmp_path, "ro")
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_full_disk_is_one_line_and_leaves_no_half_case(
-    tiny_study, small_disk, workers
+    tiny_study, mount_disk, workers
 ) -> None:
+    small_disk = mount_disk("size=96k")
     with pytest.raises(OutputError, match="cannot be written: No space left") as caught:
         prepare(load_dataset(tiny_study), small_disk, num_folds=3, workers=workers)
     assert "\n" not in str(caught.value)
@@ -44,6 +21,6 @@ def test_full_disk_is_one_line_and_leaves_no_half_case(
         assert (small_disk / "cases" / name / "case.json").stat().st_size > 0
 
 
-def test_read_only_folder_is_one_line(tiny_study, read_only_disk) -> None:
+def test_read_only_folder_is_one_line(tiny_study, mount_disk) -> None:
     with pytest.raises(OutputError, match="cannot be written: Read-only file system"):
-        prepare(load_dataset(tiny_study), read_only_disk, num_folds=3)
+        prepare(load_dataset(tiny_study), mount_disk("ro"), num_folds=3)

@@ -5,75 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import CPU, SMALL, run, small_plan
 
-from medseg.augmentation.settings import AugmentationSettings
 from medseg.errors import NonFiniteLossError, TrainingError
 from medseg.inference.predictor import Predictor
 from medseg.networks.settings import UNetSettings
-from medseg.plan import Plan
 from medseg.preparation import Store
-from medseg.progress import Silent
-from medseg.sampling import PatchSampler, SamplingSettings
-from medseg.training.batches import BatchSource
-from medseg.training.length import RunLength, StepLength, TimeBudget
-from medseg.training.logger import NullLogger
-from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.length import StepLength, TimeBudget
+from medseg.training.loop import FitResult
 from medseg.training.settings import OptimizerSettings, TrainingSettings
 from medseg.training.validation import validate
-
-CPU = torch.device("cpu")
-
-
-SMALL = UNetSettings(channels=(4, 8), strides=(1, 2), dropout=0.1)
-
-
-def small_plan(store: Store, *, dims: int, network: UNetSettings) -> Plan:
-    size = (16, 16, 16)[:dims]
-    changes = {
-        "spatial_dims": dims,
-        "patch_size": size,
-        "batch_size": 2,
-        "network": network,
-    }
-    return store.plan.model_copy(update=changes)
-
-
-def run(
-    store: Store,
-    folder: Path,
-    length: RunLength,
-    *,
-    settings: TrainingSettings | None = None,
-    resume: bool = False,
-    identity: str = "same",
-    dims: int = 3,
-    network: UNetSettings = SMALL,
-) -> FitResult:
-    settings = settings or TrainingSettings(precision="float32")
-    plan = small_plan(store, dims=dims, network=network)
-    train_ids, validation_ids = store.split(0)
-    cases = [store.case(case_id) for case_id in train_ids]
-    sampler = PatchSampler(
-        cases, patch_size=plan.patch_size, settings=SamplingSettings(), seed=0
-    )
-    batches = BatchSource(
-        cases,
-        sampler,
-        plan=plan,
-        augmentation=AugmentationSettings(),
-        seed=0,
-        device=CPU,
-    )
-    return fit(
-        plan,
-        settings,
-        batches=batches,
-        validation_cases=[store.case(case_id) for case_id in validation_ids],
-        device=CPU,
-        length=length,
-        surroundings=Surroundings(folder, identity, NullLogger(), Silent()),
-        resume=resume,
-    )
 
 
 def weights_of(result: FitResult) -> torch.Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_fit import CPU, SMALL, small_plan
+from small_runs import CPU, SETTINGS, SMALL, run, state_and_batch
 
 from medseg.errors import TrainingError
 from medseg.networks.build import build_network
@@ -21,29 +21,10 @@ from medseg.training.plateau import has_plateaued, shorten
 from medseg.training.precision import forward_loss
 from medseg.training.profile import Profile, most_expensive
 from medseg.training.resident import ResidentCases, bytes_needed, choose_cache
-from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
-from medseg.training.state import TrainingState, fresh_state
+from medseg.training.state import TrainingState
 from medseg.training.step import split_batch, training_step
 from medseg.training.stopwatch import Stopwatch
-
-SETTINGS = TrainingSettings(precision="float32")
-
-
-def state_and_batch(
-    store: Store, *, device: torch.device = CPU
-) -> tuple[TrainingState, Batch, torch.nn.Module]:
-    plan = small_plan(store, dims=3, network=SMALL.model_copy(update={"dropout": 0.0}))
-    cases = [store.case(case_id) for case_id in store.case_ids]
-    sampler = PatchSampler(
-        cases, patch_size=plan.patch_size, settings=SamplingSettings(), seed=0
-    )
-    draws = sampler.draw(5)
-    taken = gather(cases, draws, spatial_dims=3)
-    images, labels = taken.images.to(device), taken.labels.to(device)
-    batch = Batch(images, labels, tuple(draws), taken.labels.numpy(), {})
-    state = fresh_state(plan, SETTINGS, device)
-    return state, batch, segmentation_loss(plan, SETTINGS)
 
 
 def weights(state: TrainingState) -> torch.Tensor:
@@ -102,7 +83,6 @@ def test_ends_of_memory_are_told_from_other_errors() -> None:
 def test_a_run_goes_on_in_parts_when_memory_ends(
     tiny_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from test_fit import run
 
     from medseg.training import stepping
     from medseg.training.length import StepLength

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_fit import CPU, SMALL, small_plan
+from small_runs import CPU, SMALL, small_plan
 from torch import distributed
 
 from medseg.augmentation.settings import AugmentationSettings

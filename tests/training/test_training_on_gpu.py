@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from test_fit import SMALL, small_plan
-from test_frugal import state_and_batch
+from small_runs import SMALL, small_plan, state_and_batch
 
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.preparation import Store

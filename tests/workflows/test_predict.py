@@ -2,12 +2,11 @@
 
 import csv
 import errno
-import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -523,21 +522,10 @@ def test_a_table_that_cannot_be_used_is_made_anew(tmp_path: Path) -> None:
     assert PredictionTable(tmp_path).earlier("a") is None
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few hundred kilobytes."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("mounting a small file system is not permitted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_real_full_disk_ends_with_code_2_and_no_half_file(
-    model: Path, small_disk: Path, tmp_path: Path
+    model: Path, mount_disk: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    small_disk = mount_disk("size=200k")
     for number in range(30):  # their label maps take 13 kB each, uncompressed
         scan_like(tmp_path / "tree" / f"{number:02d}.nii", seed=number)
     out = small_disk / "out"
