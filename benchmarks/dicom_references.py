@@ -17,8 +17,6 @@ from scipy import ndimage
 
 from medseg.io.dicom import DicomScan, Series, find_series, read_series
 
-DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "dicom"
-
 
 @dataclass(frozen=True)
 class Row:
@@ -36,7 +34,7 @@ class Row:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=DATA)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = rows_of(arguments.folder)
