@@ -28,8 +28,6 @@ from medseg.progress import Progress, Silent
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import Volume
 
-SAMPLE_SIDE, SAMPLE_BOXES = 256, 8
-"""Intensities are measured on so many boxes along each axis, of so many pixels."""
 WRITTEN_TILE = 512
 """Side of the tiles of the written TIFF."""
 
@@ -110,14 +108,8 @@ class SlideRun:
 
     def measure(self) -> Stretch:
         """The stretch of intensities, from boxes spread evenly over the picture."""
-        along = [_spread(count) for count in self.picture.shape]
-        parts = [
-            self._coloured(self.picture.read((columns, rows)))
-            for columns in along[0]
-            for rows in along[1]
-        ]
-        flat = [part.reshape(len(part), -1) for part in parts]
-        return Stretch.measure(np.concatenate(flat, axis=1))
+        sample = self._coloured(self.picture.sample()[..., None])
+        return Stretch.measure(sample)
 
     def _ask(
         self, foreground: ByteFile, depth: ByteFile, notes: list[str] | None
@@ -180,11 +172,3 @@ class SlideRun:
 def _flat(tile: Tile) -> tuple[slice, slice]:
     columns, rows = tile.outer
     return columns, rows
-
-
-def _spread(count: int) -> list[slice]:
-    """Ranges of an axis, evenly spread; all of it where it is short."""
-    if count <= SAMPLE_SIDE * SAMPLE_BOXES:
-        return [slice(0, count)]
-    starts = np.linspace(0, count - SAMPLE_SIDE, SAMPLE_BOXES).round().astype(int)
-    return [slice(int(start), int(start) + SAMPLE_SIDE) for start in starts]

@@ -17,6 +17,8 @@ from medseg.types import ImageArray
 
 CACHE_BYTES = 192 * 2**20
 """Decoded tiles or strips that are kept, as neighbours need them again."""
+SAMPLE_SIDE, SAMPLE_BOXES = 256, 8
+"""A sample has so many boxes along each axis, of so many pixels."""
 LARGEST_PART = 64 * 2**20
 """A tile or strip that is larger when decoded cannot be streamed."""
 
@@ -105,6 +107,16 @@ class LargePicture:
             ] = piece.transpose(2, 0, 1)
         return out.transpose(0, 2, 1)
 
+    def sample(self) -> ImageArray:
+        """Pixels of boxes spread evenly over the picture, shape (C, pixels).
+
+        Raises:
+            UnreadableFileError: A part of the file is damaged.
+        """
+        across, down = (_spread(count) for count in self.shape)
+        boxes = [self.read((columns, rows)) for columns in across for rows in down]
+        return np.concatenate([box.reshape(len(box), -1) for box in boxes], axis=1)
+
     def _parts(
         self, columns: slice, rows: slice
     ) -> Iterator[tuple[int, slice, int, int]]:
@@ -163,3 +175,11 @@ class LargePicture:
             )
         if self.dtype.kind not in "buif":
             raise UnreadableFileError(f"{self.path}: pixels of type {self.dtype}")
+
+
+def _spread(count: int) -> list[slice]:
+    """Ranges of an axis, evenly spread; all of it where it is short."""
+    if count <= SAMPLE_SIDE * SAMPLE_BOXES:
+        return [slice(0, count)]
+    starts = np.linspace(0, count - SAMPLE_SIDE, SAMPLE_BOXES).round().astype(int)
+    return [slice(int(start), int(start) + SAMPLE_SIDE) for start in starts]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from medseg.instances.tiles import Tile
 from medseg.io.large_picture import LargePicture
 from medseg.plan import Plan
 from medseg.progress import Progress
-from medseg.reporting.outlines import write_outlines
+from medseg.reporting.outlines import span_of, write_outlines
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
 from medseg.workflows.scan import Scan
+from medseg.workflows.slide_outlines import SlideOutlines
 
 BYTES_PER_PIXEL = 60
 """Of a picture in memory on its way through a network, with its objects."""
@@ -101,7 +103,7 @@ def is_slide(scan: Scan, predictor: Predictor) -> bool:
 def segment_slide(
     scan: Scan, predictor: Predictor, out: Path, *, progress: Progress
 ) -> SlideResult:
-    """Segments a picture tile by tile: a tiled TIFF and a table of its cells.
+    """Segments a picture tile by tile: label map, table of cells, outlines.
 
     Args:
         scan: A TIFF.
@@ -114,8 +116,18 @@ def segment_slide(
     """
     most = predictor.settings.max_ram or MOST_IN_MEMORY
     notes: list[str] = []
-    names = (f"{scan.name}{scan.files[0].suffix.lower()}", f"{TABLES}/{scan.name}.csv")
-    with LargePicture(scan.files[0]) as picture, atomic_write(out / names[1]) as part:
+    suffix = scan.files[0].suffix.lower()
+    names = (
+        f"{scan.name}{suffix}",
+        f"{TABLES}/{scan.name}.csv",
+        f"{OUTLINES}/{scan.name}.tif",
+    )
+    (out / OUTLINES).mkdir(parents=True, exist_ok=True)
+    with (
+        LargePicture(scan.files[0]) as picture,
+        atomic_write(out / names[1]) as part,
+        TemporaryDirectory(dir=out / OUTLINES, prefix=".drawn_") as drawn,
+    ):
         run = SlideRun(
             predictor,
             picture,
@@ -123,8 +135,15 @@ def segment_slide(
             progress=progress,
         )
         table = _TileTable(part, predictor.plan)
-        found = run.write(out / names[0], look=table.add, notes=notes)
+        outlines = SlideOutlines(Path(drawn), picture.shape, span_of(picture.sample()))
+
+        def look(voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
+            table.add(voxels, labels, tile)
+            outlines.add(voxels, labels, tile)
+
+        found = run.write(out / names[0], look=look, notes=notes)
         table.finish()
+        outlines.write(out / names[2])
         columns, rows = picture.shape
     notes.append(
         f"{columns} x {rows} pixels, segmented in tiles of {run.side} and stitched; "

@@ -194,8 +194,7 @@ def _report(result: CrossValidation, progress: Progress) -> None:
             with atomic_write(out / FOLDER / named.file) as temporary:
                 named.table.to_csv(temporary, index=False, float_format="%.6g")
     runs = {
-        f"fold {fold}": run
-        for fold, run in zip(result.folds, result.runs, strict=True)
+        f"fold {fold}": run for fold, run in zip(result.folds, result.runs, strict=True)
     }
     content = evaluation_content(
         result.evaluation,

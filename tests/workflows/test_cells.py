@@ -140,7 +140,8 @@ def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
         tiled = predict(
             run.folder, tmp_path / "in", tmp_path / "t", device="cpu", settings=TORCH
         )
-    assert tiled[0].outputs == ("a.tif", "cells/a.csv")
+    assert tiled[0].outputs == ("a.tif", "cells/a.csv", "outlines/a.tif")
+    assert not list((tmp_path / "t" / "outlines").glob(".*"))
     assert any("stitched" in note for note in tiled[0].warnings)
     assert tiled[0].volumes_ml == pytest.approx(whole[0].volumes_ml)
     one, other = (read_volume(tmp_path / n / "a.tif").voxels for n in "wt")
@@ -149,6 +150,10 @@ def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
     tables = [pd.read_csv(tmp_path / n / "cells" / "a.csv") for n in "wt"]
     areas = [sorted(table["area"]) for table in tables]
     assert areas[0] == areas[1]
+    drawn = tifffile.imread(tmp_path / "t" / "outlines" / "a.tif")
+    np.testing.assert_array_equal(
+        drawn, np.asarray(Image.open(tmp_path / "w" / "outlines" / "a.png"))
+    )
 
 
 def test_each_object_begins_in_one_tile():
