@@ -88,6 +88,7 @@ class SlideOutlines:
                     tile=(WRITTEN_TILE, WRITTEN_TILE),
                     photometric="rgb",
                     compression="zlib",
+                    compressionargs={"level": 3},  # a third of the time, no larger
                     predictor=True,
                     subifds=len(coarser) if level is first else None,
                     subfiletype=0 if level is first else 1,
