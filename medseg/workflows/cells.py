@@ -120,7 +120,7 @@ def segment_slide(
     names = (
         f"{scan.name}{suffix}",
         f"{TABLES}/{scan.name}.csv",
-        f"{OUTLINES}/{scan.name}.tif",
+        f"{OUTLINES}/{scan.name}.ome.tif",
     )
     (out / OUTLINES).mkdir(parents=True, exist_ok=True)
     with (

@@ -62,10 +62,10 @@ class SlideOutlines:
         self._levels[0][rows, columns] = drawn.transpose(1, 0, 2)
 
     def write(self, path: Path) -> None:
-        """Writes the TIFF: colours, in tiles, with coarser levels as sub-images.
+        """Writes an OME-TIFF: colours, in tiles, with coarser levels as sub-images.
 
         Args:
-            path: The TIFF.
+            path: The file, which viewers know by ``.ome.tif``.
 
         Raises:
             OutputError: The file cannot be written.
@@ -78,7 +78,7 @@ class SlideOutlines:
         large = 2 * np.prod(first.shape, dtype=np.int64) > 2**32
         with (
             atomic_write(path) as temporary,
-            tifffile.TiffWriter(temporary, bigtiff=bool(large)) as file,
+            tifffile.TiffWriter(temporary, bigtiff=bool(large), ome=True) as file,
         ):
             for level in self._levels:
                 file.write(

@@ -140,7 +140,7 @@ def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
         tiled = predict(
             run.folder, tmp_path / "in", tmp_path / "t", device="cpu", settings=TORCH
         )
-    assert tiled[0].outputs == ("a.tif", "cells/a.csv", "outlines/a.tif")
+    assert tiled[0].outputs == ("a.tif", "cells/a.csv", "outlines/a.ome.tif")
     assert not list((tmp_path / "t" / "outlines").glob(".*"))
     assert any("stitched" in note for note in tiled[0].warnings)
     assert tiled[0].volumes_ml == pytest.approx(whole[0].volumes_ml)
@@ -150,7 +150,7 @@ def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
     tables = [pd.read_csv(tmp_path / n / "cells" / "a.csv") for n in "wt"]
     areas = [sorted(table["area"]) for table in tables]
     assert areas[0] == areas[1]
-    drawn = tifffile.imread(tmp_path / "t" / "outlines" / "a.tif")
+    drawn = tifffile.imread(tmp_path / "t" / "outlines" / "a.ome.tif")
     np.testing.assert_array_equal(
         drawn, np.asarray(Image.open(tmp_path / "w" / "outlines" / "a.png"))
     )

@@ -34,6 +34,7 @@ def test_tiles_draw_what_the_whole_draws(
         outlines.add(image[(slice(None), *tile.outer)], labels[tile.outer], tile)
     outlines.write(tmp_path / "out.tif")
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        assert file.is_ome
         levels = [level.asarray() for level in file.series[0].levels]
     np.testing.assert_array_equal(levels[0], whole)
     assert [level.shape for level in levels] == [
