@@ -45,7 +45,6 @@ def write_overlay(
     scheme: LabelScheme,
     title: str,
     subtitle: str = "",
-    channel: int = 0,
 ) -> None:
     """Writes a PNG of a scan with prediction and reference in three planes.
 
@@ -60,7 +59,6 @@ def write_overlay(
         scheme: What the values mean.
         title: Case and score; never a patient's name.
         subtitle: A second, smaller line.
-        channel: Channel to show.
 
     Raises:
         GridMismatchError: A label map does not lie on the scan's grid.
@@ -71,7 +69,6 @@ def write_overlay(
         prediction=prediction,
         reference=reference,
         scheme=scheme,
-        channel=channel,
     )
     views = _views(panels)
     grid = views
@@ -127,7 +124,8 @@ def _write_words(
         left, 1 - 0.24 / height, title, color=INK, fontsize=12, fontweight="bold",
         va="center",
     )  # fmt: skip
-    places = ", ".join(panel.caption for panel in panels)
+    shown = [*(panel.caption for panel in panels), panels[0].channel]
+    places = ", ".join(part for part in shown if part)
     view = "" if not panels[0].letters else "; radiological view, patient's right left"
     words = " · ".join(part for part in (subtitle, f"{places}{view}") if part)
     figure.text(left, 1 - 0.46 / height, words, color=FAINT, fontsize=8.5, va="center")

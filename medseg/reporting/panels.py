@@ -13,6 +13,7 @@ import numpy as np
 
 from medseg.geometry import canonical_reorientation, spacing_of
 from medseg.labels import IGNORE_INDEX, LabelScheme
+from medseg.reporting.clearest_channel import box_around, clearest_channel
 from medseg.volume import LabelMap, Volume
 
 Plane: TypeAlias = Literal["axial", "coronal", "sagittal", "picture"]
@@ -39,6 +40,8 @@ class Panel:
     """Where left, right, top and bottom lie in the body; empty for pictures."""
     caption: str
     """Which slice this is."""
+    channel: str
+    """Which channel is shown; empty where there is no other."""
     window: tuple[slice, slice] | None = None
     """Rows and columns around the structures, where a closer look pays."""
 
@@ -73,19 +76,18 @@ def cut_panels(
     prediction: LabelMap,
     reference: LabelMap | None,
     scheme: LabelScheme,
-    channel: int = 0,
 ) -> list[Panel]:
     """A panel per plane, each through the slice where the two label maps differ most.
 
     Where they do not differ, or there is no reference, the slice shows the most
-    structure; without any structure it is the middle one.
+    structure; without any structure it is the middle one. Of several channels the one
+    is shown in which the structures stand out most; pictures of three are in colour.
 
     Args:
         volume: The scan.
         prediction: Values as in files, on the scan's grid.
         reference: The same, or None.
         scheme: What the values mean; where they number objects, panels do too.
-        channel: Channel to show; pictures of three channels are shown in colour.
 
     Returns:
         Axial, coronal and sagittal panels; planes a single voxel wide are left out.
@@ -93,7 +95,7 @@ def cut_panels(
     Raises:
         GridMismatchError: A label map does not lie on the scan's grid.
     """
-    scan = _Scan.turn(volume, prediction, reference, scheme, channel)
+    scan = _Scan.turn(volume, prediction, reference, scheme)
     return [_cut(scan, plane) for plane in scan.planes()]
 
 
@@ -111,6 +113,8 @@ class _Scan:
     reference: np.ndarray | None
     spacing: tuple[float, float, float]
     is_picture: bool
+    channel: str
+    """Which one is shown, in words; empty where there is no other."""
 
     @classmethod
     def turn(
@@ -119,7 +123,6 @@ class _Scan:
         prediction: LabelMap,
         reference: LabelMap | None,
         scheme: LabelScheme,
-        channel: int,
     ) -> "_Scan":
         maps = [prediction] if reference is None else [prediction, reference]
         for label_map in maps:
@@ -130,7 +133,12 @@ class _Scan:
         labels = [_labels(label_map, scheme) for label_map in maps]
         sizes = spacing_of(turn.apply_to_affine(volume.affine, volume.grid.shape))
         colour = is_picture and volume.num_channels == 3
-        image = volume.voxels if colour else volume.voxels[channel : channel + 1]
+        image, channel = volume.voxels, ""
+        if not colour and len(image) > 1:
+            shown = labels[-1] if labels[-1].any() else labels[0]
+            number = clearest_channel(image, shown > 0)
+            channel = f"channel {number + 1} of {len(image)}"
+            image = image[number : number + 1]
         return cls(
             image=image if is_picture else turn.apply(image),
             prediction=labels[0] if is_picture else turn.apply(labels[0]),
@@ -139,6 +147,7 @@ class _Scan:
             else (labels[1] if is_picture else turn.apply(labels[1])),
             spacing=sizes,
             is_picture=is_picture,
+            channel=channel,
         )
 
     def planes(self) -> list[Plane]:
@@ -172,6 +181,7 @@ def _cut(scan: _Scan, plane: Plane) -> Panel:
         aspect=scan.spacing[down] / scan.spacing[across],
         letters=_LETTERS.get(plane, ""),
         caption=_caption(scan, plane, axis, position),
+        channel=scan.channel,
     )
     return replace(panel, window=_window(panel))
 
@@ -195,7 +205,7 @@ def _gray_range(scan: _Scan) -> tuple[float, float]:
     filled = scan.prediction > 0
     if scan.reference is not None:
         filled = filled | (scan.reference > 0)
-    around = image if scan.is_picture else image[_box_around(filled, margin=0.5)]
+    around = image if scan.is_picture else image[box_around(filled, margin=0.5)]
     low, high = _percentiles(around, 0.5, 99.7)
     if filled.any() and not scan.is_picture:
         # Not wider than the structures' own range and as much on either side, so
@@ -241,19 +251,6 @@ def _span(centre: float, length: float, size: int) -> slice:
     length = min(length, size)
     start = int(min(max(centre - length / 2, 0), size - length))
     return slice(start, min(start + max(round(length), 1), size))
-
-
-def _box_around(filled: np.ndarray, *, margin: float) -> tuple[slice, ...]:
-    """The box around true voxels, grown by a share of its size; all where none."""
-    if not filled.any():
-        return tuple(slice(None) for _ in range(filled.ndim))
-    box = []
-    for axis, size in enumerate(filled.shape):
-        others = tuple(other for other in range(filled.ndim) if other != axis)
-        found = np.flatnonzero(filled.any(axis=others))
-        grow = int(margin * (found[-1] - found[0] + 1)) + 4
-        box.append(slice(max(0, found[0] - grow), min(size, found[-1] + 1 + grow)))
-    return tuple(box)
 
 
 def _labels(label_map: LabelMap, scheme: LabelScheme) -> np.ndarray:

@@ -139,3 +139,13 @@ def test_a_label_map_on_another_grid_is_refused():
     moved = spot(1, 1, 1, affine=affine_from_spacing((1.0, 1.0, 4.0)))
     with pytest.raises(GridMismatchError, match="label map and scan differ: spacing"):
         panels_by_name(scan(), moved)
+
+
+def test_the_channel_that_shows_the_structures_is_pictured():
+    noise = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype(np.float32)
+    noise[1][CORNER.voxels > 0] += 20
+    found = panels_by_name(Volume(noise, AFFINE), CORNER, CORNER)["axial"]
+    assert found.channel == "channel 2 of 2"
+    inside, outside = found.reference > 0, found.reference == 0
+    assert found.image[inside].mean() > found.image[outside].mean() + 0.3
+    assert panels_by_name(scan(), CORNER)["axial"].channel == ""
