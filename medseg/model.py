@@ -88,6 +88,8 @@ class ModelDescription(Settings):
     """What is done to label maps after predicting, in this order."""
     decoding: DecodingSettings | None = None
     """How single objects are found in the network's answer, where it learned them."""
+    flips: bool = False
+    """Mirror images are averaged, as they were for the scores of the held-out cases."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Model:
     """Logits kept of the golden image; None where there are none to compare with."""
     decoding: DecodingSettings | None = None
     """How single objects are found in the network's answer, where it learned them."""
+    flips: bool = False
+    """Mirror images are averaged, as they were for the scores of the held-out cases."""
 
     @property
     def identity(self) -> str:
@@ -118,6 +122,7 @@ def save_model(
     *,
     postprocessing: tuple[CleaningRule, ...] = (),
     decoding: DecodingSettings | None = None,
+    flips: bool = False,
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
 
@@ -128,6 +133,7 @@ def save_model(
         provenance: Where it comes from.
         postprocessing: Rules for its label maps.
         decoding: How single objects are found, where it learned them.
+        flips: Average mirror images when predicting.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -144,6 +150,7 @@ def save_model(
             provenance=provenance,
             postprocessing=postprocessing,
             decoding=decoding,
+            flips=flips,
         )
         write_golden(temporary / GOLDEN, golden_logits(network, _golden_image(plan)))
         (temporary / DESCRIPTION).write_text(
@@ -200,6 +207,7 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         description.postprocessing,
         read_golden(folder / GOLDEN, size=golden_size(plan.patch_size)),
         description.decoding,
+        description.flips,
     )
 
 
@@ -252,6 +260,7 @@ A research model, not a medical device.
 - Held out: {_fold(origin)}
 - medseg {origin.medseg} {origin.commit[:12]}, {origin.created}
 - Single objects: {_objects(description.decoding)}
+- Mirror images: {"averaged" if description.flips else "not used"}
 - After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}

@@ -20,11 +20,14 @@ def predict(
     scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],
     out: Out,
     flips: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--flips", help="Average over mirror images that training saw (slower)."
+            "--flips/--no-flips",
+            help="Average over mirror images that training saw (slower); by default "
+            "as for the model's scores.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     overlap: Annotated[
         str, typer.Option("--overlap", help="Share of a window seen twice, or auto.")
     ] = "auto",

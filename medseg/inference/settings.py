@@ -17,9 +17,10 @@ class InferenceSettings(Settings):
     patches that overlap by half (a measurement, remembered in the model folder)."""
     window_size: tuple[int, ...] | None = None
     """Voxels of a window; None takes the training patch."""
-    flips: bool = False
+    flips: bool | None = None
     """Average the logits over mirror images of the scan, along the axes that training
-    mirrored (test-time flips)."""
+    mirrored (test-time flips); None does what the scores of the model were made
+    with. In a run's configuration, None is no."""
     batch_size: int = Field(default=1, ge=1)
     """Windows per pass through the network."""
     engine: Literal["auto", "torch", "torch-compile", "onnx", "openvino"] = "auto"

@@ -60,7 +60,14 @@ def finish_run(
     decoding = decoding_before_choice(run)
     if run.ranks.leads:
         folder = run.out / "model"
-        save_model(folder, result.network, run.plan, origin, decoding=decoding)
+        save_model(
+            folder,
+            result.network,
+            run.plan,
+            origin,
+            decoding=decoding,
+            flips=bool(run.config.inference.flips),
+        )
     if result.interrupted:
         logger.finish("KILLED")
         run.progress.say("interrupted, not scored; --resume continues")
@@ -147,6 +154,7 @@ def _score(
         scored,
         postprocessing=rules or (),
         decoding=decoding,
+        flips=bool(run.config.inference.flips),
     )
     write_report(
         run.out,

@@ -203,6 +203,7 @@ def _joint(models: Sequence[Model]) -> Model:
         weights_sha256=hash_text("\n".join(sorted(m.weights_sha256 for m in models))),
         postprocessing=joint_rules([model.postprocessing for model in models]),
         decoding=joint_decoding([model.decoding for model in models]),
+        flips=all(model.flips for model in models),
         golden=None,
     )
 

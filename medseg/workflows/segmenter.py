@@ -93,9 +93,13 @@ class Segmenter:
         rules = parse_series_rules(series, channels=channels)
         where = pick_device(device)
         settings, options = settings or InferenceSettings(), options or ScanOptions()
+        if settings.flips is None:
+            settings = settings.model_copy(update={"flips": model.flips})
         forward, engine = members.forward(
             settings, device=where, progress=progress or Silent()
         )
+        if settings.flips:
+            engine += ", mirror images averaged"
         network = model.network.to(where)
         cleaning = model.postprocessing if options.postprocess else ()
         done_after = "; ".join(rule.describe() for rule in cleaning)

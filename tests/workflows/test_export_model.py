@@ -85,8 +85,17 @@ def test_the_page_tells_what_a_receiver_must_do(model: Path, tmp_path: Path) -> 
         "| 2 | kernel | 2 |",
     ):
         assert part in text
+    assert "mirror" not in text
     assert Plan.model_validate(load_model(model).plan.model_dump())
     assert (tmp_path / "out" / "plan.yaml").is_file()
+
+
+def test_the_page_tells_of_mirror_images(small_plan: Plan, tmp_path: Path) -> None:
+    plan = plan_of(small_plan, mirror_axes=(0, 2))
+    model = make_model(tmp_path / "model", plan, flips=True)
+    export(model, tmp_path / "out", to="torchscript")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "averaged over mirror images along\nI, K and" in text
 
 
 def test_what_computes_something_else_does_not_appear(

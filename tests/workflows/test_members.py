@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from predict_phantoms import Predict
@@ -9,6 +10,7 @@ from workflow_models import make_model
 
 from medseg.errors import MissingFileError, ModelError
 from medseg.inference.settings import InferenceSettings
+from medseg.io import read_label_map
 from medseg.model import load_model
 from medseg.plan import Plan
 from medseg.progress import Silent
@@ -94,3 +96,34 @@ def test_a_call_with_two_models_is_one_prediction(
     assert line.model == load_members(pair).joint.identity
     (again,) = call(pair, scans, tmp_path / "out", settings=PLAIN)
     assert again.status == "unchanged"
+
+
+def test_mirror_images_are_averaged_as_for_the_scores(
+    small_plan: Plan, tiny_study: Path, call: Predict, tmp_path: Path
+) -> None:
+    scan = sorted((tiny_study / "imagesTr").glob("*.nii.gz"))[0]
+    mirrored = make_model(tmp_path / "mirrored", small_plan, flips=True)
+    plain = make_model(tmp_path / "plain", small_plan)
+    found = {}
+    for name, model, flips in (
+        ("own", mirrored, None),
+        ("asked", plain, True),
+        ("forbidden", mirrored, False),
+        ("neither", plain, None),
+    ):
+        settings = PLAIN.model_copy(update={"flips": flips})
+        (line,) = call(model, scan, tmp_path / name, settings=settings)
+        assert ("mirror images averaged" in line.engine) == (name in ("own", "asked"))
+        found[name] = read_label_map(tmp_path / name / line.outputs[0]).voxels
+    np.testing.assert_array_equal(found["own"], found["asked"])
+    np.testing.assert_array_equal(found["forbidden"], found["neither"])
+    assert not np.array_equal(found["own"], found["neither"])
+
+
+def test_an_ensemble_averages_mirror_images_where_all_its_models_do(
+    small_plan: Plan, model: Path, tmp_path: Path
+) -> None:
+    one = make_model(tmp_path / "one", small_plan, flips=True)
+    other = make_model(tmp_path / "other", small_plan, bias=0.1, flips=True)
+    assert load_members(Path(f"{one},{other}")).joint.flips
+    assert not load_members(Path(f"{one},{model}")).joint.flips

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medseg.errors import TrainingError
+from medseg.model import load_model
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.train import train
 
@@ -15,6 +16,7 @@ def config(data: Path, **training: object) -> RunConfig:
             "data": data,
             "training": {"steps": 2, "validation_cases": 1, **training},
             "metrics": {"distances": False},
+            "inference": {"flips": True},
         }
     )
 
@@ -30,6 +32,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(
         if path.is_file() and path.suffix in {".yaml", ".db", ".csv", ".pt"}
     }
     assert out / "config.yaml" in before
+    assert load_model(out).flips
     with pytest.raises(TrainingError, match="written with other data, plan or"):
         train(config(tiny_study, seed=1), out, device="cpu", resume=True)
     assert {path: path.read_bytes() for path in before} == before

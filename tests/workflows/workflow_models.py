@@ -9,7 +9,9 @@ from medseg.networks.build import build_network
 from medseg.plan import Plan
 
 
-def make_model(folder: Path, plan: Plan, *, bias: float = 0.0) -> Path:
+def make_model(
+    folder: Path, plan: Plan, *, bias: float = 0.0, flips: bool = False
+) -> Path:
     """A model folder with weights as they were drawn, the last bias shifted."""
     torch.manual_seed(0)
     network = build_network(
@@ -23,5 +25,5 @@ def make_model(folder: Path, plan: Plan, *, bias: float = 0.0) -> Path:
         last = [p for _, p in named if p.shape[0] == plan.num_outputs][-1]
         with torch.no_grad():
             last[1] += bias
-    save_model(folder, network, plan, Provenance(dataset="tiny"))
+    save_model(folder, network, plan, Provenance(dataset="tiny"), flips=flips)
     return folder

@@ -54,7 +54,7 @@ The network knows scans only after these steps, in this order:
 
 ## What to do after
 
-{_after(plan)}
+{_after(plan)}{_mirrored(portable)}
 
 | index | structure | value in files |
 |---|---|---|
@@ -145,6 +145,18 @@ def _after(plan: Plan) -> str:
         "logits by a Gaussian (deviation: an eighth of the window), and divide by the\n"
         "sum of the weights; smaller scans: pad with zeros on both sides. Interpolate\n"
         "the logits linearly onto the scan's own grid, then decide:\n" + decision
+    )
+
+
+def _mirrored(portable: Portable) -> str:
+    if not portable.model.flips:
+        return ""
+    axes = portable.model.plan.mirror_axes
+    every = range(portable.model.plan.spatial_dims) if axes is None else axes
+    named = ", ".join("IJK"[axis] for axis in every)
+    return (
+        "\n\nThis model's scores are of logits averaged over mirror images along\n"
+        f"{named} and all combinations of these; do so to reach them."
     )
 
 
