@@ -112,6 +112,11 @@ class Plan(Settings):
         return axis if axis >= 0 else last
 
     @property
+    def can_mirror(self) -> bool:
+        """Whether there are mirror images to average over when predicting."""
+        return self.mirror_axes is None or len(self.mirror_axes) > 0
+
+    @property
     def num_outputs(self) -> int:
         """Channels of the logits: classes with background, or overlapping regions."""
         return len(self.targets.regions) or self.targets.num_classes

@@ -21,6 +21,15 @@ Strict = Annotated[
 Settle = Annotated[
     float, typer.Option("--settle", help="Seconds until a study is complete.")
 ]
+Flips = Annotated[
+    bool | None,
+    typer.Option(
+        "--flips/--no-flips",
+        help="Average over mirror images that training saw (slower); by default as "
+        "for the model's scores.",
+        show_default=False,
+    ),
+]
 Key = Annotated[Path | None, typer.Option("--key", help="Key file of the pseudonyms.")]
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:n.", metavar="DEVICE")

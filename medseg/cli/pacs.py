@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.options import Device, Key, Model, Quiet, Settle, Strict
+from medseg.cli.options import Device, Flips, Key, Model, Quiet, Settle, Strict
 from medseg.console import Console
 
 
@@ -59,6 +59,7 @@ def pacs(
     series: Annotated[
         list[str] | None, typer.Option("--series", help="DICOM series to take.")
     ] = None,
+    flips: Flips = None,
     strict: Strict = False,
     key: Key = None,
     device: Device = "auto",
@@ -90,7 +91,12 @@ def pacs(
         tls_ca=tls_ca,
     )
     options = WorkerOptions(
-        model, device=device, series=tuple(series or ()), strict=strict, key_path=key
+        model,
+        device=device,
+        series=tuple(series or ()),
+        strict=strict,
+        key_path=key,
+        settings={"flips": flips},
     )
     interrupted = serve(out, options, settings, progress=console)
     raise typer.Exit(130 if interrupted else 0)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medseg.cli.options import Device, Key, Out, Quiet, Settle, Strict
+from medseg.cli.options import Device, Flips, Key, Out, Quiet, Settle, Strict
 from medseg.console import Console
 
 if TYPE_CHECKING:
@@ -19,15 +19,7 @@ def predict(
     ],
     scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],
     out: Out,
-    flips: Annotated[
-        bool | None,
-        typer.Option(
-            "--flips/--no-flips",
-            help="Average over mirror images that training saw (slower); by default "
-            "as for the model's scores.",
-            show_default=False,
-        ),
-    ] = None,
+    flips: Flips = None,
     overlap: Annotated[
         str, typer.Option("--overlap", help="Share of a window seen twice, or auto.")
     ] = "auto",

@@ -9,6 +9,7 @@ pixel while it works.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from medseg.inference.predictor import Predictor
 from medseg.instances.stitching import decode_tiles
 from medseg.instances.tiles import Tile, TileGrid
 from medseg.io.large_picture import LargePicture
-from medseg.preparation.preprocessing import with_channels
+from medseg.preparation.preprocessing import require_finite, with_channels
 from medseg.preparation.stain import Stretch
 from medseg.progress import Progress, Silent
 from medseg.types import ImageArray, LabelArray
@@ -30,19 +31,6 @@ from medseg.volume import Volume
 
 WRITTEN_TILE = 512
 """Side of the tiles of the written TIFF."""
-
-
-@dataclass(frozen=True)
-class SlideObjects:
-    """What was found.
-
-    Attributes:
-        count: Number of objects.
-        pixels: Pixels of all of them.
-    """
-
-    count: int
-    pixels: int
 
 
 Look = Callable[[ImageArray, LabelArray, Tile], None]
@@ -67,24 +55,25 @@ class SlideRun:
     halo: int = 256
     progress: Progress = field(default_factory=Silent)
 
-    def write(
-        self, path: Path, *, look: Look | None = None, notes: list[str] | None = None
-    ) -> SlideObjects:
-        """Writes the label map as a tiled TIFF.
+    @contextmanager
+    def segmented(
+        self, folder: Path, *, notes: list[str] | None = None
+    ) -> Iterator["SlideObjects"]:
+        """The objects of the picture, in temporary files while the block lasts.
 
         Args:
-            path: The TIFF.
-            look: Is shown each tile at the end.
+            folder: Where the files go.
             notes: Gets a line for what was done otherwise than asked.
 
         Raises:
-            MedsegError: The picture cannot be read, or the file cannot be written.
+            InputError: Pixels are NaN or infinite.
+            UnreadableFileError: A part of the picture is damaged.
+            OSError: The disk is full or read-only.
         """
         shape = self.picture.shape
         grid = TileGrid(shape, self.side, self.halo)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}_") as folder:
-            place = Path(folder)
+        with TemporaryDirectory(dir=folder, prefix=".slide_") as temporary:
+            place = Path(temporary)
             foreground = ByteFile(place / "foreground", shape, np.uint8)
             depth = ByteFile(place / "depth", shape, np.uint8)
             self._ask(foreground, depth, notes)
@@ -93,23 +82,11 @@ class SlideRun:
             final = decode_tiles(
                 foreground, depth, seeds, labels, grid, self.predictor.decoding
             )
-            values = object_values(
-                int(final.max(initial=0)), self.predictor.plan.labels
-            )
-            pixels = self._write_tiff(path, labels, values[final])
-            if look is not None:
-                for tile in self.progress.track(
-                    grid, label="measuring cells", total=len(grid)
-                ):
-                    look(
-                        self.picture.read(_flat(tile)), final[labels[tile.outer]], tile
-                    )
-        return SlideObjects(int(final.max(initial=0)), pixels)
+            yield SlideObjects(self, grid, labels, final)
 
     def measure(self) -> Stretch:
         """The stretch of intensities, from boxes spread evenly over the picture."""
-        sample = self._coloured(self.picture.sample()[..., None])
-        return Stretch.measure(sample)
+        return Stretch.measure(self._coloured(self.picture.sample[..., None]))
 
     def _ask(
         self, foreground: ByteFile, depth: ByteFile, notes: list[str] | None
@@ -130,26 +107,72 @@ class SlideRun:
             notes += dict.fromkeys(said)
 
     def _coloured(self, voxels: ImageArray) -> ImageArray:
-        """As many channels as the network takes, shape (C, columns, rows)."""
+        """As many channels as the network takes, shape (C, columns, rows).
+
+        Raises:
+            InputError: Pixels are NaN or infinite.
+        """
         names = tuple(channel.name for channel in self.predictor.plan.channels)
         volume = Volume(voxels[..., None], np.eye(4))
         name = self.picture.path.name
+        require_finite(voxels, name)
         return with_channels(volume, names, name=name).voxels[..., 0]
 
-    def _write_tiff(self, path: Path, labels: ByteFile, values: LabelArray) -> int:
-        """Writes tiles from top to bottom, and counts the pixels of objects."""
+
+@dataclass(frozen=True)
+class SlideObjects:
+    """What was found.
+
+    Attributes:
+        run: The picture.
+        grid: Its tiles.
+        labels: Numbers of parts of objects, shape (columns, rows).
+        final: Of each such number, that of the object.
+    """
+
+    run: SlideRun
+    grid: TileGrid
+    labels: ByteFile
+    final: LabelArray
+
+    @property
+    def count(self) -> int:
+        """Number of objects."""
+        return int(self.final.max(initial=0))
+
+    def show(self, look: Look) -> None:
+        """Shows each tile of the picture with its objects.
+
+        Raises:
+            UnreadableFileError: A part of the picture is damaged.
+        """
+        track = self.run.progress.track
+        for tile in track(self.grid, label="measuring cells", total=len(self.grid)):
+            objects = self.final[self.labels[tile.outer]]
+            look(self.run.picture.read(_flat(tile)), objects, tile)
+
+    def write(self, path: Path) -> int:
+        """Writes the label map as a tiled TIFF, from top to bottom.
+
+        Returns:
+            Pixels of objects.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         import tifffile
 
-        columns, rows = labels.shape
-        outside, count = values[0], 0
+        columns, rows = self.labels.shape
+        values = object_values(self.count, self.run.predictor.plan.labels)[self.final]
+        outside, pixels = values[0], 0
 
         def tiles() -> Iterator[np.ndarray]:
-            nonlocal count
+            nonlocal pixels
             for top in range(0, rows, WRITTEN_TILE):
                 for left in range(0, columns, WRITTEN_TILE):
                     across = slice(left, left + WRITTEN_TILE)
-                    part = values[labels[across, top : top + WRITTEN_TILE]].T
-                    count += int(np.count_nonzero(part != outside))
+                    part = values[self.labels[across, top : top + WRITTEN_TILE]].T
+                    pixels += int(np.count_nonzero(part != outside))
                     tile = np.full((WRITTEN_TILE, WRITTEN_TILE), outside, values.dtype)
                     tile[: part.shape[0], : part.shape[1]] = part
                     yield tile
@@ -166,7 +189,7 @@ class SlideRun:
                 metadata={"axes": "YX"},
                 bigtiff=rows * columns * values.dtype.itemsize > 2**31,
             )
-        return count
+        return pixels
 
 
 def _flat(tile: Tile) -> tuple[slice, slice]:

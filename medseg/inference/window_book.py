@@ -41,6 +41,8 @@ class WindowRecord(Settings):
 
     weights: str
     """Identity of the weights it was measured with."""
+    flips: bool = False
+    """Whether mirror images were averaged."""
     chosen: TriedWindows
     """The windows to use."""
     epsilon: float
@@ -74,7 +76,7 @@ class WindowBook:
     ) -> Windows:
         """The windows of the record, or measured on this scan if there is none."""
         if self._known is None:
-            record = self._read()
+            record = self._read(flips=_averages(predictor))
             if record is None:
                 record = self.measure(predictor, image)
                 if record is None:
@@ -96,27 +98,41 @@ class WindowBook:
         outcome = try_windows(predictor, image, epsilon=epsilon)
         if outcome is None:
             return None
-        record = _record(outcome, self._weights, epsilon)
-        for place in self._places:
+        flips = _averages(predictor)
+        record = _record(outcome, self._weights, epsilon, flips=flips)
+        for place in self._files(flips=flips):
             with suppress(OutputError, OSError):
                 write_text(place, record.model_dump_json(indent=1) + "\n")
                 break
         return record
 
-    def _read(self) -> WindowRecord | None:
-        for place in self._places:
+    def _files(self, *, flips: bool) -> list[Path]:
+        """Where the record lies; with mirror images it is another one."""
+        if not flips:
+            return list(self._places)
+        return [place.with_stem(f"{place.stem}_flips") for place in self._places]
+
+    def _read(self, *, flips: bool) -> WindowRecord | None:
+        for place in self._files(flips=flips):
             try:
                 record = WindowRecord.model_validate_json(place.read_text("utf-8"))
             except (OSError, UnicodeDecodeError, ValidationError):
                 continue
-            if record.weights == self._weights:
+            if (record.weights, record.flips) == (self._weights, flips):
                 return record
         return None
 
 
-def _record(outcome: Outcome, weights: str, epsilon: float) -> WindowRecord:
+def _averages(predictor: "Predictor") -> bool:
+    return bool(predictor.settings.flips)
+
+
+def _record(
+    outcome: Outcome, weights: str, epsilon: float, *, flips: bool
+) -> WindowRecord:
     return WindowRecord(
         weights=weights,
+        flips=flips,
         chosen=_tried(Trial(outcome.windows, outcome.difference)),
         epsilon=epsilon,
         tried=tuple(_tried(trial) for trial in outcome.trials),

@@ -6,6 +6,7 @@ Index order as in `picture.py`: i is the column, j the row, channels first.
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -107,6 +108,7 @@ class LargePicture:
             ] = piece.transpose(2, 0, 1)
         return out.transpose(0, 2, 1)
 
+    @cached_property
     def sample(self) -> ImageArray:
         """Pixels of boxes spread evenly over the picture, shape (C, pixels).
 

@@ -44,7 +44,10 @@ def box_around(filled: MaskArray, *, margin: float) -> tuple[slice, ...]:
 
 
 def _difference(values: np.ndarray, inside: MaskArray) -> float:
-    here = values[inside].astype(np.float32)
-    around = values[~inside].astype(np.float32)
+    known = np.isfinite(values)
+    here = values[inside & known].astype(np.float32)
+    around = values[~inside & known].astype(np.float32)
+    if not len(here) or not len(around):
+        return 0.0
     spread = float(np.sqrt((here.var() + around.var()) / 2))
     return abs(float(here.mean() - around.mean())) / max(spread, 1e-6)

@@ -119,6 +119,7 @@ def _draw_tile(
     words = _WORDS / figure.get_figheight()
     axes = figure.add_axes((x, y + words, width, height - words), facecolor=GROUND)
     draw_panel(axes, tile.panel, objects=objects, line_width=1.3)
-    lines = ((tile.title, INK, 9, 0.68), (tile.detail, FAINT, 8, 0.24))
+    detail = ", ".join(part for part in (tile.detail, tile.panel.channel) if part)
+    lines = ((tile.title, INK, 9, 0.68), (detail, FAINT, 8, 0.24))
     for text, color, size, level in lines:
         figure.text(x, y + words * level, text, color=color, fontsize=size, va="center")

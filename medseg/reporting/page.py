@@ -197,7 +197,14 @@ def _curves(histories: Mapping[str, Path]) -> str:
             raise MissingFileError(f"{path}: no such file")
     read = {name: read_history(path) for name, path in histories.items()}
     figure = plot_curves(*read.values()) if len(read) == 1 else plot_runs(read)
-    return "" if figure is None else f'<div class="plot">{to_svg(figure)}</div>'
+    if figure is None:
+        return ""
+    unnamed = (
+        ""
+        if figure.legends or len(read) == 1
+        else f"<p>A line for each of {len(read)} runs.</p>"
+    )
+    return f'<div class="plot">{to_svg(figure)}</div>{unnamed}'
 
 
 def _ledger(content: ReportContent) -> str:

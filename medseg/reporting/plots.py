@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 DISTRIBUTIONS = ("dice", "nsd", "hd95_mm")
 """Metrics whose distribution is shown."""
@@ -30,6 +31,7 @@ _PANEL = (4.6, 3.0)
 _MOST_VECTOR_POINTS = 3000
 _MOST_NAMED = 14
 """Runs that a legend has room for."""
+_READABLE = [c for n, c in enumerate(STRUCTURE_COLORS) if n not in (4, 7, 8, 9, 10)]
 
 
 History: TypeAlias = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -79,33 +81,33 @@ def plot_curves(history: History) -> Figure | None:
 def plot_runs(histories: Mapping[str, History]) -> Figure | None:
     """Loss, and mean Dice on the way, of several runs; None without any.
 
+    Above 14 runs their names are left out.
+
     Args:
         histories: What `plot_curves` takes, of each run by its name.
     """
-    panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-    for run, history in histories.items():
-        dice = [name for name in history if name.startswith("dice/")]
-        mean = "dice/mean" if "dice/mean" in dice else "".join(dice[:1])
-        for title, metric in (("Loss", "loss"), ("Mean Dice", mean)):
-            if metric in history:
-                panels.setdefault(title, {})[run] = history[metric]
-    if not panels:
+    wanted = {"loss": "Loss", "dice/mean": "Mean Dice"}
+    shown = [m for m in wanted if any(m in history for history in histories.values())]
+    if not shown:
         return None
-    figure = _paper_figure(len(panels))
-    for number, (title, curves) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), number + 1)
-        for run, curve in curves.items():
-            position = list(histories).index(run)
-            _draw_curve(axes, run, *curve, position=position)
-        _style(axes, title=title)
+    figure = _paper_figure(len(shown))
+    lines: dict[str, Line2D] = {}
+    for number, metric in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), number + 1)
+        for position, (run, history) in enumerate(histories.items()):
+            if metric in history:
+                line = _draw_curve(axes, run, *history[metric], position=position)
+                lines[run] = line
+        _style(axes, title=wanted[metric])
         axes.set_xlabel("step")
     if len(histories) <= _MOST_NAMED:
-        axes.legend(
+        figure.legend(
+            [lines[run] for run in histories if run in lines],
+            [run for run in histories if run in lines],
             frameon=False,
             fontsize=8,
             labelcolor=PAPER_INK,
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
+            loc="outside right center",
         )
     return figure
 
@@ -158,20 +160,22 @@ _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 def _draw_curve(
     axes: Axes, name: str, steps: np.ndarray, values: np.ndarray, *, position: int
-) -> None:
+) -> Line2D:
     label = name.split("/", 1)[-1]
-    color = _line_color(position)
     heavy = label == "mean"
-    axes.plot(
+    color, style = _line_color(position), _line_style(position)
+    (line,) = axes.plot(
         steps,
         values,
         color=PAPER_INK if heavy else color,
+        linestyle=style,
         linewidth=1.8 if heavy else 1.3,
         marker="o" if len(steps) < 30 else None,
         markersize=3,
         label=label,
         zorder=3 if heavy else 2,
     )
+    return line
 
 
 def _draw_distribution(axes: Axes, part: pd.DataFrame, name: str, row: int) -> None:
@@ -213,8 +217,12 @@ def _draw_distribution(axes: Axes, part: pd.DataFrame, name: str, row: int) -> N
 
 def _line_color(position: int) -> str:
     """Palette colours that are dark enough on white."""
-    readable = [c for n, c in enumerate(STRUCTURE_COLORS) if n not in (4, 7, 8, 9, 10)]
-    return readable[position % len(readable)]
+    return _READABLE[position % len(_READABLE)]
+
+
+def _line_style(position: int) -> str:
+    """Dashed where the colours have begun again."""
+    return "-" if position // len(_READABLE) % 2 == 0 else "--"
 
 
 def _paper_figure(panels: int, *, height: float = _PANEL[1]) -> Figure:

@@ -66,7 +66,7 @@ def finish_run(
             run.plan,
             origin,
             decoding=decoding,
-            flips=bool(run.config.inference.flips),
+            flips=_averages_flips(run),
         )
     if result.interrupted:
         logger.finish("KILLED")
@@ -100,6 +100,11 @@ def _origin(run: RunSetup, result: FitResult) -> Provenance:
         seconds=result.seconds,
         device=describe_device(run.device) + _in_processes(run.ranks),
     )
+
+
+def _averages_flips(run: RunSetup) -> bool:
+    """Whether held-out cases are segmented with mirror images averaged."""
+    return bool(run.config.inference.flips) and run.plan.can_mirror
 
 
 def _in_processes(ranks: Ranks) -> str:
@@ -154,7 +159,7 @@ def _score(
         scored,
         postprocessing=rules or (),
         decoding=decoding,
-        flips=bool(run.config.inference.flips),
+        flips=_averages_flips(run),
     )
     write_report(
         run.out,

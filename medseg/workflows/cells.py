@@ -134,22 +134,25 @@ def segment_slide(
             side=SMALL_SIDE if most < 2**30 else LARGE_SIDE,
             progress=progress,
         )
-        table = _TileTable(part, predictor.plan)
-        outlines = SlideOutlines(Path(drawn), picture.shape, span_of(picture.sample()))
+        with run.segmented(out, notes=notes) as objects:
+            table = _TileTable(part, predictor.plan)
+            span = span_of(picture.sample)
+            outlines = SlideOutlines(Path(drawn), picture.shape, span)
 
-        def look(voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
-            table.add(voxels, labels, tile)
-            outlines.add(voxels, labels, tile)
+            def look(voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
+                table.add(voxels, labels, tile)
+                outlines.add(voxels, labels, tile)
 
-        found = run.write(out / names[0], look=look, notes=notes)
-        table.finish()
-        outlines.write(out / names[2])
+            objects.show(look)
+            table.finish()
+            outlines.write(out / names[2])
+            pixels = objects.write(out / names[0])  # last, as it stands for all
         columns, rows = picture.shape
     notes.append(
         f"{columns} x {rows} pixels, segmented in tiles of {run.side} and stitched; "
-        f"{found.count} objects"
+        f"{objects.count} objects"
     )
-    return SlideResult(names, found.pixels / 1000, tuple(notes))
+    return SlideResult(names, pixels / 1000, tuple(notes))
 
 
 @dataclass

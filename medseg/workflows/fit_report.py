@@ -41,7 +41,7 @@ def write_ledger(folder: Path, ledger: "pd.DataFrame") -> None:
         OutputError: The folder cannot be written.
     """
     with atomic_write(folder / LEDGER) as temporary:
-        ledger.to_csv(temporary, index=False, float_format="%.6g")
+        ledger.convert_dtypes().to_csv(temporary, index=False)  # counts stay whole
 
 
 def histories_of(runs: Mapping[str, Path]) -> dict[str, Path]:
@@ -55,7 +55,7 @@ def ledger_of(runs: Mapping[str, Path]) -> "pd.DataFrame | None":
     import pandas as pd
 
     found = {
-        name: pd.read_csv(folder / LEDGER)
+        name: pd.read_csv(folder / LEDGER, keep_default_na=False, na_values=[""])
         for name, folder in runs.items()
         if (folder / LEDGER).is_file()
     }

@@ -10,6 +10,7 @@ import numpy as np
 
 from medseg.evaluation.membranes import AT_ARGMAX, score_membranes
 from medseg.inference.predictor import Predictor
+from medseg.inference.settings import InferenceSettings
 from medseg.io import read_label_map, read_volume
 from medseg.model import load_model
 from medseg.preparation.preprocessing import preprocess, preprocess_label
@@ -80,7 +81,9 @@ def _held_out(
     for run, case_id in result.held_out():
         if run not in predictors:
             model = load_model(run)
-            predictors[run] = Predictor(model.network.to(where), model.plan, where)
+            settings = InferenceSettings(flips=model.flips)
+            network = model.network.to(where)
+            predictors[run] = Predictor(network, model.plan, where, settings)
         predictor = predictors[run]
         prepared = preprocess(
             read_volume(store.images(case_id)), predictor.plan, name=case_id

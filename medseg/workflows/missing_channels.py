@@ -10,6 +10,7 @@ from medseg.evaluation.bootstrap import mean_interval
 from medseg.evaluation.cases import score_case
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.predictor import Predictor
+from medseg.inference.settings import InferenceSettings
 from medseg.io import read_label_map, read_volume
 from medseg.model import load_model
 from medseg.preparation.normalization import absent_value
@@ -53,7 +54,9 @@ def score_without_channels(
     for run, case_id in (progress or Silent()).track(pairs, label="without channels"):
         if run not in predictors:
             model = load_model(run)
-            predictors[run] = Predictor(model.network.to(where), model.plan, where)
+            settings = InferenceSettings(flips=model.flips)
+            network = model.network.to(where)
+            predictors[run] = Predictor(network, model.plan, where, settings)
         volume = read_volume(store.images(case_id))
         reference = read_label_map(store.label(case_id))
         channels = predictors[run].plan.channels

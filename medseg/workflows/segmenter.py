@@ -93,8 +93,9 @@ class Segmenter:
         rules = parse_series_rules(series, channels=channels)
         where = pick_device(device)
         settings, options = settings or InferenceSettings(), options or ScanOptions()
-        if settings.flips is None:
-            settings = settings.model_copy(update={"flips": model.flips})
+        flips = model.flips if settings.flips is None else settings.flips
+        flips = flips and model.plan.can_mirror
+        settings = settings.model_copy(update={"flips": flips})
         forward, engine = members.forward(
             settings, device=where, progress=progress or Silent()
         )

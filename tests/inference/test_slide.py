@@ -7,6 +7,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
+from medseg.errors import InputError
 from medseg.inference.predictor import Predictor
 from medseg.inference.slide import SlideRun
 from medseg.instances.decoding_settings import DecodingSettings
@@ -67,20 +68,24 @@ def test_tiles_give_the_objects_of_the_whole(tmp_path, way):
     whole = model.predict(read_volume(tmp_path / "in.tif")).voxels
     with LargePicture(tmp_path / "in.tif") as picture:
         run = SlideRun(model, picture, side=64, halo=96)
-        found = run.write(tmp_path / "out.tif")
+        with run.segmented(tmp_path) as found:
+            pixels = found.write(tmp_path / "out.tif")
     stitched = read_label_map(tmp_path / "out.tif").voxels
     assert whole.max() > 20
     assert are_same(stitched, whole)
     assert found.count == whole.max()
-    assert found.pixels == np.count_nonzero(whole)
+    assert pixels == np.count_nonzero(whole)
     assert not list(tmp_path.glob(".*"))
 
 
 def test_the_background_may_have_another_value(tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", blobs(90, 90), tile=(32, 32))
     model = predictor(plan(names={"cell": 1}, background=3, ignore=5))
-    with LargePicture(tmp_path / "in.tif") as picture:
-        SlideRun(model, picture, side=40, halo=40).write(tmp_path / "out.tif")
+    with (
+        LargePicture(tmp_path / "in.tif") as picture,
+        SlideRun(model, picture, side=40, halo=40).segmented(tmp_path) as objects,
+    ):
+        objects.write(tmp_path / "out.tif")
     found = read_label_map(tmp_path / "out.tif").voxels
     assert set(np.unique(found)[:5]) == {1, 2, 3, 4, 6}
     assert found[blobs(90, 90).T == 0].max() == 3
@@ -90,9 +95,22 @@ def test_every_tile_is_shown_with_its_objects(tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", blobs(70, 90), tile=(32, 32))
     seen = []
     with LargePicture(tmp_path / "in.tif") as picture:
-        SlideRun(predictor(plan()), picture, side=50, halo=10).write(
-            tmp_path / "out.tif",
-            look=lambda voxels, labels, tile: seen.append((voxels.shape, labels.shape)),
-        )
+        run = SlideRun(predictor(plan()), picture, side=50, halo=10)
+        with run.segmented(tmp_path) as objects:
+            objects.show(lambda v, labels, tile: seen.append((v.shape, labels.shape)))
     assert seen[0] == ((1, 60, 60), (60, 60))
     assert len(seen) == 4
+
+
+def test_pixels_that_are_no_numbers_are_refused(tmp_path):
+    pixels = blobs(70, 90).astype(np.float32)
+    pixels[40, 50] = np.nan
+    tifffile.imwrite(tmp_path / "in.tif", pixels, tile=(32, 32))
+    with LargePicture(tmp_path / "in.tif") as picture:
+        run = SlideRun(predictor(plan()), picture, side=50, halo=10)
+        with (
+            pytest.raises(InputError, match=r"in\.tif: 1 of"),
+            run.segmented(tmp_path),
+        ):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]

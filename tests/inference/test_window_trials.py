@@ -85,6 +85,23 @@ def test_the_choice_is_measured_once_and_kept(tmp_path: Path) -> None:
     assert np.array_equal(first, predictor(Pointwise()).predict_prepared(IMAGE))
 
 
+def test_mirror_images_have_a_choice_of_their_own(tmp_path: Path) -> None:
+    place = tmp_path / FILE
+    plain = predictor(Pointwise())
+    mirrored = predictor(Pointwise(), flips=True)
+    WindowBook([place], weights="abc")(plain, IMAGE, [])
+    content = place.read_bytes()
+    notes: list[str] = []
+    WindowBook([place], weights="abc")(mirrored, IMAGE, notes)
+    assert "chosen for this model" in notes[0]
+    assert place.read_bytes() == content
+    record = json.loads((tmp_path / "windows_flips.json").read_text())
+    assert record["flips"]
+    place.write_text(json.dumps(record))  # of the other kind: measured again
+    WindowBook([place], weights="abc")(plain, IMAGE, notes)
+    assert len(notes) == 2
+
+
 def test_a_place_that_cannot_be_written_and_other_weights_are_no_error(
     tmp_path: Path,
 ) -> None:

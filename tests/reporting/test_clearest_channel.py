@@ -25,6 +25,18 @@ def test_what_is_far_away_does_not_count():
     assert clearest_channel(image, structures) == 1
 
 
+def test_what_is_no_number_does_not_count():
+    image = np.random.default_rng(0).normal(size=(3, 20, 20, 20))
+    structures = np.zeros((20, 20, 20), bool)
+    structures[8:12, 8:12, 8:12] = True
+    image[1, structures] += 5
+    image[1, 9, 9, 9] = np.inf
+    image[2, 10, 10, 10] = np.nan
+    assert clearest_channel(image, structures) == 1
+    image[1] = np.nan
+    assert clearest_channel(image, structures) != 1
+
+
 def test_without_structures_or_surroundings_it_is_the_first():
     image = np.random.default_rng(0).normal(size=(2, 4, 4, 4))
     assert clearest_channel(image, np.zeros((4, 4, 4), bool)) == 0

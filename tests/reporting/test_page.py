@@ -184,12 +184,8 @@ def test_curves_share_a_panel_by_kind(content):
 def test_each_run_has_its_line():
     steps = np.arange(3.0)
     histories = {
-        "fold 0": {"loss": (steps, steps), "dice/a": (steps, steps)},
-        "fold 1": {
-            "loss": (steps, 1 - steps),
-            "dice/a": (steps, 0 * steps),
-            "dice/mean": (steps, 1 - steps),
-        },
+        "fold 0": {"loss": (steps, steps), "dice/mean": (steps, steps)},
+        "fold 1": {"loss": (steps, 1 - steps), "dice/mean": (steps, 1 - steps)},
     }
     loss, dice = plot_runs(histories).axes
     assert [line.get_label() for line in loss.lines] == ["fold 0", "fold 1"]
@@ -198,6 +194,20 @@ def test_each_run_has_its_line():
     assert loss.lines[0].get_color() == dice.lines[0].get_color()
     assert loss.lines[0].get_color() != loss.lines[1].get_color()
     assert plot_runs({"fold 0": {}}) is None
+
+
+def test_the_legend_names_every_run_and_many_runs_differ():
+    steps = np.arange(3.0)
+    curve = (steps, steps)
+    histories = {f"run {n}": {"loss": curve, "dice/mean": curve} for n in range(8)}
+    del histories["run 3"]["dice/mean"]  # failed before its first look
+    figure = plot_runs(histories)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == list(histories)
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 8
+    more = {f"run {n}": {"loss": curve} for n in range(15)}
+    assert not plot_runs(more).legends
 
 
 def test_a_history_without_curves_has_no_figure():

@@ -120,6 +120,17 @@ def test_mirror_images_are_averaged_as_for_the_scores(
     assert not np.array_equal(found["own"], found["neither"])
 
 
+def test_a_model_that_saw_no_mirror_images_averages_none(
+    small_plan: Plan, tiny_study: Path, call: Predict, tmp_path: Path
+) -> None:
+    scan = sorted((tiny_study / "imagesTr").glob("*.nii.gz"))[0]
+    plan = small_plan.model_copy(update={"mirror_axes": ()})
+    model = make_model(tmp_path / "model", plan)
+    settings = PLAIN.model_copy(update={"flips": True})
+    (line,) = call(model, scan, tmp_path / "out", settings=settings)
+    assert "mirror" not in line.engine
+
+
 def test_an_ensemble_averages_mirror_images_where_all_its_models_do(
     small_plan: Plan, model: Path, tmp_path: Path
 ) -> None:
