@@ -99,7 +99,10 @@ def by_stain(evaluation: Evaluation, stains: pd.Series, part: str) -> pd.DataFra
     means["nuclei"] = sums["num_reference"]
     means["counted"] = by["num_predicted"].sum()
     for name in WITH_INTERVAL:
-        ends = [mean_interval(s[name].to_numpy(), groups=s["patient_id"]) for _, s in by]
+        ends = [
+            mean_interval(part[name].to_numpy(), groups=part["patient_id"].tolist())
+            for _, part in by
+        ]
         means[f"{name}_low"], means[f"{name}_high"] = zip(*ends, strict=True)
     means.insert(0, "pictures", by.size())
     means.insert(1, "groups", by["patient_id"].nunique())
