@@ -133,12 +133,9 @@ class _Scan:
         labels = [_labels(label_map, scheme) for label_map in maps]
         sizes = spacing_of(turn.apply_to_affine(volume.affine, volume.grid.shape))
         colour = is_picture and volume.num_channels == 3
-        image, channel = volume.voxels, ""
-        if not colour and len(image) > 1:
-            shown = labels[-1] if labels[-1].any() else labels[0]
-            number = clearest_channel(image, shown > 0)
-            channel = f"channel {number + 1} of {len(image)}"
-            image = image[number : number + 1]
+        image, channel = (
+            (volume.voxels, "") if colour else _clearest(volume.voxels, labels)
+        )
         return cls(
             image=image if is_picture else turn.apply(image),
             prediction=labels[0] if is_picture else turn.apply(labels[0]),
@@ -159,6 +156,15 @@ class _Scan:
             plane for plane, axis in _PERPENDICULAR.items() if not thin - {axis}
         ]
         return found or ["axial"]
+
+
+def _clearest(image: np.ndarray, labels: list[np.ndarray]) -> tuple[np.ndarray, str]:
+    """The channel in which structures stand out most, and which it is of several."""
+    if len(image) == 1:
+        return image, ""
+    structures = labels[-1] if labels[-1].any() else labels[0]
+    number = clearest_channel(image, structures > 0)
+    return image[number : number + 1], f"channel {number + 1} of {len(image)}"
 
 
 def _cut(scan: _Scan, plane: Plane) -> Panel:
