@@ -120,8 +120,9 @@ def test_a_number_is_taken_as_it_is() -> None:
     def never(*_: Any) -> Any:
         raise AssertionError
 
-    asked = replace(predictor(random_network(3, 3), overlap=0.25), choose=never)
-    asked.predict_prepared(IMAGE)
+    plain = predictor(random_network(3, 3), overlap=0.25)
+    labels = replace(plain, choose=never).predict_prepared(IMAGE)
+    np.testing.assert_array_equal(labels, plain.predict_prepared(IMAGE))
 
 
 def test_ranges_lie_within_the_axis() -> None:
