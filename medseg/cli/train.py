@@ -27,6 +27,10 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Or: epochs.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Or: steps.")] = None,
+    networks: Annotated[
+        int,
+        typer.Option("--networks", min=1, help="Train several that predict together."),
+    ] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in OUT, to the step.")
     ] = False,
@@ -51,9 +55,10 @@ def train(
 
     Ctrl-C ends training cleanly after the step, for --resume to continue; a file
     called STOP in OUT ends it as if it were done, with scores. With --fold all OUT
-    holds a run per fold and the scores of all cases; a second call continues a
-    stopped one. Several GPUs or machines: torchrun --nproc-per-node 2 -m medseg train
-    ... shares each batch among the processes.
+    holds a run per fold and the scores of all cases, with --networks 4 a run per
+    network (seeds one apart) and the scores of all four together; a second call
+    continues a stopped one. Several GPUs or machines: torchrun --nproc-per-node 2 -m
+    medseg train ... shares each batch among the processes.
 
     Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
     --budget 15m -o runs/hippocampus_fold0
@@ -73,6 +78,11 @@ def train(
         cache=cache,
         tracking_uri=tracking_uri,
     )
+    if networks > 1 and fold == "all":
+        raise SettingsError(
+            "--networks goes with one fold: its networks are scored together on the "
+            "cases that all of them held out"
+        )
     resolved = read_config(config, [*overrides, *(set_ or [])])
     if leads():
         console.log_to(out / "run.log")
@@ -82,6 +92,15 @@ def train(
 
         refuse_several("--fold all")
         cross_validate(resolved, out, device=device, progress=console)
+        return
+    if networks > 1:
+        from medseg.training.ranks import refuse_several
+        from medseg.workflows.train_ensemble import train_ensemble
+
+        refuse_several("--networks")
+        train_ensemble(
+            resolved, out, networks=networks, device=device, progress=console
+        )
         return
     result = run(
         resolved,

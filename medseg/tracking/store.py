@@ -2,10 +2,13 @@
 
 import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.tracking.address import artifact_location
+from filelock import FileLock
+
+from medseg.tracking.address import artifact_location, database_file
 from medseg.tracking.journal import Entry, RunState, now_ms, read_state
 from medseg.tracking.params import clean_name, clean_value
 
@@ -17,6 +20,9 @@ PARENT_TAG = "mlflow.parentRunId"
 
 METRICS_PER_CALL = 1000
 SETTINGS_PER_CALL = 100
+
+PATIENCE = 300.0
+"""Seconds to wait for another process that opens the same SQLite file."""
 
 PERMANENT = frozenset(
     {
@@ -47,7 +53,9 @@ class RefusedError(Exception):
 def connect(tracking_uri: str) -> "MlflowClient":
     """A client of a store; imports MLflow, which takes seconds.
 
-    What the user set in the environment stays.
+    What the user set in the environment stays. An SQLite file is opened by one process
+    at a time: MLflow makes its tables in steps, and two that make them at once leave a
+    file that neither can use.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -55,7 +63,15 @@ def connect(tracking_uri: str) -> "MlflowClient":
 
     for chatty in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=tracking_uri)
+    with _alone(database_file(tracking_uri)):
+        return MlflowClient(tracking_uri=tracking_uri)
+
+
+def _alone(database: Path | None) -> AbstractContextManager[object]:
+    """Keeps other processes from opening an SQLite file; nothing for servers."""
+    if database is None or not os.access(database.parent, os.W_OK):
+        return nullcontext()
+    return FileLock(database.with_name(f".{database.name}.lock"), timeout=PATIENCE)
 
 
 def is_permanent(error: Exception) -> bool:

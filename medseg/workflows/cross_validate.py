@@ -9,32 +9,17 @@ from pathlib import Path
 
 from medseg.errors import SettingsError
 from medseg.evaluation.pairs import CasePair
-from medseg.files import atomic_write
 from medseg.preparation import Store
 from medseg.progress import Progress, Silent
 from medseg.reporting.content import NamedTable
-from medseg.reporting.page import write_page
 from medseg.reporting.text import format_table
-from medseg.tracking.address import resolve_tracking_uri
-from medseg.training.checkpoint import CHECKPOINT
-from medseg.training.logger import NullLogger, RunLogger
 from medseg.workflows.data import open_data
 from medseg.workflows.device import pick_device
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
-from medseg.workflows.fit_report import histories_of, ledger_of
+from medseg.workflows.nested_runs import on_store, open_parent, report_runs, train_runs
 from medseg.workflows.run_config import RunConfig
-from medseg.workflows.scores_report import evaluation_content, write_pictures
 from medseg.workflows.time_spent import TimeSpent, time_of
-from medseg.workflows.train import train
-from medseg.workflows.validation import FOLDER, summary_metrics
-
-ARTIFACTS = (
-    "cases.csv",
-    "summary.csv",
-    "lesions.csv",
-    "lesions_by_size.csv",
-    "mosaic.png",
-)
+from medseg.workflows.validation import FOLDER, prediction_path
 
 
 @dataclass(frozen=True)
@@ -121,29 +106,15 @@ def cross_validate(
     chosen = tuple(sorted(set(store.folds.values())) if folds is None else folds)
     if missing := set(chosen) - set(store.folds.values()):
         raise SettingsError(f"fold {min(missing)}: the data set has no such fold")
-    tracking = config.tracking.model_copy(
-        update={"uri": resolve_tracking_uri(config.tracking.uri, folder=out)}
-    )
-    config = config.model_copy(
-        update={"data": store.folder, "root": None, "tracking": tracking}
-    )
+    config = on_store(config, store, out)
     runs = tuple(out / f"fold{fold}" for fold in chosen)
     with ExitStack() as stack:
-        logger = _open_parent(config, store, out, progress, stack)
-        for number, (fold, run) in enumerate(zip(chosen, runs, strict=True), start=1):
-            if (run / FOLDER / "cases.csv").is_file():
-                continue
-            progress.say(f"\nfold {fold}, {number} of {len(runs)}")
-            trained = train(
-                config.model_copy(update={"fold": fold}),
-                run,
-                device=device,
-                resume=(run / CHECKPOINT).exists(),
-                parent_folder=out,
-                progress=progress,
-            )
-            if trained.fit.interrupted:
-                raise KeyboardInterrupt
+        logger = open_parent(config, store, out, progress, stack)
+        configs = {
+            run: config.model_copy(update={"fold": fold})
+            for fold, run in zip(chosen, runs, strict=True)
+        }
+        train_runs(configs, out, device=device, progress=progress)
         spent.add(time_of(runs).seconds)
         with spent.measure("scoring"):
             evaluation = _score(store, chosen, runs, out, config, progress)
@@ -151,8 +122,18 @@ def cross_validate(
         if tables is not None:
             with spent.measure("tables of the study"):
                 result = replace(result, tables=tuple(tables(result)))
-        _report(result, progress)
-        _log(result, logger)
+        report_runs(
+            out,
+            store,
+            evaluation,
+            runs={f"fold {k}": run for k, run in zip(chosen, runs, strict=True)},
+            subtitle=f"{len(runs)} folds, every case scored by the model that "
+            "held it out",
+            tables=result.tables,
+            spent=spent,
+            logger=logger,
+            progress=progress,
+        )
     progress.say(evaluation.to_text())
     return result
 
@@ -169,7 +150,7 @@ def _score(
     pairs = [
         CasePair(
             case_id,
-            run / FOLDER / "predictions" / f"{case_id}.nii.gz",
+            prediction_path(run, case_id),
             store.label(case_id),
             store.patients[case_id],
         )
@@ -179,74 +160,3 @@ def _score(
     evaluation = score(pairs, store.plan.labels, config.metrics, progress=progress)
     write_evaluation(out / FOLDER, evaluation)
     return evaluation
-
-
-def _report(result: CrossValidation, progress: Progress) -> None:
-    """Pictures, the study's own tables, and the page with all of it."""
-    out, store = result.folder, result.store
-    images = {case_id: store.images(case_id) for _, case_id in result.held_out()}
-    with result.spent.measure("pictures"):
-        pictures = write_pictures(
-            out / FOLDER, result.evaluation, images=images, progress=progress
-        )
-    for named in result.tables:
-        if named.file:
-            with atomic_write(out / FOLDER / named.file) as temporary:
-                named.table.to_csv(temporary, index=False, float_format="%.6g")
-    runs = {
-        f"fold {fold}": run for fold, run in zip(result.folds, result.runs, strict=True)
-    }
-    content = evaluation_content(
-        result.evaluation,
-        title=f"{store.plan.name}: {out.resolve().name}",
-        subtitle=f"{len(result.folds)} folds, every case scored by the model that "
-        "held it out",
-        pictures=pictures,
-        facts={
-            "Data": {"manifest": store.manifest_hash},
-            "Runs": {fold: run.name for fold, run in runs.items()},
-        },
-    )
-    write_page(
-        out / "report.html",
-        replace(
-            content,
-            tables=result.tables,
-            histories=histories_of(runs),
-            ledger=ledger_of(runs),
-            seconds=result.spent.seconds,
-        ),
-    )
-
-
-def _log(result: CrossValidation, logger: RunLogger) -> None:
-    """Scores, tables and report to the study's tracked run."""
-    logger.log_metrics(summary_metrics(result.evaluation), step=len(result.runs))
-    own = [named.file for named in result.tables if named.file]
-    for name in (*ARTIFACTS, *own):
-        if (result.folder / FOLDER / name).is_file():
-            logger.log_artifact(result.folder / FOLDER / name, folder=FOLDER)
-    logger.log_artifact(result.folder / "report.html")
-
-
-def _open_parent(
-    config: RunConfig,
-    store: Store,
-    out: Path,
-    progress: Progress,
-    stack: ExitStack,
-) -> RunLogger:
-    if not config.tracking.enabled:
-        return NullLogger()
-    from medseg.tracking import open_mlflow_run
-
-    return stack.enter_context(
-        open_mlflow_run(
-            tracking_uri=config.tracking.uri,
-            experiment=config.tracking.experiment or store.plan.name,
-            run_name=out.resolve().name,
-            folder=out,
-            resume=(out / "tracking").exists(),
-            progress=progress,
-        )
-    )

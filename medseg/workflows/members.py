@@ -21,6 +21,8 @@ from medseg.networks.network import SegmentationNetwork
 from medseg.networks.receptive_field import receptive_field
 from medseg.postprocessing import joint_rules
 from medseg.progress import Progress
+from medseg.workflows.joint_choice import FILE as CHOICE
+from medseg.workflows.joint_choice import read_choice
 
 _MAY_DIFFER = {"name", "patch_size", "batch_size", "network", "reasons"}
 """Parts of the plan that the members of an ensemble need not agree on."""
@@ -120,14 +122,40 @@ def load_members(path: Path) -> Members:
     """The model or models meant by a path.
 
     Args:
-        path: A model folder, a run, a folder of runs (all of its models), or several
-            of these separated by commas.
+        path: A model folder, a run, a folder of runs (all of its models, with what was
+            chosen for them together), or several of these separated by commas.
+
+    Raises:
+        MissingFileError: There is no model.
+        ModelError: A folder is damaged, the models do not fit together, or what was
+            chosen for all of them was chosen for others.
+    """
+    members = join_models(find_members(path))
+    choice = read_choice(path)
+    if choice is None:
+        return members
+    if choice.weights_sha256 != members.joint.weights_sha256:
+        raise ModelError(
+            f"{path / CHOICE}: was chosen for other networks than the "
+            f"{len(members.models)} in its folder; medseg train --networks "
+            f"{len(members.models)} chooses anew; without the file, the mean of what "
+            "was chosen for each is used"
+        )
+    decoding = choice.decoding or members.joint.decoding
+    return replace(members, joint=replace(members.joint, decoding=decoding))
+
+
+def join_models(folders: Sequence[Path]) -> Members:
+    """The models of these folders, as one.
+
+    Args:
+        folders: Model folders, or runs that hold one; at least one.
 
     Raises:
         MissingFileError: There is no model.
         ModelError: A folder is damaged, or the models do not fit together.
     """
-    folders = find_members(path)
+    folders = tuple(find_model(folder) for folder in folders)
     models = tuple(load_model(folder) for folder in folders)
     for folder, model in zip(folders[1:], models[1:], strict=True):
         _require_fit(folders[0], models[0], folder, model)

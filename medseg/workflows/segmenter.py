@@ -107,6 +107,7 @@ class Segmenter:
         text = (
             f"{settings.model_dump_json()} {options.strict} {rules.text} {done_after}"
             f"{' probabilities' if options.probabilities else ''}"
+            f"{model.decoding.describe() if model.decoding else ''}"
         )
         return cls(
             model=model,

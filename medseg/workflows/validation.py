@@ -50,7 +50,7 @@ def segment_held_out(
         with spent.measure("segmenting held-out cases"):
             volume = read_volume(store.images(case_id))
             label_map = predictor.predict(volume, name=case_id)
-            write_label_map(_prediction(out, case_id), label_map)
+            write_label_map(prediction_path(out, case_id), label_map)
     ranks.gather(None)
 
 
@@ -72,7 +72,10 @@ def score_held_out(
     patients = store.patients
     pairs = [
         CasePair(
-            case_id, _prediction(out, case_id), store.label(case_id), patients[case_id]
+            case_id,
+            prediction_path(out, case_id),
+            store.label(case_id),
+            patients[case_id],
         )
         for case_id in case_ids
     ]
@@ -82,7 +85,8 @@ def score_held_out(
     return evaluation
 
 
-def _prediction(out: Path, case_id: str) -> Path:
+def prediction_path(out: Path, case_id: str) -> Path:
+    """The label map of a held-out case, below a run's folder."""
     return out / FOLDER / "predictions" / f"{case_id}.nii.gz"
 
 

@@ -147,6 +147,23 @@ def test_a_run_is_not_overwritten_by_accident(
     assert "add --resume to continue it" in again.stderr
 
 
+def test_several_networks_predict_as_one(
+    config: Path, tiny_study: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "networks"
+    scan = tiny_study / "imagesTr" / "tiny_000.nii.gz"
+    call = ["train", config, "--data", tiny_study, "--networks", "2", "-o", out]
+    refused = medseg(*call, "--fold", "all")
+    assert refused.returncode == 2
+    assert "--networks goes with one fold" in refused.stderr
+    assert not out.exists()
+    assert medseg(*call).returncode == 0
+    done = medseg("predict", out, scan, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "out" / "predictions.csv").read_text()
+    assert "mean logits of 2 models" in table
+
+
 def test_help_answers_without_heavy_imports() -> None:
     code = (
         "import sys, medseg.cli; heavy = {'torch', 'mlflow', 'SimpleITK', 'pandas', "

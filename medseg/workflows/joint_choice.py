@@ -1,0 +1,42 @@
+"""What was chosen for networks that predict together; kept beside their runs."""
+
+from pathlib import Path
+
+import yaml
+
+from medseg.files import write_text
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.settings import Settings, load_settings
+
+FILE = "ensemble.yaml"
+"""Below the folder that holds the networks' runs."""
+
+
+class JointChoice(Settings):
+    """What ensemble.yaml holds."""
+
+    weights_sha256: str
+    """Hash of all weights that it was chosen for."""
+    decoding: DecodingSettings | None = None
+    """How single objects are found in the mean of the networks' answers; None where
+    they learned none."""
+
+
+def write_choice(folder: Path, choice: JointChoice) -> None:
+    """Keeps a choice with the networks.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    values = choice.model_dump(mode="json")
+    write_text(folder / FILE, yaml.safe_dump(values, sort_keys=False))
+
+
+def read_choice(folder: Path) -> JointChoice | None:
+    """What was chosen for the networks of a folder; None where nothing was.
+
+    Raises:
+        SettingsError: The file is not what it should be.
+    """
+    path = folder / FILE
+    return load_settings(JointChoice, path) if path.is_file() else None

@@ -1,0 +1,230 @@
+"""Several networks that predict together, alike but for their seed.
+
+Deep ensembles (Lakshminarayanan et al., NeurIPS 2017): networks drawn and trained from
+other seeds err in other places, so their mean errs less. All hold out the same fold: on
+cases that none of them was trained on they are scored together, and there it is chosen
+how single objects are cut from their mean. Its peaks are blunter than those of each, so
+thresholds that were chosen for one network are too strict for all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from medseg.errors import SettingsError
+from medseg.inference.predictor import Predictor
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.preparation import Store
+from medseg.progress import Progress, Silent
+from medseg.training.ranks import Ranks
+from medseg.workflows.data import open_data, split
+from medseg.workflows.decoding_choice import choose_decoding, start_decoding
+from medseg.workflows.device import pick_device
+from medseg.workflows.evaluation_result import Evaluation
+from medseg.workflows.joint_choice import JointChoice, read_choice, write_choice
+from medseg.workflows.members import Members, join_models
+from medseg.workflows.nested_runs import on_store, open_parent, report_runs, train_runs
+from medseg.workflows.run_config import RunConfig
+from medseg.workflows.time_spent import TimeSpent, time_of
+from medseg.workflows.validation import (
+    FOLDER,
+    prediction_path,
+    score_held_out,
+    segment_held_out,
+)
+
+
+@dataclass(frozen=True)
+class TrainedEnsemble:
+    """What `train_ensemble` came to.
+
+    Attributes:
+        folder: Holds a run per network; ``medseg predict`` takes them as one.
+        runs: The networks' run folders.
+        store: The prepared data.
+        evaluation: Of the held-out cases, segmented by all networks together; None
+            where some are still to be trained.
+        spent: Where the time of all networks and of this went.
+    """
+
+    folder: Path
+    runs: tuple[Path, ...]
+    store: Store
+    evaluation: Evaluation | None
+    spent: TimeSpent
+
+
+def train_ensemble(
+    config: RunConfig,
+    out: Path,
+    *,
+    networks: int,
+    only: Sequence[int] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> TrainedEnsemble:
+    """Trains networks with seeds one apart; then scores them together.
+
+    Finished networks are kept and interrupted ones resumed, so a stopped call
+    continues. Each network is a nested MLflow run.
+
+    Args:
+        config: The resolved configuration; its seed is the first network's.
+        out: Folder of the networks' runs, their scores together and the report.
+        networks: How many.
+        only: Train these, counted from 0, and end there: for calls side by side, each
+            with its share; a last call without it scores them together.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        progress: Shows progress.
+
+    Raises:
+        SettingsError: The configuration is wrong, nothing is held out, or the folder
+            holds other networks.
+        MedsegError: Data or folder cannot be used, or training failed.
+        KeyboardInterrupt: A signal ended a network; the same call continues.
+    """
+    progress = progress or Silent()
+    if config.fold is None:
+        raise SettingsError(
+            "networks that predict together are scored on cases that none of them was "
+            "trained on: name a fold to hold out"
+        )
+    runs = tuple(out / f"network{number}" for number in range(networks))
+    _refuse_others(out, runs)
+    numbers = range(networks) if only is None else only
+    if wrong := set(numbers) - set(range(networks)):
+        raise SettingsError(f"network {min(wrong)}: there are 0 to {networks - 1}")
+    where, spent = pick_device(device), TimeSpent()
+    with spent.measure("preparing data"):
+        store = open_data(config, out, device=where, progress=progress)
+    config = on_store(config, store, out)
+    with ExitStack() as stack:
+        logger = open_parent(config, store, out, progress, stack)
+        configs = {runs[number]: _seeded(config, number) for number in numbers}
+        train_runs(configs, out, device=device, progress=progress)
+        if only is not None:
+            return TrainedEnsemble(out, runs, store, None, spent)
+        spent.add(time_of(runs).seconds)
+        evaluation, choice = _score_together(
+            config, store, runs, out, device=where, spent=spent, progress=progress
+        )
+        report_runs(
+            out,
+            store,
+            evaluation,
+            runs={run.name: run for run in runs},
+            subtitle=f"fold {config.fold} held out, segmented by {networks} networks "
+            "together",
+            facts={"Objects": {"found by": choice}} if choice else None,
+            spent=spent,
+            logger=logger,
+            progress=progress,
+        )
+    progress.say(evaluation.to_text())
+    return TrainedEnsemble(out, runs, store, evaluation, spent)
+
+
+def _refuse_others(out: Path, runs: Sequence[Path]) -> None:
+    """All networks of a folder predict together, so there must be no further one.
+
+    Raises:
+        SettingsError: There is one.
+    """
+    others = sorted(set(out.glob("network*")) - set(runs))
+    if others:
+        raise SettingsError(
+            f"{others[0]}: is not one of the {len(runs)} networks asked for; ask for "
+            "as many as there are, or choose another folder"
+        )
+
+
+def _seeded(config: RunConfig, number: int) -> RunConfig:
+    seed = config.training.seed + number
+    training = config.training.model_copy(update={"seed": seed})
+    return config.model_copy(update={"training": training})
+
+
+def _score_together(
+    config: RunConfig,
+    store: Store,
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    device: torch.device,
+    spent: TimeSpent,
+    progress: Progress,
+) -> tuple[Evaluation, str]:
+    """Scores of the held-out cases, and in words how objects were cut, if they were.
+
+    What was chosen and segmented with the same weights is kept.
+    """
+    members = join_models(runs)
+    predictor = _predictor(members, config, device, progress)
+    held_out = split(store, config.fold)[1]
+    choice = read_choice(out)
+    if choice is None or choice.weights_sha256 != members.joint.weights_sha256:
+        with spent.measure("choosing how objects are found"):
+            decoding = _choose(predictor, config, store, progress)
+        choice = JointChoice(
+            weights_sha256=members.joint.weights_sha256, decoding=decoding
+        )
+        with suppress(FileNotFoundError):
+            shutil.rmtree(out / FOLDER)
+        write_choice(out, choice)
+    words = ""
+    if choice.decoding is not None:
+        words = f"{choice.decoding.describe()} ({choice.decoding.reason})"
+        progress.say(f"objects, all networks together: {words}")
+        predictor = replace(predictor, decoding=choice.decoding)
+    segment_held_out(
+        out,
+        store,
+        [case for case in held_out if not prediction_path(out, case).is_file()],
+        predictor=predictor,
+        ranks=Ranks(),
+        spent=spent,
+        progress=progress,
+    )
+    evaluation = score_held_out(
+        out,
+        store,
+        held_out,
+        scheme=members.joint.plan.labels,
+        metrics=config.metrics,
+        spent=spent,
+        progress=progress,
+    )
+    return evaluation, words
+
+
+def _choose(
+    predictor: Predictor, config: RunConfig, store: Store, progress: Progress
+) -> DecodingSettings | None:
+    """How all networks together find single objects, if they learned any."""
+    if predictor.plan.instance_target == "none":
+        return None
+    train_ids, held_out = split(store, config.fold)
+    return choose_decoding(
+        predictor,
+        store,
+        held_out,
+        start=start_decoding(store, train_ids),
+        thresholds=config.metrics.instance_thresholds,
+        progress=progress,
+    )
+
+
+def _predictor(
+    members: Members, config: RunConfig, device: torch.device, progress: Progress
+) -> Predictor:
+    forward, _ = members.forward(config.inference, device=device, progress=progress)
+    joint = members.joint
+    return Predictor(
+        joint.network.to(device), joint.plan, device, config.inference, forward
+    )

@@ -1,0 +1,180 @@
+"""Networks that predict together: trained apart, cut and scored as one."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from medseg.datasets.tiny_cells import make_tiny_cells
+from medseg.errors import ModelError, SettingsError
+from medseg.io import read_label_map
+from medseg.model import load_model
+from medseg.tracking.address import default_tracking_uri
+from medseg.tracking.store import connect
+from medseg.workflows.joint_choice import FILE
+from medseg.workflows.members import load_members
+from medseg.workflows.predict import predict
+from medseg.workflows.run_config import RunConfig
+from medseg.workflows.scan import Scan
+from medseg.workflows.train_ensemble import TrainedEnsemble, train_ensemble
+from medseg.workflows.validation import prediction_path
+
+
+def config_of_cells(data: Path) -> RunConfig:
+    values = {
+        "data": data,
+        "prepare": {"num_folds": 3},
+        "plan": {
+            "patch_size": [48, 48],
+            "batch_size": 4,
+            "network": {"name": "unet", "channels": [8, 16], "strides": [1, 2]},
+        },
+        "training": {"steps": 40, "precision": "float32", "validation_share": 0.01},
+        "metrics": {"distances": False},
+        "inference": {
+            "engine": "torch",
+            "precision": "float32",
+            "overlap": 0.5,
+            "flips": True,
+        },
+    }
+    return RunConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    folder = tmp_path_factory.mktemp("ensemble")
+    return config_of_cells(make_tiny_cells(folder / "data"))
+
+
+@pytest.fixture(scope="module")
+def trained(config: RunConfig) -> TrainedEnsemble:
+    """Two networks, the first trained by a call of its own."""
+    assert config.data is not None
+    out = config.data.parent.parent / "study" / "networks"
+    first = train_ensemble(config, out, networks=2, only=[0], device="cpu")
+    assert first.evaluation is None
+    assert not (out / "network1").exists()
+    assert not (out / FILE).exists()
+    return train_ensemble(config, out, networks=2, device="cpu")
+
+
+def test_networks_differ_by_their_seed(trained: TrainedEnsemble) -> None:
+    seeds = [
+        yaml.safe_load((run / "config.yaml").read_text())["training"]["seed"]
+        for run in trained.runs
+    ]
+    assert seeds == [0, 1]
+    hashes = {load_model(run / "model").weights_sha256 for run in trained.runs}
+    assert len(hashes) == 2
+
+
+def test_predicting_does_what_was_scored(
+    trained: TrainedEnsemble, config: RunConfig, tmp_path: Path
+) -> None:
+    store = trained.store
+    held_out = store.split(0)[1]
+    scans = [Scan.of_files(case, store.images(case)) for case in held_out]
+    lines = predict(
+        trained.folder, scans, tmp_path, device="cpu", settings=config.inference
+    )
+    for line in lines:
+        found = read_label_map(tmp_path / line.outputs[0]).voxels
+        scored = read_label_map(prediction_path(trained.folder, line.scan)).voxels
+        assert scored.max() > 1
+        np.testing.assert_array_equal(found, scored)
+    assert trained.evaluation is not None
+    assert trained.evaluation.num_scored == len(held_out) == len(lines)
+
+
+def test_the_choice_is_that_of_all_together(trained: TrainedEnsemble) -> None:
+    decoding = load_members(trained.folder).joint.decoding
+    assert decoding is not None
+    assert "held-out cases it was chosen on" in decoding.reason
+    alone = ",".join(str(run) for run in trained.runs)  # the choice lies in the folder
+    mean = load_members(Path(alone)).joint.decoding
+    assert mean is not None
+    assert mean.reason == "the mean of 2 models"
+
+
+def test_the_page_and_the_tracked_run_hold_all_networks(
+    trained: TrainedEnsemble,
+) -> None:
+    page = (trained.folder / "report.html").read_text()
+    for part in ("2 networks together", "network1", "What training was shown"):
+        assert part in page
+    client = connect(default_tracking_uri(trained.folder.parent))
+    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    nested = [run.data.tags.get("mlflow.parentRunId") for run in runs if run != parent]
+    assert nested == [parent.info.run_id] * 2
+    assert any(name.startswith("held_out/") for name in parent.data.metrics)
+
+
+def test_a_second_call_only_does_what_is_missing(
+    trained: TrainedEnsemble, config: RunConfig
+) -> None:
+    held_out = trained.store.split(0)[1]
+    kept, lost = (prediction_path(trained.folder, case) for case in held_out[:2])
+    weights = trained.runs[0] / "model" / "weights.safetensors"
+    before = [path.stat().st_mtime_ns for path in (weights, kept)]
+    lost.unlink()
+    train_ensemble(config, trained.folder, networks=2, device="cpu")
+    assert [path.stat().st_mtime_ns for path in (weights, kept)] == before
+    assert lost.is_file()
+
+
+def test_a_choice_for_other_networks_is_refused_until_made_anew(
+    trained: TrainedEnsemble, config: RunConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "networks"
+    shutil.copytree(trained.folder, out)
+    shutil.rmtree(out / "network1")
+    with pytest.raises(ModelError, match=r"ensemble\.yaml: was chosen for other netw"):
+        load_members(out)
+    untracked = {"tracking": config.tracking.model_copy(update={"enabled": False})}
+    alone = config.model_copy(update=untracked)
+    train_ensemble(alone, out, networks=1, device="cpu")
+    one = load_members(out).joint
+    assert one.weights_sha256 == load_model(out / "network0").weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"fold": None}, {"networks": 2}, "name a fold to hold out"),
+        ({}, {"networks": 1}, "network1: is not one of the 1 networks asked for"),
+        ({}, {"networks": 2, "only": [2]}, "network 2: there are 0 to 1"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(
+    trained: TrainedEnsemble,
+    config: RunConfig,
+    changes: dict[str, None],
+    options: dict[str, int],
+    message: str,
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        train_ensemble(
+            config.model_copy(update=changes), trained.folder, device="cpu", **options
+        )
+
+
+def test_structures_need_no_choice(tmp_path: Path, tiny_study: Path) -> None:
+    values = {
+        "data": tiny_study,
+        "prepare": {"num_folds": 3},
+        "training": {"steps": 2, "validation_cases": 1},
+        "inference": {"engine": "torch", "precision": "float32"},
+        "tracking": {"enabled": False},
+    }
+    out = tmp_path / "networks"
+    found = train_ensemble(
+        RunConfig.model_validate(values), out, networks=2, device="cpu"
+    )
+    assert found.evaluation is not None
+    assert found.evaluation.num_scored == len(found.store.split(0)[1])
+    assert load_members(out).joint.decoding is None
