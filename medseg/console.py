@@ -3,10 +3,10 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, NoReturn, TypeVar
 
 from rich.console import Console as RichConsole
 from rich.progress import (
@@ -22,13 +22,30 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
-from medseg.errors import OutputError
+from medseg.errors import MedsegError, OutputError
 from medseg.progress import Meter
 
 T = TypeVar("T")
 
 PLAIN_SECONDS = 15.0
 """Time between lines where there is no terminal."""
+
+
+def run_to_end(program: Callable[[], None]) -> NoReturn:
+    """Runs a program such as a pipeline, and ends the process.
+
+    What is wrong with data or settings is said in words, exit code 2, and so is Ctrl-C,
+    130; defects keep their traceback.
+    """
+    try:
+        program()
+    except MedsegError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues\n")
+        sys.exit(130)
+    sys.exit(0)
 
 
 class Console:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from medseg.console import Console
+from medseg.console import Console, run_to_end
 from medseg.datasets.tiny import make_tiny_study
 from medseg.files import write_text
 from medseg.workflows.compare import compare
@@ -74,4 +74,4 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

@@ -13,7 +13,7 @@ threshold that the label maps have and at the best one.
 import argparse
 from pathlib import Path
 
-from medseg.console import Console
+from medseg.console import Console, run_to_end
 from medseg.datasets.tiny import make_tiny_membranes
 from medseg.reporting.content import NamedTable
 from medseg.workflows.cross_validate import CrossValidation, cross_validate
@@ -84,4 +84,4 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

@@ -11,7 +11,7 @@ Stopped at any moment, the same command continues. The five models then predict 
 import argparse
 from pathlib import Path
 
-from medseg.console import Console
+from medseg.console import Console, run_to_end
 from medseg.datasets.tiny import make_tiny_study
 from medseg.workflows.cross_validate import cross_validate
 from medseg.workflows.doctor import examine
@@ -59,4 +59,4 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medseg.console import Console
+from medseg.console import Console, run_to_end
 from medseg.datasets import load_dataset
 from medseg.datasets.tiny_cells import make_tiny_cells
 from medseg.evaluation.bootstrap import mean_interval
@@ -126,4 +126,4 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medseg.console import Console
+from medseg.console import Console, run_to_end
 from medseg.datasets.tiny import make_tiny_study
 from medseg.workflows.members import load_members
 from medseg.workflows.predict import predict
@@ -98,4 +98,4 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medseg.console import Console
+from medseg.console import Console, run_to_end
 from medseg.datasets.tiny import make_tiny_study
 from medseg.evaluation.bootstrap import mean_interval
 from medseg.reporting.content import NamedTable
@@ -138,4 +138,4 @@ def parse_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

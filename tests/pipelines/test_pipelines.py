@@ -23,6 +23,18 @@ def test_a_pipeline_says_what_it_needs(script: Path, tmp_path: Path) -> None:
     assert "--smoke" in done.stderr
 
 
+@pytest.mark.parametrize("script", PIPELINES, ids=lambda path: path.stem)
+def test_wrong_data_is_said_in_words(script: Path, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    named = ["--out", str(tmp_path / "out"), "--data", missing]
+    if script.stem == "scan_folder":
+        named += ["--model", missing]
+    done = run(script, *named)
+    assert done.returncode == 2, done.stderr
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", PIPELINES, ids=lambda path: path.stem)
 def test_the_small_version_runs_to_its_table(script: Path, tmp_path: Path) -> None:
