@@ -136,7 +136,8 @@ def _refuse_others(out: Path, runs: Sequence[Path]) -> None:
     Raises:
         SettingsError: There is one.
     """
-    others = sorted(set(out.glob("network*")) - set(runs))
+    models = out.glob("network*/model")
+    others = sorted({model.parent for model in models} - set(runs))
     if others:
         raise SettingsError(
             f"{others[0]}: is not one of the {len(runs)} networks asked for; ask for "
