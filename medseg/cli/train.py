@@ -28,9 +28,13 @@ def train(
     epochs: Annotated[int | None, typer.Option("--epochs", help="Or: epochs.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Or: steps.")] = None,
     networks: Annotated[
-        int,
+        int | None,
         typer.Option("--networks", min=1, help="Train several that predict together."),
-    ] = 1,
+    ] = None,
+    only: Annotated[
+        list[int] | None,
+        typer.Option("--only", help="Of these, train this one, counted from 0."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in OUT, to the step.")
     ] = False,
@@ -78,7 +82,9 @@ def train(
         cache=cache,
         tracking_uri=tracking_uri,
     )
-    if networks > 1 and fold == "all":
+    if only and not networks:
+        raise SettingsError("--only chooses among the networks of --networks")
+    if networks and fold == "all":
         raise SettingsError(
             "--networks goes with one fold: its networks are scored together on the "
             "cases that all of them held out"
@@ -93,13 +99,18 @@ def train(
         refuse_several("--fold all")
         cross_validate(resolved, out, device=device, progress=console)
         return
-    if networks > 1:
+    if networks:
         from medseg.training.ranks import refuse_several
         from medseg.workflows.train_ensemble import train_ensemble
 
         refuse_several("--networks")
         train_ensemble(
-            resolved, out, networks=networks, device=device, progress=console
+            resolved,
+            out,
+            networks=networks,
+            only=only,
+            device=device,
+            progress=console,
         )
         return
     result = run(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 OVERALL = "mean of structures"
 """Name of the row that averages each case's structures first."""
+MEAN_OF_IMAGES = "mean of images"
+"""Name of the rows that score single objects image by image first."""
 ALL_OBJECTS = "all objects"
 """Name of the row that scores the objects of all images together."""
 
@@ -78,7 +80,7 @@ def summarize_objects(
     named = [m.name for m in OBJECT_METRICS if m.name in table]
     columns = [str(column) for column in table]
     metrics = named + [c for c in columns if c.startswith(("ap_", "f1_"))]
-    rows = _summary_rows(table, "mean of images", metrics, {}, settings)
+    rows = _summary_rows(table, MEAN_OF_IMAGES, metrics, {}, settings)
     for threshold in [c[3:] for c in columns if c.startswith("ap_")]:
         rows += _pooled_rows(table, threshold)
     return pd.DataFrame(rows)

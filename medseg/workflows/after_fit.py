@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
@@ -20,8 +21,10 @@ from medseg.workflows.model_choices import (
 )
 from medseg.workflows.run_config import code_commit
 from medseg.workflows.run_setup import RunSetup
+from medseg.workflows.time_spent import FILE as TIMES
 from medseg.workflows.tracked_run import log_files
 from medseg.workflows.validation import (
+    FOLDER,
     dice_of_structures,
     score_held_out,
     segment_held_out,
@@ -84,6 +87,11 @@ def finish_run(
     log_files(run.out, logger)
     log_time(result, logger)
     return evaluation
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run was trained, scored and reported; its times are written last."""
+    return (folder / FOLDER / "cases.csv").is_file() and (folder / TIMES).is_file()
 
 
 def _origin(run: RunSetup, result: FitResult) -> Provenance:

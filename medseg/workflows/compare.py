@@ -12,6 +12,7 @@ from medseg.files import write_text
 from medseg.progress import Progress, Silent
 from medseg.training.checkpoint import CHECKPOINT
 from medseg.training.logger import NullLogger, RunLogger
+from medseg.workflows import after_fit
 from medseg.workflows.comparison import (
     CASES,
     VALIDATION,
@@ -200,7 +201,7 @@ def _train_all(
 
 def is_finished(run: StudyRun, out: Path) -> bool:
     """Whether a run of a study was trained and scored."""
-    return (out / "runs" / run.name / VALIDATION / CASES).is_file()
+    return after_fit.is_finished(out / "runs" / run.name)
 
 
 def train_run(run: StudyRun, out: Path, *, device: str, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from medseg.errors import SettingsError, StoreError
 from medseg.files import hash_text
 from medseg.preparation import Store
 from medseg.progress import Progress
+from medseg.workflows.folder_lock import one_at_a_time
 from medseg.workflows.prepare import prepare_dataset
 from medseg.workflows.run_config import RunConfig
 
@@ -19,7 +20,7 @@ def open_data(
     """The store the configuration names, or one prepared from the data set it names.
 
     A data set is prepared once into ``stores/`` beside the run's folder, so that all
-    folds and variations of a study share it.
+    folds and variations of a study share it; those that begin at once wait for it.
 
     Raises:
         SettingsError: No data is named.
@@ -29,19 +30,22 @@ def open_data(
         raise SettingsError("no data: give --data DATASET, or `data:` in the config")
     if (config.data / "store.json").is_file():
         return Store.open(config.data)
-    return prepare_dataset(
-        config.data,
-        out.parent / "stores" / _store_name(config),
-        root=config.root,
-        spatial_dims=config.prepare.spatial_dims,
-        device=str(device),
-        instance_target=config.prepare.instance_target,
-        target_spacing=config.prepare.target_spacing,
-        num_folds=config.prepare.num_folds,
-        seed=config.prepare.seed,
-        skip_broken=config.prepare.skip_broken,
-        progress=progress,
-    )
+    folder = out.parent / "stores" / _store_name(config)
+    lock = folder.with_name(f".{folder.name}.lock")
+    with one_at_a_time(lock, doing="prepares the same data", progress=progress):
+        return prepare_dataset(
+            config.data,
+            folder,
+            root=config.root,
+            spatial_dims=config.prepare.spatial_dims,
+            device=str(device),
+            instance_target=config.prepare.instance_target,
+            target_spacing=config.prepare.target_spacing,
+            num_folds=config.prepare.num_folds,
+            seed=config.prepare.seed,
+            skip_broken=config.prepare.skip_broken,
+            progress=progress,
+        )
 
 
 def split(store: Store, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

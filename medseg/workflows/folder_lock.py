@@ -1,4 +1,4 @@
-"""One writer for each folder of results."""
+"""One writer for each folder of results; one process at a time for what is shared."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from medseg.errors import OutputError
 from medseg.files import write_text
+from medseg.progress import Progress
 
 LOCK, OWNER = ".medseg.lock", ".medseg.owner"
 
@@ -47,6 +48,36 @@ def lock_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             (folder / OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def one_at_a_time(lock: Path, *, doing: str, progress: Progress) -> Iterator[None]:
+    """Lets one process do what others that run beside it need too; they wait.
+
+    Args:
+        lock: File that is locked; made where it is missing, and left there.
+        doing: What the other process does, for those who wait.
+        progress: Told of the wait.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    held = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            progress.say(f"{lock.parent}: another process {doing}; waiting")
+            held.acquire()
+    except OSError as error:
+        raise OutputError(
+            f"{lock.parent}: cannot be written: {error.strerror}"
+        ) from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _self() -> dict[str, str | int]:

@@ -17,6 +17,8 @@ class JointChoice(Settings):
 
     weights_sha256: str
     """Hash of all weights that it was chosen for."""
+    made_by: str
+    """Hash of what else it was chosen by: data, fold, windows, IoU thresholds."""
     decoding: DecodingSettings | None = None
     """How single objects are found in the mean of the networks' answers; None where
     they learned none."""

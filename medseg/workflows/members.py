@@ -137,9 +137,9 @@ def load_members(path: Path) -> Members:
     if choice.weights_sha256 != members.joint.weights_sha256:
         raise ModelError(
             f"{path / CHOICE}: was chosen for other networks than the "
-            f"{len(members.models)} in its folder; medseg train --networks "
-            f"{len(members.models)} chooses anew; without the file, the mean of what "
-            "was chosen for each is used"
+            f"{len(members.models)} in its folder; the call that trained them, with as "
+            "many --networks as there are, chooses anew; without the file, the mean of "
+            "what was chosen for each is used"
         )
     decoding = choice.decoding or members.joint.decoding
     return replace(members, joint=replace(members.joint, decoding=decoding))

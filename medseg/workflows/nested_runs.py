@@ -15,8 +15,10 @@ from medseg.reporting.page import write_page
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.training.checkpoint import CHECKPOINT
 from medseg.training.logger import NullLogger, RunLogger
+from medseg.workflows.after_fit import is_finished
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.fit_report import histories_of, ledger_of
+from medseg.workflows.folder_lock import lock_folder
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.scores_report import evaluation_content, write_pictures
 from medseg.workflows.time_spent import TimeSpent
@@ -28,6 +30,8 @@ ARTIFACTS = (
     "summary.csv",
     "lesions.csv",
     "lesions_by_size.csv",
+    "objects.csv",
+    "objects_summary.csv",
     "mosaic.png",
 )
 
@@ -73,21 +77,23 @@ def train_runs(
         progress: Shows progress.
 
     Raises:
-        MedsegError: Data or folder cannot be used, or training failed.
+        MedsegError: Data or folder cannot be used, another process trains the same
+            run, or training failed.
         KeyboardInterrupt: A signal ended a run; the same call continues.
     """
     for number, (run, config) in enumerate(configs.items(), start=1):
-        if (run / FOLDER / "cases.csv").is_file():
+        if is_finished(run):
             continue
         progress.say(f"\n{run.name}, {number} of {len(configs)}")
-        trained = train(
-            config,
-            run,
-            device=device,
-            resume=(run / CHECKPOINT).exists(),
-            parent_folder=out,
-            progress=progress,
-        )
+        with lock_folder(run):
+            trained = train(
+                config,
+                run,
+                device=device,
+                resume=(run / CHECKPOINT).exists(),
+                parent_folder=out,
+                progress=progress,
+            )
         if trained.fit.interrupted:
             raise KeyboardInterrupt
 

@@ -16,6 +16,7 @@ from medseg.workflows.device import pick_device
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.fit_report import report_fit
 from medseg.workflows.fit_run import fit_run
+from medseg.workflows.joint_choice import FILE as CHOICE
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.run_setup import set_up_run, write_setup
 from medseg.workflows.tracked_run import tracked_run
@@ -71,6 +72,11 @@ def train(
         raise SettingsError(
             f"{out}: holds a run already; add --resume to continue it, or choose "
             "another folder"
+        )
+    if (out / CHOICE).exists():
+        raise SettingsError(
+            f"{out}: holds networks that predict together; continue them with as many "
+            "--networks as there are, or choose another folder"
         )
     with join_ranks(where) as ranks:
         return _train(

@@ -17,18 +17,22 @@ from pathlib import Path
 
 import torch
 
-from medseg.errors import SettingsError
+from medseg.errors import MissingFileError, SettingsError
+from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
+from medseg.model import load_model
 from medseg.preparation import Store
 from medseg.progress import Progress, Silent
 from medseg.training.ranks import Ranks
+from medseg.workflows.after_fit import is_finished
 from medseg.workflows.data import open_data, split
 from medseg.workflows.decoding_choice import choose_decoding, start_decoding
 from medseg.workflows.device import pick_device
 from medseg.workflows.evaluation_result import Evaluation
+from medseg.workflows.folder_lock import one_at_a_time
 from medseg.workflows.joint_choice import JointChoice, read_choice, write_choice
-from medseg.workflows.members import Members, join_models
+from medseg.workflows.members import Members, find_members, join_models
 from medseg.workflows.nested_runs import on_store, open_parent, report_runs, train_runs
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.time_spent import TimeSpent, time_of
@@ -38,6 +42,9 @@ from medseg.workflows.validation import (
     score_held_out,
     segment_held_out,
 )
+
+LOCK = ".tracking.lock"
+"""Held while calls that train side by side find or make the tracked run of all."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,8 @@ def train_ensemble(
             "networks that predict together are scored on cases that none of them was "
             "trained on: name a fold to hold out"
         )
+    if networks < 1:
+        raise SettingsError(f"{networks} networks: expected at least 1")
     runs = tuple(out / f"network{number}" for number in range(networks))
     _refuse_others(out, runs)
     numbers = range(networks) if only is None else only
@@ -103,13 +112,21 @@ def train_ensemble(
     where, spent = pick_device(device), TimeSpent()
     with spent.measure("preparing data"):
         store = open_data(config, out, device=where, progress=progress)
+    split(store, config.fold)
+    _refuse_other_cases(runs, config.fold, store)
     config = on_store(config, store, out)
+    configs = {runs[number]: _seeded(config, number) for number in numbers}
+    if only is not None:
+        with (
+            one_at_a_time(out / LOCK, doing="begins this study", progress=progress),
+            ExitStack() as stack,
+        ):
+            open_parent(config, store, out, progress, stack)  # one for all calls
+        train_runs(configs, out, device=device, progress=progress)
+        return TrainedEnsemble(out, runs, store, None, spent)
     with ExitStack() as stack:
         logger = open_parent(config, store, out, progress, stack)
-        configs = {runs[number]: _seeded(config, number) for number in numbers}
         train_runs(configs, out, device=device, progress=progress)
-        if only is not None:
-            return TrainedEnsemble(out, runs, store, None, spent)
         spent.add(time_of(runs).seconds)
         evaluation, choice = _score_together(
             config, store, runs, out, device=where, spent=spent, progress=progress
@@ -131,18 +148,37 @@ def train_ensemble(
 
 
 def _refuse_others(out: Path, runs: Sequence[Path]) -> None:
-    """All networks of a folder predict together, so there must be no further one.
+    """All models of a folder predict together, so there must be no further one.
 
     Raises:
         SettingsError: There is one.
     """
-    models = out.glob("network*/model")
-    others = sorted({model.parent for model in models} - set(runs))
+    try:
+        found = find_members(out)
+    except MissingFileError:
+        return
+    others = sorted(set(found) - {run / "model" for run in runs})
     if others:
         raise SettingsError(
-            f"{others[0]}: is not one of the {len(runs)} networks asked for; ask for "
-            "as many as there are, or choose another folder"
+            f"{others[0]}: is not of one of the {len(runs)} networks asked for; ask "
+            "for as many as there are, or choose another folder"
         )
+
+
+def _refuse_other_cases(runs: Sequence[Path], fold: int, store: Store) -> None:
+    """Finished networks are kept, so they must have held out the cases to be scored.
+
+    Raises:
+        SettingsError: One was trained on other cases.
+    """
+    for run in filter(is_finished, runs):
+        origin = load_model(run).provenance
+        if (origin.fold, origin.dataset_hash) != (fold, store.manifest_hash):
+            raise SettingsError(
+                f"{run}: was trained on other cases (fold {origin.fold} held out, "
+                f"data {origin.dataset_hash[:8]}; asked for: fold {fold}, data "
+                f"{store.manifest_hash[:8]}); choose another folder"
+            )
 
 
 def _seeded(config: RunConfig, number: int) -> RunConfig:
@@ -163,18 +199,17 @@ def _score_together(
 ) -> tuple[Evaluation, str]:
     """Scores of the held-out cases, and in words how objects were cut, if they were.
 
-    What was chosen and segmented with the same weights is kept.
+    What was chosen and segmented with the same weights, in the same way, is kept.
     """
     members = join_models(runs)
     predictor = _predictor(members, config, device, progress)
     held_out = split(store, config.fold)[1]
     choice = read_choice(out)
-    if choice is None or choice.weights_sha256 != members.joint.weights_sha256:
+    weights, made_by = members.joint.weights_sha256, _way(config, store)
+    if choice is None or (choice.weights_sha256, choice.made_by) != (weights, made_by):
         with spent.measure("choosing how objects are found"):
             decoding = _choose(predictor, config, store, progress)
-        choice = JointChoice(
-            weights_sha256=members.joint.weights_sha256, decoding=decoding
-        )
+        choice = JointChoice(weights_sha256=weights, made_by=made_by, decoding=decoding)
         with suppress(FileNotFoundError):
             shutil.rmtree(out / FOLDER)
         write_choice(out, choice)
@@ -202,6 +237,13 @@ def _score_together(
         progress=progress,
     )
     return evaluation, words
+
+
+def _way(config: RunConfig, store: Store) -> str:
+    """All but the weights that decides how held-out cases are cut and segmented."""
+    thresholds = config.metrics.instance_thresholds
+    parts = (store.manifest_hash, config.fold, config.inference, thresholds)
+    return hash_text("\n".join(map(str, parts)))
 
 
 def _choose(

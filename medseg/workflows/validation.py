@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
+from medseg.evaluation.summary import MEAN_OF_IMAGES, summarize_objects
 from medseg.inference.predictor import Predictor
 from medseg.io import read_volume, write_label_map
 from medseg.labels import LabelScheme
@@ -167,10 +168,19 @@ def dice_of_structures(evaluation: Evaluation) -> dict[str, float]:
 
 
 def summary_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """Every mean and interval of the summary, named like ``held_out/dice/liver``."""
+    """Every mean and interval, named ``held_out/dice/liver`` or ``held_out/ap_0.5``."""
+    named = {
+        f"held_out/{row['metric']}/{row['structure']}": row
+        for row in evaluation.summary.to_dict(orient="records")
+    }
+    if len(evaluation.objects):
+        objects = summarize_objects(evaluation.objects, settings=evaluation.settings)
+        means = objects[objects["structure"] == MEAN_OF_IMAGES]
+        named |= {
+            f"held_out/{row['metric']}": row for row in means.to_dict(orient="records")
+        }
     metrics: dict[str, float] = {}
-    for row in evaluation.summary.to_dict(orient="records"):
-        name = f"held_out/{row['metric']}/{row['structure']}"
+    for name, row in named.items():
         values = {"": row["mean"], "/low": row["ci_low"], "/high": row["ci_high"]}
         metrics |= {name + end: float(v) for end, v in values.items() if v == v}
     return metrics

@@ -1,6 +1,8 @@
 """Networks that predict together: trained apart, cut and scored as one."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +10,20 @@ import pytest
 import yaml
 
 from medseg.datasets.tiny_cells import make_tiny_cells
-from medseg.errors import ModelError, SettingsError
+from medseg.errors import ModelError, OutputError, SettingsError
 from medseg.io import read_label_map
 from medseg.model import load_model
 from medseg.tracking.address import default_tracking_uri
 from medseg.tracking.store import connect
+from medseg.workflows.folder_lock import lock_folder
 from medseg.workflows.joint_choice import FILE
 from medseg.workflows.members import load_members
 from medseg.workflows.predict import predict
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.scan import Scan
+from medseg.workflows.train import train
 from medseg.workflows.train_ensemble import TrainedEnsemble, train_ensemble
-from medseg.workflows.validation import prediction_path
+from medseg.workflows.validation import FOLDER, prediction_path
 
 
 def config_of_cells(data: Path) -> RunConfig:
@@ -111,7 +115,9 @@ def test_the_page_and_the_tracked_run_hold_all_networks(
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     nested = [run.data.tags.get("mlflow.parentRunId") for run in runs if run != parent]
     assert nested == [parent.info.run_id] * 2
-    assert any(name.startswith("held_out/") for name in parent.data.metrics)
+    assert {"held_out/ap_0.5", "held_out/ap_0.5/low"} < set(parent.data.metrics)
+    kept = {file.path for file in client.list_artifacts(parent.info.run_id, FOLDER)}
+    assert f"{FOLDER}/objects.csv" in kept
 
 
 def test_a_second_call_only_does_what_is_missing(
@@ -146,7 +152,10 @@ def test_a_choice_for_other_networks_is_refused_until_made_anew(
     ("changes", "options", "message"),
     [
         ({"fold": None}, {"networks": 2}, "name a fold to hold out"),
-        ({}, {"networks": 1}, "network1: is not one of the 1 networks asked for"),
+        ({"fold": 1}, {"networks": 2}, "network0: was trained on other cases"),
+        ({"fold": 7}, {"networks": 2}, "fold 7"),
+        ({}, {"networks": 0}, "0 networks: expected at least 1"),
+        ({}, {"networks": 1}, "network1/model: is not of one of the 1 networks"),
         ({}, {"networks": 2, "only": [2]}, "network 2: there are 0 to 1"),
     ],
 )
@@ -157,10 +166,74 @@ def test_what_cannot_be_is_refused_before_training(
     options: dict[str, int],
     message: str,
 ) -> None:
+    before = sorted(trained.folder.rglob("*"))
     with pytest.raises(SettingsError, match=message):
         train_ensemble(
             config.model_copy(update=changes), trained.folder, device="cpu", **options
         )
+    assert sorted(trained.folder.rglob("*")) == before
+
+
+def test_a_run_of_its_own_does_not_go_where_an_ensemble_lies(
+    trained: TrainedEnsemble, config: RunConfig
+) -> None:
+    with pytest.raises(SettingsError, match="holds networks that predict together"):
+        train(config, trained.folder, device="cpu")
+    with pytest.raises(SettingsError, match="model: is not of one of the 2 networks"):
+        train_ensemble(config, trained.runs[0], networks=2, device="cpu")
+
+
+def test_another_way_to_segment_is_chosen_and_scored_anew(
+    trained: TrainedEnsemble, config: RunConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "networks"
+    shutil.copytree(trained.folder, out)
+    plain = config.inference.model_copy(update={"flips": False})
+    tracking = config.tracking.model_copy(update={"enabled": False})
+    changed = config.model_copy(update={"inference": plain, "tracking": tracking})
+    first = prediction_path(out, trained.store.split(0)[1][0])
+    before = first.stat().st_mtime_ns
+    train_ensemble(changed, out, networks=2, device="cpu")
+    assert first.stat().st_mtime_ns > before
+
+
+def test_a_network_that_another_call_trains_is_left_to_it(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    out = tmp_path / "networks"
+    tracking = config.tracking.model_copy(update={"enabled": False})
+    untracked = config.model_copy(update={"tracking": tracking})
+    with (
+        lock_folder(out / "network0"),
+        pytest.raises(OutputError, match="network0: another medseg"),
+    ):
+        train_ensemble(untracked, out, networks=2, device="cpu")
+    assert not (out / "network0" / "checkpoints").exists()
+
+
+def test_calls_side_by_side_share_data_and_tracked_run(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    values = config.model_dump(mode="json")
+    values["training"]["steps"] = 2
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    out = tmp_path / "study" / "networks"
+    call = [sys.executable, "-m", "medseg", "train", str(tmp_path / "config.yaml")]
+    call += ["-o", str(out), "--device", "cpu", "--networks", "2"]
+    started = [
+        subprocess.Popen([*call, "--only", str(number)], stderr=subprocess.PIPE)
+        for number in range(2)
+    ]
+    for process in started:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors.decode()
+    assert len(list((tmp_path / "study" / "stores").glob("*/store.json"))) == 1
+    client = connect(default_tracking_uri(out.parent))
+    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    nested = [run.data.tags["mlflow.parentRunId"] for run in runs if run != parent]
+    assert nested == [parent.info.run_id] * 2
 
 
 def test_structures_need_no_choice(tmp_path: Path, tiny_study: Path) -> None:
