@@ -51,6 +51,6 @@ study() {
     --device cuda > "$results/$name.txt" || failed=1
 }
 study hippocampus 5 pipelines/hippocampus_mri.py
-study nuclei 5 pipelines/nuclei_microscopy.py --networks 2
+study nuclei 10 pipelines/nuclei_microscopy.py
 study glioma_2d 5 pipelines/tumour_mri.py --study glioma_2d
 exit "$failed"

@@ -1,17 +1,17 @@
 """Cell nuclei in microscopy: every stain by one model, every nucleus a number.
 
-    python pipelines/nuclei_microscopy.py --data NUCLEI --out study
+    python pipelines/nuclei_microscopy.py --data NUCLEI --out study --budget 60m
     python pipelines/nuclei_microscopy.py --out smoke --smoke
 
-Several networks predict together, alike but for their seed. The test split is a tenth
-of the groups of each stain, drawn once by a hash of the group's name
-(data_manifests/nuclei.csv). It takes no part in any choice: weights come from nine
-tenths of the other groups, the thresholds that cut cells apart from the last tenth. AP
-is TP / (TP + FP + FN) at an IoU, the mean of pictures.
+The test split is a tenth of the groups of each stain, drawn once by a hash of the
+group's name (data_manifests/nuclei.csv). It takes no part in any choice: weights come
+from nine tenths of the other groups, the thresholds that cut cells apart from the last
+tenth. AP is TP / (TP + FP + FN) at an IoU, the mean of pictures.
 
-Stopped at any moment, the same command continues. Networks can be trained side by side,
-a core or a GPU each, by commands with --only 0, --only 1 and so on at once; the last
-command, without it, scores.
+Stopped at any moment, the same command continues. With --networks 4 four networks,
+alike but for their seed, predict together. They can be trained side by side, a core or
+a GPU each, by commands with --only 0, --only 1 and so on at once; the same command
+without it then scores them.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
     if options.smoke:
         manifest = make_tiny_cells(options.out / "data")
         options.data = manifest.parent
-        options.networks = min(options.networks, 2)
+        options.networks = 2
         settings = ["training.budget=null", "training.steps=25", "prepare.num_folds=3"]
         settings += ["plan.patch_size=[64,64]", "plan.batch_size=4"]
     elif options.data is None:
@@ -117,9 +117,9 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with images and labels")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--networks", type=int, default=4, help="predict together")
+    parser.add_argument("--networks", type=int, default=1, help="predict together")
     parser.add_argument("--only", type=int, nargs="+", help="train these networks, end")
-    parser.add_argument("--budget", default="40m", help="training time of each network")
+    parser.add_argument("--budget", default="60m", help="training time of each network")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--smoke", action="store_true", help="two minutes, no data")
     return parser.parse_args()
