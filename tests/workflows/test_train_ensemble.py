@@ -16,9 +16,10 @@ from medseg.model import load_model
 from medseg.tracking.address import default_tracking_uri
 from medseg.tracking.store import connect
 from medseg.workflows.folder_lock import lock_folder
-from medseg.workflows.joint_choice import FILE
+from medseg.workflows.joint_choice import FILE, read_choice, write_choice
 from medseg.workflows.members import load_members
 from medseg.workflows.predict import predict
+from medseg.workflows.predictions import DONE, UNCHANGED
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.scan import Scan
 from medseg.workflows.train import train
@@ -91,6 +92,28 @@ def test_predicting_does_what_was_scored(
         np.testing.assert_array_equal(found, scored)
     assert trained.evaluation is not None
     assert trained.evaluation.num_scored == len(held_out) == len(lines)
+
+
+def test_predictions_are_made_again_once_objects_are_cut_otherwise(
+    trained: TrainedEnsemble, config: RunConfig, tmp_path: Path
+) -> None:
+    networks, out = tmp_path / "networks", tmp_path / "out"
+    shutil.copytree(trained.folder, networks)
+    case = trained.store.split(0)[1][0]
+    scans = [Scan.of_files(case, trained.store.images(case))]
+
+    def status() -> str:
+        (line,) = predict(networks, scans, out, device="cpu", settings=config.inference)
+        return line.status
+
+    assert [status(), status()] == [DONE, UNCHANGED]
+    choice = read_choice(networks)
+    assert choice is not None
+    assert choice.decoding is not None
+    larger = choice.decoding.model_copy(update={"min_voxels": 10_000})
+    write_choice(networks, choice.model_copy(update={"decoding": larger}))
+    assert status() == DONE
+    assert read_label_map(out / f"{case}.png").voxels.max() == 0
 
 
 def test_the_choice_is_that_of_all_together(trained: TrainedEnsemble) -> None:
