@@ -82,13 +82,7 @@ def train(
         cache=cache,
         tracking_uri=tracking_uri,
     )
-    if only and not networks:
-        raise SettingsError("--only chooses among the networks of --networks")
-    if networks and fold == "all":
-        raise SettingsError(
-            "--networks goes with one fold: its networks are scored together on the "
-            "cases that all of them held out"
-        )
+    _refuse_conflicts(fold=fold, networks=networks, only=only)
     resolved = read_config(config, [*overrides, *(set_ or [])])
     if leads():
         console.log_to(out / "run.log")
@@ -123,6 +117,23 @@ def train(
     )
     if result.fit.interrupted:
         raise typer.Exit(130)
+
+
+def _refuse_conflicts(
+    *, fold: str | None, networks: int | None, only: list[int] | None
+) -> None:
+    """Options that do not go together are refused before anything is written.
+
+    Raises:
+        SettingsError: There are such.
+    """
+    if only and not networks:
+        raise SettingsError("--only chooses among the networks of --networks")
+    if networks and fold == "all":
+        raise SettingsError(
+            "--networks goes with one fold: its networks are scored together on the "
+            "cases that all of them held out"
+        )
 
 
 def _fold(text: str | None) -> int | str | None:

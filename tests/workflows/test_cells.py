@@ -9,6 +9,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from small_cells import cell_settings
 
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.datasets import load_dataset
@@ -38,18 +39,8 @@ TORCH = InferenceSettings(engine="torch", precision="float32", overlap=0.5)
 def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A tiny network that has learned tiny cells."""
     folder = tmp_path_factory.mktemp("cells")
-    values = {
-        "data": make_tiny_cells(folder / "data"),
-        "prepare": {"num_folds": 3},
-        "plan": {
-            "patch_size": [48, 48],
-            "batch_size": 4,
-            "network": {"name": "unet", "channels": [8, 16], "strides": [1, 2]},
-        },
-        "training": {"steps": 60, "precision": "float32", "validation_share": 0.01},
-        "metrics": {"distances": False},
-        "tracking": {"enabled": False},
-    }
+    values = cell_settings(make_tiny_cells(folder / "data"), steps=60)
+    values["tracking"] = {"enabled": False}
     return train(RunConfig.model_validate(values), folder / "run", device="cpu")
 
 

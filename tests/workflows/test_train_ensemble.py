@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from small_cells import cell_settings
 
 from medseg.datasets.tiny_cells import make_tiny_cells
 from medseg.errors import ModelError, OutputError, SettingsError
@@ -27,31 +28,17 @@ from medseg.workflows.train_ensemble import TrainedEnsemble, train_ensemble
 from medseg.workflows.validation import FOLDER, prediction_path
 
 
-def config_of_cells(data: Path) -> RunConfig:
-    values = {
-        "data": data,
-        "prepare": {"num_folds": 3},
-        "plan": {
-            "patch_size": [48, 48],
-            "batch_size": 4,
-            "network": {"name": "unet", "channels": [8, 16], "strides": [1, 2]},
-        },
-        "training": {"steps": 40, "precision": "float32", "validation_share": 0.01},
-        "metrics": {"distances": False},
-        "inference": {
-            "engine": "torch",
-            "precision": "float32",
-            "overlap": 0.5,
-            "flips": True,
-        },
-    }
-    return RunConfig.model_validate(values)
-
-
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     folder = tmp_path_factory.mktemp("ensemble")
-    return config_of_cells(make_tiny_cells(folder / "data"))
+    values = cell_settings(make_tiny_cells(folder / "data"), steps=40)
+    values["inference"] = {
+        "engine": "torch",
+        "precision": "float32",
+        "overlap": 0.5,
+        "flips": True,
+    }
+    return RunConfig.model_validate(values)
 
 
 @pytest.fixture(scope="module")
