@@ -104,8 +104,8 @@ def by_stain(evaluation: Evaluation, stains: pd.Series, part: str) -> pd.DataFra
     means["counted"] = by["num_predicted"].sum()
     for name in WITH_INTERVAL:
         ends = [
-            mean_interval(part[name].to_numpy(), groups=part["patient_id"].tolist())
-            for _, part in by
+            mean_interval(rows[name].to_numpy(), groups=rows["patient_id"].tolist())
+            for _, rows in by
         ]
         means[f"{name}_low"], means[f"{name}_high"] = zip(*ends, strict=True)
     means.insert(0, "pictures", by.size())

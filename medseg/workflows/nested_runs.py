@@ -18,7 +18,6 @@ from medseg.training.logger import NullLogger, RunLogger
 from medseg.workflows.after_fit import is_finished
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.fit_report import histories_of, ledger_of
-from medseg.workflows.folder_lock import lock_folder
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.scores_report import evaluation_content, write_pictures
 from medseg.workflows.time_spent import TimeSpent
@@ -85,15 +84,14 @@ def train_runs(
         if is_finished(run):
             continue
         progress.say(f"\n{run.name}, {number} of {len(configs)}")
-        with lock_folder(run):
-            trained = train(
-                config,
-                run,
-                device=device,
-                resume=(run / CHECKPOINT).exists(),
-                parent_folder=out,
-                progress=progress,
-            )
+        trained = train(
+            config,
+            run,
+            device=device,
+            resume=(run / CHECKPOINT).exists(),
+            parent_folder=out,
+            progress=progress,
+        )
         if trained.fit.interrupted:
             raise KeyboardInterrupt
 

@@ -1,5 +1,6 @@
 """Trains one model: data in, a scored, tracked run folder out."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from medseg.workflows.device import pick_device
 from medseg.workflows.evaluation_result import Evaluation
 from medseg.workflows.fit_report import report_fit
 from medseg.workflows.fit_run import fit_run
+from medseg.workflows.folder_lock import lock_folder
 from medseg.workflows.joint_choice import FILE as CHOICE
 from medseg.workflows.run_config import RunConfig
 from medseg.workflows.run_setup import set_up_run, write_setup
@@ -64,6 +66,7 @@ def train(
     Raises:
         SettingsError: The configuration is wrong, or the folder holds another run.
         LostProcessError: Another process of the same run ended.
+        OutputError: Another call trains the same run, or the folder cannot be written.
         TrainingError: The folder's checkpoint belongs to other data or settings.
         MedsegError: Data or folder cannot be used, or training failed.
     """
@@ -104,18 +107,23 @@ def _train(
 ) -> TrainedRun:
     """The run, alone or as one of several processes; the first of them writes."""
     run = set_up_run(config, out, device=device, ranks=ranks, progress=progress)
-    if resume:  # refused before anything that the folder holds is replaced
-        load_checkpoint(out, identity=run.identity)
-    write_setup(run)
-    with tracked_run(
-        run.config if ranks.leads else _untracked(run.config),
-        run.plan,
-        run.store,
-        out,
-        resume=resume,
-        parent_folder=parent_folder,
-        progress=progress,
-    ) as logger:
+    with ExitStack() as stack:
+        if ranks.leads:
+            stack.enter_context(lock_folder(out))
+        if resume:  # refused before anything that the folder holds is replaced
+            load_checkpoint(out, identity=run.identity)
+        write_setup(run)
+        logger = stack.enter_context(
+            tracked_run(
+                run.config if ranks.leads else _untracked(run.config),
+                run.plan,
+                run.store,
+                out,
+                resume=resume,
+                parent_folder=parent_folder,
+                progress=progress,
+            )
+        )
         result = fit_run(run, logger, resume=resume, profile=profile)
         report_fit(result, progress)
         evaluation = finish_run(run, result, logger)

@@ -123,6 +123,7 @@ def train_ensemble(
         ):
             open_parent(config, store, out, progress, stack)  # one for all calls
         train_runs(configs, out, device=device, progress=progress)
+        progress.say("trained; the same call without a choice of networks scores all")
         return TrainedEnsemble(out, runs, store, None, spent)
     with ExitStack() as stack:
         logger = open_parent(config, store, out, progress, stack)
