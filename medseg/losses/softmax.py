@@ -121,7 +121,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         out = empty_gradient(flat)
         slopes = [_scaled(per_sample, grad_outputs[0]) for per_sample in ctx.slopes]
         compiled = can_run_natively(flat)
-        tables = [_native_slopes(per_sample) for per_sample in slopes]
+        tables = [_native_slopes(per_sample) for per_sample in slopes if compiled]
         terms = parts.native_terms()
 
         def work_compiled(chunk: Chunk) -> None:
@@ -166,9 +166,9 @@ def _sum_up(
     channel_weights = channel.channel_weights(num_classes) if channel else none
     channel_weights = channel_weights.to(flat.device)
     terms = parts.native_terms()
-    voxel_table = _float_table(voxel_weights, num_classes, missing=1.0)
+    voxel_table = _float_table(voxel_weights, empty, missing=1.0)
     channel_table = _float_table(
-        channel_weights if channel else None, num_classes, missing=0.0
+        channel_weights if channel else None, empty, missing=0.0
     )
 
     def work(chunk: Chunk) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -264,14 +264,14 @@ def _kind(term: VoxelTerm | ChannelTerm | None) -> int:
 def _native_slopes(slopes: Slopes) -> Tensor:
     """Derivatives as compiled code takes them: a row each, 0 where there is none."""
     parts = (slopes.voxel, slopes.channel, slopes.by_inside, slopes.by_predicted)
-    size = max(part.numel() for part in parts if part is not None)
-    return torch.stack([_float_table(part, size, missing=0.0) for part in parts])
+    like = max((part for part in parts if part is not None), key=Tensor.numel)
+    return torch.stack([_float_table(part, like, missing=0.0) for part in parts])
 
 
-def _float_table(values: Tensor | None, size: int, *, missing: float) -> Tensor:
-    """A float32 number per class."""
+def _float_table(values: Tensor | None, like: Tensor, *, missing: float) -> Tensor:
+    """A float32 number per class, on the device of a tensor with one per class."""
     if values is None:
-        return torch.full((size,), missing)
+        return torch.full_like(like, missing, dtype=torch.float32)
     return values.to(torch.float32).contiguous()
 
 
