@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -98,7 +98,6 @@ def test_an_absent_structure_is_left_alone() -> None:
 
 
 @given(hnp.arrays(np.bool_, st.tuples(*[st.integers(2, 6)] * 3)))
-@settings(deadline=None)
 def test_holes_are_those_of_scipy(mask: np.ndarray) -> None:
     holes, _ = find_holes(mask)
     np.testing.assert_array_equal((holes > 0) | mask, ndimage.binary_fill_holes(mask))

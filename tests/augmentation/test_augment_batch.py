@@ -165,7 +165,7 @@ def test_kept_zeros_stay_zero():
     size=st.integers(1, 9),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_shape_goes_through(spatial, size, seed):
     images, labels = batch(*spatial)
     target = (size,) * len(spatial)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
@@ -104,7 +104,6 @@ def stardist_matching(prediction, reference, threshold):
 pictures = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
 
 
-@settings(deadline=None)
 @given(pictures, pictures)
 def test_matching_agrees_with_stardists(prediction, reference):
     scores = score_instances(prediction, reference)
@@ -113,7 +112,6 @@ def test_matching_agrees_with_stardists(prediction, reference):
         assert match.found == expected
 
 
-@settings(deadline=None)
 @given(pictures, pictures)
 def test_panoptic_quality_agrees_with_monai(prediction, reference):
     import torch

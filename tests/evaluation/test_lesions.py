@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -105,7 +105,6 @@ def test_different_shapes_are_refused():
 masks = hnp.arrays(bool, (7, 6, 5), elements=st.booleans())
 
 
-@settings(deadline=None)
 @given(masks, masks)
 def test_lesions_agree_with_a_plain_loop(prediction, reference):
     from scipy import ndimage

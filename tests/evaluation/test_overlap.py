@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -91,7 +91,6 @@ def test_memory_order_does_not_matter(prediction, reference):
     np.testing.assert_array_equal(mixed, expected)
 
 
-@settings(deadline=None)
 @given(labels, labels)
 def test_overlap_agrees_with_simpleitk(prediction, reference):
     ours = overlap_counts(prediction == 1, reference == 1)

@@ -60,7 +60,7 @@ def test_different_shapes_are_refused():
 pictures = hnp.arrays(np.uint8, (5, 6), elements=st.integers(0, 3))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(pictures, pictures)
 def test_rand_agrees_with_scikit_image(prediction, reference):
     if not reference.any():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -143,14 +143,12 @@ def test_different_shapes_are_refused():
 masks = hnp.arrays(bool, (5, 6, 4), elements=st.booleans())
 
 
-@settings(deadline=None)
 @given(masks)
 def test_surface_voxels_are_the_mask_without_its_erosion(mask):
     expected = mask ^ ndimage.binary_erosion(mask)
     np.testing.assert_array_equal(surface_voxels(mask), expected)
 
 
-@settings(deadline=None)
 @given(masks, masks)
 def test_swapping_prediction_and_reference_changes_nothing(a, b):
     forward = our_scores(a, b, (0.7, 1.1, 3.0), 1.0)

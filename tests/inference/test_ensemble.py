@@ -19,7 +19,7 @@ def member(seed: int):
 
 
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_logits_are_the_mean_of_the_members(seeds: list[int]) -> None:
     members = [member(seed) for seed in seeds]
     expected = torch.stack([run(WINDOWS) for run in members]).mean(dim=0)

@@ -72,7 +72,7 @@ def check(
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(
     shape=st.lists(st.integers(5, 90), min_size=2, max_size=2),
     extra=st.lists(st.integers(0, 30), min_size=2, max_size=2),
@@ -85,7 +85,7 @@ def test_tiles_in_2d_give_the_whole(
 
 
 @pytest.mark.parametrize("name", ["strided", "interpolating", "unpadded"])
-@settings(deadline=None, max_examples=3)
+@settings(max_examples=3)
 @given(
     shape=st.lists(st.integers(5, 48), min_size=3, max_size=3),
     extra=st.lists(st.integers(0, 8), min_size=3, max_size=3),

@@ -81,7 +81,7 @@ def test_a_higher_clip_raises_the_limit_of_air() -> None:
     assert air_limit(CT.model_copy(update={"clip": (-200, 300)})) > -2
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     spacing=st.lists(st.sampled_from([0.6, 1.0, 1.7]), min_size=3, max_size=3),
     start=st.integers(0, 3),

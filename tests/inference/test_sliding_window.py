@@ -24,7 +24,7 @@ def test_windows_cover_an_axis_and_overlap_enough(
     assert all(0 < gap <= max(1, window * (1 - overlap)) + 1 for gap in gaps)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     shape=st.lists(st.integers(3, 14), min_size=2, max_size=3),
     width=st.integers(4, 9),

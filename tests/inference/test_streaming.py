@@ -18,7 +18,7 @@ from medseg.preparation import preprocess
 from medseg.volume import Volume
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(3, 20), st.integers(3, 20), st.integers(2, 20)),
     target=st.lists(st.sampled_from([0.7, 1.0, 1.6]), min_size=3, max_size=3),
@@ -63,7 +63,7 @@ def test_streaming_equals_the_whole_volume(
     assert result.grid.mismatch(reference.grid) == ""
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     shape=st.lists(st.integers(6, 14), min_size=3, max_size=3),
     axis=st.integers(0, 2),

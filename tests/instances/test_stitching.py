@@ -26,7 +26,7 @@ def are_same(one: np.ndarray, other: np.ndarray) -> bool:
     return len(pairs[0]) == len(np.unique(pairs[0])) == len(np.unique(pairs[1]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10_000),
     st.integers(7, 40),
@@ -45,7 +45,7 @@ def test_stitched_is_the_whole_up_to_numbers(seed, size, smallest, alone):
     assert set(np.unique(stitched)) == set(range(whole.max() + 1))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @example(2879)  # equally deep voxels of two seeds
 @given(st.integers(0, 10_000))
 def test_a_halo_as_wide_as_the_foreground_is_enough(seed):

@@ -20,7 +20,7 @@ SMALL = st.integers(1, 4)
 @given(
     size=st.integers(1, 24), kernel=SMALL, stride=SMALL, padding=SMALL, dilation=SMALL
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_convolution_size_is_the_layers(
     size: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> None:
@@ -37,7 +37,7 @@ def test_convolution_size_is_the_layers(
 
 
 @given(size=st.integers(4, 24), kernel=SMALL, stride=SMALL)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_pooling_size_is_the_layers(size: int, kernel: int, stride: int) -> None:
     layer = nn.MaxPool1d(kernel, stride)
     assert layer(torch.zeros(1, 1, size)).shape[-1] == pooling_size(
@@ -49,7 +49,7 @@ def test_pooling_size_is_the_layers(size: int, kernel: int, stride: int) -> None
     size=st.integers(2, 12), kernel=st.integers(1, 6), stride=SMALL,
     padding=st.integers(0, 2), output_padding=st.integers(0, 3), dilation=SMALL,
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_transposed_size_is_the_layers(
     size: int,
     kernel: int,

@@ -106,7 +106,7 @@ def test_nnunet_preset_sees_more_than_its_usual_patch() -> None:
     padding=st.integers(0, 2),
     dilation=st.integers(1, 2),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_convolution_reaches_what_its_gradient_reaches(
     size: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> None:
@@ -120,7 +120,7 @@ def test_any_convolution_reaches_what_its_gradient_reaches(
     size=st.integers(2, 8), kernel=st.integers(1, 6), stride=st.integers(1, 3),
     padding=st.integers(0, 2), output_padding=st.integers(0, 2),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_transposed_convolution_reaches_what_its_gradient_reaches(
     size: int, kernel: int, stride: int, padding: int, output_padding: int
 ) -> None:

@@ -13,7 +13,7 @@ from medseg.volume import LabelMap, Volume
 
 
 @given(code=st.integers(0, 47))
-@settings(max_examples=48, deadline=None)
+@settings(max_examples=48)
 def test_every_orientation_comes_back_voxel_for_voxel(code: int) -> None:
     affine = turned_affine(code)
     labels = LabelMap(box_labels(), affine)

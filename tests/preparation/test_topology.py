@@ -48,7 +48,7 @@ def test_short_axis_leaves_its_share_to_the_others() -> None:
     spacing=st.lists(st.floats(0.2, 8), min_size=3, max_size=3),
     stem=st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_patches_are_divisible_and_within_budget(shape, spacing, stem) -> None:
     found = topology(shape, spacing[: len(shape)], 80**3, stem=stem)
     divisor = np.prod(np.asarray(found.strides), axis=0)

@@ -67,7 +67,7 @@ def test_the_same_labels_give_the_same_index() -> None:
         elements=st.sampled_from([0, 1, 2, 255]),
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_index_agrees_with_the_label_map(labels: np.ndarray) -> None:
     index = index_of(labels)
     for label in (1, 2):

@@ -19,7 +19,7 @@ def held(label: np.ndarray, corner, size) -> int:
     patch=st.tuples(st.integers(16, 40), st.integers(16, 40), st.integers(1, 30)),
     share=st.floats(0.001, 0.5),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_kept_places_hold_what_was_promised(seed, shape, patch, share) -> None:
     rng = np.random.default_rng(seed)
     label = (rng.random(shape) < rng.uniform(0, 0.3)).astype(np.uint8)

@@ -58,7 +58,7 @@ def test_every_strategy_survives_cases_without_structures(strategy, patch) -> No
     jitter=st.floats(0, 1),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_patches_hold_their_voxel_and_reach_out_only_where_too_large(
     strategy, patch, jitter, seed
 ) -> None:
@@ -92,7 +92,7 @@ def test_cases_take_turns() -> None:
 
 
 @given(share=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_share_of_the_strategy_is_kept_to_the_draw(share) -> None:
     cases = [FakeCase("a", box((20, 20, 20), 1), num_classes=2)]
     drawn = sampler(cases, foreground_share=share, strategy="foreground").draw(50)

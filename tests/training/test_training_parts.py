@@ -52,6 +52,7 @@ def test_guard_names_step_and_cases_of_a_loss_that_is_no_number() -> None:
 
 
 def test_stop_file_and_signal_end_a_run(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
     with Interruption(tmp_path) as interruption:
         assert interruption.reason() == ""
         (tmp_path / STOP_FILE).touch()
@@ -62,7 +63,7 @@ def test_stop_file_and_signal_end_a_run(tmp_path: Path) -> None:
         assert interruption.reason() == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_history_drops_what_a_resumed_run_measures_again(tmp_path: Path) -> None:
