@@ -12,7 +12,8 @@ MedsegError
 ├── StoreError                 a prepared store is unusable     (RuntimeError)
 ├── ModelError                 a model folder is unusable       (RuntimeError)
 ├── TrainingError              training cannot go on            (RuntimeError)
-│   └── NonFiniteLossError     the loss became NaN or infinite
+│   ├── NonFiniteLossError     the loss became NaN or infinite
+│   └── NonFiniteWeightsError  weights of the network did
 ├── PredictionError            a scan cannot be segmented       (RuntimeError)
 └── OutputError                a result cannot be written       (OSError)
 
@@ -71,6 +72,10 @@ class TrainingError(MedsegError, RuntimeError):
 
 class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class NonFiniteWeightsError(TrainingError):
+    """Weights of the network became NaN or infinite."""
 
 
 class PredictionError(MedsegError, RuntimeError):

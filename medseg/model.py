@@ -32,6 +32,7 @@ from medseg.golden import (
 )
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.networks.build import build_network
+from medseg.networks.finite import nonfinite_weights
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule
 from medseg.settings import Settings, load_settings
@@ -136,8 +137,10 @@ def save_model(
         flips: Average mirror images when predicting.
 
     Raises:
+        ModelError: Weights are NaN or infinite; an older model stays.
         OutputError: The folder cannot be written.
     """
+    _require_finite(network, folder)
     with atomic_folder(folder) as temporary:
         state = {
             name: tensor.detach().cpu().contiguous().clone()
@@ -173,7 +176,8 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
 
     Raises:
         MissingFileError: There is no model folder.
-        ModelError: The folder is damaged or of a newer format.
+        ModelError: The folder is damaged or of a newer format, or its weights are NaN
+            or infinite.
         SettingsError: model.yaml is wrong; each wrong key is named.
     """
     folder = find_model(folder)
@@ -199,6 +203,7 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         out_channels=plan.num_outputs,
     )
     _load_weights(network, weights)
+    _require_finite(network, weights)
     return Model(
         network.eval(),
         plan,
@@ -237,6 +242,16 @@ def _load_weights(network: nn.Module, path: Path) -> None:
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{path}: weights do not fit model.yaml: {reason}") from error
+
+
+def _require_finite(network: nn.Module, path: Path) -> None:
+    broken = nonfinite_weights(network)
+    if broken:
+        raise ModelError(
+            f"{path}: {len(broken)} tensors of weights hold NaN or infinity, the first "
+            f"is {broken[0]}: the training diverged, and such a model can segment "
+            "nothing; train again with a lower training.optimizer.learning_rate"
+        )
 
 
 def _card(description: ModelDescription) -> str:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from medseg.errors import MissingFileError, ModelError
 from medseg.model import Provenance, load_model, save_model
@@ -67,3 +68,26 @@ def test_card_names_structures_and_is_no_medical_device(folder: Path) -> None:
     card = (folder / "card.md").read_text()
     assert "kernel" in card
     assert "not a medical device" in card
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_diverged_is_not_written(
+    value: float, tiny_store: Store, folder: Path
+) -> None:
+    before = (folder / "weights.safetensors").read_bytes()
+    network = network_of(tiny_store.plan)
+    next(network.parameters()).data.view(-1)[0] = value
+    with pytest.raises(ModelError, match=r"1 tensors .* NaN or infinity.*diverged"):
+        save_model(folder, network, tiny_store.plan, Provenance())
+    assert (folder / "weights.safetensors").read_bytes() == before
+
+
+def test_a_model_of_a_diverged_training_is_refused(folder: Path) -> None:
+    weights = load_file(folder / "weights.safetensors")
+    name = next(iter(weights))
+    weights[name].view(-1)[0] = float("nan")
+    save_file(weights, folder / "weights.safetensors")
+    with pytest.raises(
+        ModelError, match=rf"the first is {name}: the training diverged"
+    ):
+        load_model(folder, verify=False)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.losses.probabilities import Regions, probabilities_and_masks
-from medseg.losses.targets import check_shapes
+from medseg.losses.targets import check_shapes, nonfinite_alarm
 
 
 class BoundaryLoss(nn.Module):
@@ -38,7 +38,7 @@ class BoundaryLoss(nn.Module):
         p, masks = probabilities_and_masks(
             logits, target, regions=self.regions, first_class=self.first_class
         )
-        return (p * signed_distances(masks)).mean()
+        return (p * signed_distances(masks)).mean() + nonfinite_alarm(logits)
 
 
 def signed_distances(masks: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medseg.losses.probabilities import Regions, probabilities_and_masks
-from medseg.losses.targets import check_shapes
+from medseg.losses.targets import check_shapes, nonfinite_alarm
 
 
 class ClDiceLoss(nn.Module):
@@ -57,7 +57,7 @@ class ClDiceLoss(nn.Module):
         precision = ((lines * masks).sum(axes) + 1) / (lines.sum(axes) + 1)
         recall = ((true_lines * p).sum(axes) + 1) / (true_lines.sum(axes) + 1)
         score = 2 * precision * recall / (precision + recall + 1e-4)
-        return (1 - score).mean()
+        return (1 - score).mean() + nonfinite_alarm(logits)
 
 
 def soft_skeleton(image: Tensor, *, iterations: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.labels import IGNORE_INDEX
-from medseg.losses.targets import check_shapes
+from medseg.losses.targets import check_shapes, nonfinite_alarm
 
 REACH = 4.0
 """Distances are searched up to so many sigma; beyond, a weight is below e^-8."""
@@ -55,7 +55,8 @@ class SeparationCELoss(nn.Module):
         )
         weights = self.weights(target).to(losses)
         total = weights.sum()
-        return (weights * losses).sum() / total.clamp_min(torch.finfo(total.dtype).tiny)
+        mean = (weights * losses).sum() / total.clamp_min(torch.finfo(total.dtype).tiny)
+        return mean + nonfinite_alarm(logits)
 
     def weights(self, target: Tensor) -> Tensor:
         """The map w of a batch, float32, (N, *spatial), on the CPU; 0 if ignored."""

@@ -23,7 +23,7 @@ from medseg.losses.huge_pages import empty_gradient
 from medseg.losses.pointwise import ChannelPart
 from medseg.losses.region_sums import RegionPart, RegionSums, partial_derivatives
 from medseg.losses.streaming import Chunk, scratch, stream
-from medseg.losses.targets import count_labels
+from medseg.losses.targets import count_labels, nonfinite_alarm
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _SigmoidLoss(torch.autograd.Function):
         flat, labels = logits.flatten(2), target.flatten(1)
         counts, ignoring = count_labels(labels, num_classes=parts.num_classes)
         sums, channel_sum = _sum_up(flat, labels, counts, parts, ignoring=ignoring)
-        value = counts.new_zeros(())
+        value = 0 * channel_sum  # NaN where a logit is no number
         ctx.by_inside = ctx.by_predicted = None
         if parts.region is not None:
             loss, inside, predicted = partial_derivatives(parts.region.loss, sums)
@@ -170,6 +170,7 @@ def _sum_up(
         inside = (s.p * s.member).sum(1).double()
         squared = parts.region is not None and parts.region.squared
         p = s.p.square_() if squared else s.p
+        channels = channels + nonfinite_alarm(s.logits)
         return inside, torch.mv(p, counted).double(), channels
 
     results = stream(flat, work)

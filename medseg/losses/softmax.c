@@ -72,6 +72,14 @@ static inline void power(float *x, float exponent, int n) {
         EACH x[v] = exponential(exponent * logarithm(x[v] > 1e-37f ? x[v] : 1e-37f));
 }
 
+/* Whether x is NaN or +infinity, by its bits: the compiler may order comparisons of
+ * floats as if there were no NaN. */
+static inline int32_t is_broken(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return ((bits << 1) > 0xff000000u) | (bits == 0x7f800000u);
+}
+
 /* A block of voxels after the softmax. */
 typedef struct {
     float inverse[WIDTH]; /* of the sum of exponentials; 0 where ignored */
@@ -160,9 +168,14 @@ void medseg_sums(const float *z, int64_t stride, int64_t classes, int64_t voxels
                  const float *channel_weights, double *inside, double *predicted,
                  double *value, float *room) {
     Block b;
+    int32_t broken = 0;
     for (int64_t start = 0; start < voxels; start += WIDTH) {
         int n = voxels - start < WIDTH ? (int)(voxels - start) : WIDTH;
         soften(z + start, stride, classes, n, labels + start, voxel_weights, &b, room);
+        for (int64_t c = 0; c < classes; c++) {
+            const float *row = z + c * stride + start;
+            EACH broken |= is_broken(row[v]);
+        }
         if (terms->voxel) value[0] += voxel_sum(&b, terms, n);
         for (int64_t c = 0; c < classes; c++) {
             const float *e = room + c * WIDTH;
@@ -182,6 +195,7 @@ void medseg_sums(const float *z, int64_t stride, int64_t classes, int64_t voxels
             }
         }
     }
+    if (broken) value[0] = __builtin_nan("");
 }
 
 /* Second pass: the gradient. `by_inside` and `by_predicted` are derivatives of the loss

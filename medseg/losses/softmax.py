@@ -209,7 +209,8 @@ def _combine(
 ) -> tuple[Tensor, list[Slopes]]:
     """The loss, and its derivatives for each sample."""
     num_samples, num_classes = counts.shape
-    value = counts.new_zeros(())
+    # NaN where a logit is, also where no part of the loss looks at its voxel
+    value = 0 * totals.voxel
     by_inside = by_predicted = at_voxel = at_channel = None
     if parts.region is not None:
         sums = RegionSums(totals.inside, totals.predicted, counts)

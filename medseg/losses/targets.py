@@ -28,6 +28,15 @@ def check_shapes(logits: Tensor, target: Tensor, *, num_channels: int) -> None:
         raise LabelError(f"target is {target.dtype}, expected integer label indices")
 
 
+def nonfinite_alarm(logits: Tensor) -> Tensor:
+    """0, or NaN where a logit is NaN or +∞, for a loss that may not see it.
+
+    Probabilities hide such logits: the sigmoid of +∞ is 1, and voxels to ignore are
+    left out. Training would go on with weights that are no numbers.
+    """
+    return 0 * logits.detach().amax()
+
+
 def count_labels(labels: Tensor, *, num_classes: int) -> tuple[Tensor, bool]:
     """Voxels of each class, and whether some are to be ignored.
 

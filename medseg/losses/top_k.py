@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.labels import IGNORE_INDEX
-from medseg.losses.targets import check_shapes
+from medseg.losses.targets import check_shapes, nonfinite_alarm
 
 
 class TopKCrossEntropyLoss(nn.Module):
@@ -48,7 +48,8 @@ class TopKCrossEntropyLoss(nn.Module):
         if losses.numel() == 0:
             return 0 * logits.sum()
         count = math.ceil(self.share * losses.numel())
-        return losses.topk(count, sorted=False).values.mean()
+        hardest = losses.topk(count, sorted=False).values
+        return hardest.mean() + nonfinite_alarm(logits)
 
     def _weights(self, logits: Tensor) -> Tensor | None:
         if self.class_weights is None:

@@ -1,11 +1,12 @@
-"""Stops a run whose loss is no longer a number."""
+"""Stops a run whose loss or weights are no longer numbers."""
 
 import math
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from medseg.errors import NonFiniteLossError
+from medseg.errors import NonFiniteLossError, NonFiniteWeightsError
+from medseg.networks.finite import nonfinite_weights
 
 
 class LossGuard:
@@ -54,3 +55,23 @@ class LossGuard:
             if self._report is not None:
                 self._report(case_ids, value)
         self._pending.clear()
+
+
+def require_finite_weights(network: nn.Module, *, step: int) -> None:
+    """Refuses a network that can no longer be trained, scored or saved.
+
+    Args:
+        network: As it is after a step; a GPU is waited for.
+        step: Number of steps taken, for the message.
+
+    Raises:
+        NonFiniteWeightsError: A weight or running statistic is NaN or infinite.
+    """
+    broken = nonfinite_weights(network)
+    if broken:
+        raise NonFiniteWeightsError(
+            f"step {step}: training diverged, {len(broken)} of the network's tensors "
+            f"are no longer finite, the first is {broken[0]}; nothing of this state is "
+            "saved. Lower training.optimizer.learning_rate and start anew, or look "
+            "for broken intensities with `medseg doctor`"
+        )

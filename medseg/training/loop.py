@@ -13,6 +13,7 @@ from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.compilation import compile_if_faster, wants_compiling
 from medseg.training.fit_result import FitResult
+from medseg.training.guard import require_finite_weights
 from medseg.training.interruption import Interruption
 from medseg.training.length import RunLength
 from medseg.training.precision import choose_precision
@@ -56,6 +57,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: The loss became NaN or infinite; names the cases.
+        NonFiniteWeightsError: Weights did; the checkpoint before is kept.
         LostProcessError: Another process of the run ended; a checkpoint was written.
         TrainingError: The checkpoint cannot be continued.
         OutputError: The run's folder cannot be written.
@@ -64,6 +66,7 @@ def fit(
     state = fresh_state(plan, settings, device)
     if resume:
         state.restore(load_checkpoint(folder, identity=surroundings.identity))
+        require_finite_weights(state.network, step=state.step)
         batches.load_state_dict(state.batches, step=state.step)
     state.share_with(ranks, device)
     run = assemble_run(

@@ -57,8 +57,10 @@ class Run:
             )
             if save_due:
                 saved = now
+                self.stepping.guard.check()
                 self.saving.save()
             if state.step > first and self.lookout.due(done):
+                self.stepping.guard.check()
                 self.lookout.take(done)
                 state.seconds = time.monotonic() - start
                 continue

@@ -6,6 +6,7 @@ from typing import Any
 
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import CHECKPOINT, save_checkpoint
+from medseg.training.guard import require_finite_weights
 from medseg.training.state import TrainingState
 from medseg.training.surroundings import Surroundings
 
@@ -23,6 +24,7 @@ class Saving:
 
         Raises:
             LostProcessError: Another process of the run ended.
+            NonFiniteWeightsError: Training diverged; the checkpoint before is kept.
             OutputError: The run's folder cannot be written.
         """
         self.state.batches = self.batches.state_dict()
@@ -39,6 +41,7 @@ class Saving:
                 is to be taken again; None between steps.
 
         Raises:
+            NonFiniteWeightsError: Training diverged; the checkpoint before is kept.
             OutputError: The run's folder cannot be written.
         """
         lost = time.time()
@@ -51,6 +54,8 @@ class Saving:
             self._write()
 
     def _write(self) -> None:
+        for network in {self.state.network, self.state.validated_network}:
+            require_finite_weights(network, step=self.state.step)
         with self.batches.watch.measure("checkpoints"):
             save_checkpoint(
                 self.surroundings.folder,

@@ -179,3 +179,23 @@ def test_a_misspelt_setting_is_named(tiny_study: Path, tmp_path: Path) -> None:
     done = medseg("train", config, "--data", tiny_study, "-o", tmp_path / "run")
     assert done.returncode == 2
     assert "training.optimiser: unknown key; known keys:" in done.stderr
+
+
+@pytest.mark.parametrize("loss", ["ce", "dice_ce"])
+def test_training_that_diverges_fails_and_leaves_no_model(
+    loss: str, tiny_study: Path, tmp_path: Path
+) -> None:
+    training = {
+        **CONFIG["training"],
+        "steps": 12,
+        "loss": {"name": loss},
+        "optimizer": {"name": "sgd", "learning_rate": 1e30},
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        yaml.safe_dump({**CONFIG, "data": str(tiny_study), "training": training})
+    )
+    done = medseg("train", config, "-o", tmp_path / "run")
+    assert done.returncode == 2
+    assert "learning_rate" in done.stderr
+    assert not (tmp_path / "run" / "model").exists()

@@ -8,13 +8,14 @@ import pytest
 import torch
 from small_runs import CPU, SMALL, run, small_plan
 
-from medseg.errors import NonFiniteLossError, TrainingError
+from medseg.errors import NonFiniteLossError, NonFiniteWeightsError, TrainingError
 from medseg.inference.predictor import Predictor
 from medseg.networks.settings import UNetSettings
 from medseg.preparation import Store
 from medseg.training.length import StepLength, TimeBudget
 from medseg.training.loop import FitResult
 from medseg.training.settings import OptimizerSettings, TrainingSettings
+from medseg.training.stepping import Stepping
 from medseg.training.validation import validate
 
 
@@ -109,6 +110,55 @@ def test_exploding_loss_names_the_cases(tiny_store: Store, tmp_path: Path) -> No
     )
     with pytest.raises(NonFiniteLossError, match=r"patches of tiny_\d+"):
         run(tiny_store, tmp_path, StepLength(30), settings=settings)
+
+
+@pytest.mark.parametrize("name", ["ce", "focal", "dice_ce", "dice", "topk_ce"])
+def test_a_run_that_diverges_ends_with_an_error_and_leaves_no_checkpoint(
+    name: str, tiny_store: Store, tmp_path: Path
+) -> None:
+    settings = TrainingSettings.model_validate(
+        {
+            "precision": "float32",
+            "loss": {"name": name},
+            "optimizer": {"name": "sgd", "learning_rate": 1e30},
+        }
+    )
+    with pytest.raises((NonFiniteLossError, NonFiniteWeightsError)):
+        run(tiny_store, tmp_path, StepLength(30), settings=settings)
+    assert not (tmp_path / "checkpoints" / "last.pt").exists()
+
+
+@pytest.mark.parametrize("of", ["trained", "averaged"])
+def test_weights_that_are_no_numbers_are_never_saved(
+    of: str, tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A weight becomes infinite in the last step, after its loss was computed."""
+    run(tiny_store, tmp_path, Interrupted(3, stop_after=2))
+    before = (tmp_path / "checkpoints" / "last.pt").read_bytes()
+    take = Stepping.take
+
+    def take_and_break(stepping: Stepping, done: float) -> None:
+        take(stepping, done)
+        state = stepping.state
+        network = {"trained": state.network, "averaged": state.averaged.network}[of]
+        next(network.parameters()).data.view(-1)[0] = float("inf")
+
+    monkeypatch.setattr(Stepping, "take", take_and_break)
+    with pytest.raises(NonFiniteWeightsError, match="step 3: training diverged, 1 of"):
+        run(tiny_store, tmp_path, StepLength(3), resume=True)
+    assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == before
+
+
+def test_a_checkpoint_of_a_diverged_run_is_not_continued(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    run(tiny_store, tmp_path, StepLength(2))
+    path = tmp_path / "checkpoints" / "last.pt"
+    values = torch.load(path, weights_only=True)
+    next(iter(values["network"].values())).fill_(float("nan"))
+    torch.save(values, path)
+    with pytest.raises(NonFiniteWeightsError, match="step 2: training diverged"):
+        run(tiny_store, tmp_path, StepLength(4), resume=True)
 
 
 def test_presence_head_is_trained_beside_the_segmentation(
