@@ -1,9 +1,11 @@
 """What a data set is: cases with patients, images, label maps and a label scheme."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.datasets.splits import Split, some
 from medseg.errors import DatasetError
 from medseg.files import hash_text
 from medseg.labels import LabelScheme
@@ -24,8 +26,6 @@ class Case:
     """One file per channel, or one file that holds all channels."""
     label: Path | None = None
     """The reference label map; None where there is none."""
-    fold: int | None = None
-    """The fold in which the case validates, where the data set came with folds."""
 
     def __post_init__(self) -> None:
         """Refuses ids that cannot name a file, and cases without an image."""
@@ -58,6 +58,11 @@ class Dataset:
     """Where the label scheme comes from, in words."""
     test_cases: tuple[Case, ...] = ()
     """Cases that the data set's author holds out, with or without a label map."""
+    splits: tuple[Split, ...] = ()
+    """Training and validation cases of each fold, where the data set came with them;
+    they are kept exactly."""
+    unlisted_cases: tuple[Case, ...] = ()
+    """Labelled cases that the given splits leave out: nothing is done with them."""
     checksums: Path | None = None
     """List of SHA-256 sums of the files, where the data set came with one."""
     lone_images: tuple[Path, ...] = ()
@@ -67,11 +72,14 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Refuses a case id that occurs twice."""
-        counts = Counter(case.case_id for case in (*self.cases, *self.test_cases))
+        counts = Counter(
+            case.case_id
+            for case in (*self.cases, *self.test_cases, *self.unlisted_cases)
+        )
         twice = sorted(case_id for case_id, count in counts.items() if count > 1)
         if twice:
             raise DatasetError(
-                f"{self.root}: {len(twice)} case ids occur twice ({_some(twice)}); "
+                f"{self.root}: {len(twice)} case ids occur twice ({some(twice)}); "
                 "give each case its own"
             )
 
@@ -87,16 +95,26 @@ class Dataset:
 
     @property
     def manifest_hash(self) -> str:
-        """SHA-256 of which case uses which files for which patient and fold.
+        """SHA-256 of which case uses which files for which patient, and of splits.
 
         Paths count relative to the root, so that a copied data set keeps its hash;
         file contents do not count.
         """
         lines = [
-            f"{case.case_id}\t{case.patient_id}\t{case.fold}\t{self._names(case)}"
+            f"{case.case_id}\t{case.patient_id}\tNone\t{self._names(case)}"
             for case in sorted(self.cases, key=lambda case: case.case_id)
         ]
+        for split in self.splits:
+            lines.append(f"{split.fold}\t{sorted(split.train)}\t{sorted(split.val)}")
         return hash_text("\n".join([self.scheme.model_dump_json(), *lines]))
+
+    def only(self, case_ids: Container[str]) -> "Dataset":
+        """The data set without the labelled cases that are not among those given."""
+        kept = tuple(case for case in self.cases if case.case_id in case_ids)
+        if len(kept) == len(self.cases):
+            return self
+        splits = tuple(split.only(case_ids) for split in self.splits)
+        return replace(self, cases=kept, splits=splits)
 
     def case(self, case_id: str) -> Case:
         """The case with the given id, labelled or held out.
@@ -104,7 +122,7 @@ class Dataset:
         Raises:
             DatasetError: There is none.
         """
-        for case in (*self.cases, *self.test_cases):
+        for case in (*self.cases, *self.test_cases, *self.unlisted_cases):
             if case.case_id == case_id:
                 return case
         raise DatasetError(f"{self.root}: no case is called {case_id}")
@@ -118,6 +136,10 @@ class Dataset:
             f"channels {', '.join(self.channels)}",
             f"labels {self.scheme.describe()} ({self.scheme_source})",
         ]
+        if self.splits:
+            parts.append(f"{len(self.splits)} given splits")
+        if self.unlisted_cases:
+            parts.append(f"{len(self.unlisted_cases)} in no given split, left out")
         if self.test_cases:
             parts.append(f"{len(self.test_cases)} held out")
         if self.orphans:
@@ -131,8 +153,3 @@ class Dataset:
 
 def _relative(path: Path, root: Path) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-
-
-def _some(names: list[str], *, most: int = 5) -> str:
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *more])

@@ -9,6 +9,7 @@ import numpy as np
 from medseg.datasets.case import Dataset
 from medseg.datasets.check_case import CaseFacts
 from medseg.datasets.finding import Finding, Kind
+from medseg.datasets.splits import split_problems
 
 _RARE = 0.05
 """A value that fewer than this share of the cases hold may be a slip."""
@@ -31,7 +32,7 @@ def check_across(
     yield from _lone_files(dataset, facts, lone_hashes)
     yield from _same_scans(facts)
     yield from _same_labels(facts)
-    yield from _patients_in_folds(dataset)
+    yield from _faults_of_splits(dataset)
     yield from _lost_geometry(facts)
 
 
@@ -123,22 +124,27 @@ def _same_labels(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
         )
 
 
-def _patients_in_folds(dataset: Dataset) -> Iterator[Finding]:
-    """Patients in two of the folds that came with the data set, or also held out."""
-    places = defaultdict(lambda: defaultdict(list))  # type: ignore[var-annotated]
+def _faults_of_splits(dataset: Dataset) -> Iterator[Finding]:
+    """Given splits that cannot be kept, and patients who are also held out."""
+    patients = {case.case_id: case.patient_id for case in dataset.cases}
+    for cases, fault in split_problems(dataset.splits, patients):
+        yield Finding(
+            ", ".join(cases),
+            None,
+            "folds",
+            fault,
+            "correct the splits; give all cases of a patient the same side",
+            "error",
+        )
+    tested = {case.patient_id: case.case_id for case in dataset.test_cases}
     for case in dataset.cases:
-        fold = "training" if case.fold is None else f"fold {case.fold}"
-        places[case.patient_id][fold].append(case.case_id)
-    for case in dataset.test_cases:
-        places[case.patient_id]["the test set"].append(case.case_id)
-    for patient, found in sorted(places.items()):
-        if len(found) > 1:
+        if case.patient_id in tested:
             yield Finding(
-                ", ".join(sorted(ids[0] for ids in found.values())),
+                ", ".join(sorted((case.case_id, tested[case.patient_id]))),
                 None,
                 "folds",
-                f"patient {patient} is in {' and '.join(sorted(found))}",
-                "give all cases of a patient the same fold; scores would be too good",
+                f"patient {case.patient_id} is in the test set and in training",
+                "give all cases of a patient the same side; scores would be too good",
                 "error",
             )
 

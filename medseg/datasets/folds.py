@@ -1,10 +1,56 @@
-"""Folds for cross-validation: split by patient, repeatable, equal in cases."""
+"""Splits of a data set: those it came with, else folds by patient, equal in cases."""
 
 from collections import defaultdict
+from collections.abc import Container, Sequence
 
 from medseg.datasets.case import Case, Dataset
+from medseg.datasets.splits import Split, split_problems, splits_of_folds
 from medseg.errors import DatasetError
 from medseg.files import hash_text
+
+
+def make_splits(
+    dataset: Dataset, *, num_folds: int = 5, seed: int = 0
+) -> tuple[Split, ...]:
+    """The splits that a data set came with, exactly as given; else those of new folds.
+
+    Args:
+        dataset: Its labelled cases are split.
+        num_folds: Number of folds, unless the data set came with splits.
+        seed: Another seed gives other folds, unless the data set came with splits.
+
+    Raises:
+        DatasetError: A given split names a case twice, an unknown one, or the same
+            case or patient for training and validation; or no folds can be made.
+    """
+    check_splits(dataset)
+    if dataset.splits:
+        return dataset.splits
+    return splits_of_folds(make_folds(dataset, num_folds=num_folds, seed=seed))
+
+
+def check_splits(dataset: Dataset) -> None:
+    """Refuses given splits that cannot be kept exactly; every fault is named.
+
+    Raises:
+        DatasetError: There are such.
+    """
+    patients = {case.case_id: case.patient_id for case in dataset.cases}
+    problems = [text for _, text in split_problems(dataset.splits, patients)]
+    if problems:
+        named = "\n  ".join(problems[:20])
+        raise DatasetError(
+            f"{dataset.root}: the given splits cannot be used as they are\n  {named}"
+        )
+
+
+def divide_cases(
+    cases: Sequence[Case], listed: Container[str] | None
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """The cases that given splits name, and the others; None names all."""
+    kept = tuple(case for case in cases if listed is None or case.case_id in listed)
+    chosen = {case.case_id for case in kept}
+    return kept, tuple(case for case in cases if case.case_id not in chosen)
 
 
 def make_folds(
@@ -13,21 +59,18 @@ def make_folds(
     """The fold in which each case validates, so that no patient is in two folds.
 
     Patients are taken in an order that depends on the seed and their id alone, those
-    with most cases first, and each goes to the fold with fewest cases. Folds that
-    came with the data set are kept: only patients without one are distributed, over
-    the folds that there are.
+    with most cases first, and each goes to the fold with fewest cases.
 
     Args:
         dataset: Its labelled cases are split.
-        num_folds: Number of folds, unless every case came with one.
+        num_folds: Number of folds.
         seed: Another seed gives another split.
 
     Returns:
         Fold by case id, in the order of the data set's cases.
 
     Raises:
-        DatasetError: There is no case, there are fewer patients than folds, or folds
-            that came with the data set divide a patient.
+        DatasetError: There is no case, or there are fewer patients than folds.
     """
     if not dataset.cases:
         raise DatasetError(
@@ -35,55 +78,22 @@ def make_folds(
             f"({len(dataset.lone_images)} images and {len(dataset.lone_labels)} label "
             "maps have no partner); files are paired by name"
         )
-    given = given_folds(dataset.cases)
     groups = defaultdict(list)
     for case in dataset.cases:
         groups[case.patient_id].append(case.case_id)
-    if set(groups) - set(given):
-        num_folds = max([num_folds, *(fold + 1 for fold in given.values())])
-        _require_patients(dataset, len(groups), num_folds)
-    assigned = dict(given)
-    sizes = _sizes(groups, given, num_folds)
+    _require_patients(dataset, len(groups), num_folds)
+    assigned: dict[str, int] = {}
+    sizes = [0] * num_folds
     for patient in _order(groups, seed):
-        if patient not in assigned:
-            fold = min(range(num_folds), key=lambda number: (sizes[number], number))
-            assigned[patient] = fold
-            sizes[fold] += len(groups[patient])
+        fold = min(range(num_folds), key=lambda number: (sizes[number], number))
+        assigned[patient] = fold
+        sizes[fold] += len(groups[patient])
     return {case.case_id: assigned[case.patient_id] for case in dataset.cases}
-
-
-def given_folds(cases: tuple[Case, ...]) -> dict[str, int]:
-    """Fold by patient, as far as the data set came with folds.
-
-    Raises:
-        DatasetError: A patient has cases in two folds.
-    """
-    folds: dict[str, int] = {}
-    for case in cases:
-        if case.fold is None:
-            continue
-        known = folds.setdefault(case.patient_id, case.fold)
-        if known != case.fold:
-            raise DatasetError(
-                f"{case.case_id}: patient {case.patient_id} is in folds {known} and "
-                f"{case.fold}, so validation would see training patients; give all "
-                "cases of a patient the same fold"
-            )
-    return folds
 
 
 def _order(groups: dict[str, list[str]], seed: int) -> list[str]:
     shuffled = sorted(groups, key=lambda patient: hash_text(f"{seed}:{patient}"))
     return sorted(shuffled, key=lambda patient: -len(groups[patient]))
-
-
-def _sizes(
-    groups: dict[str, list[str]], given: dict[str, int], num_folds: int
-) -> dict[int, int]:
-    sizes = dict.fromkeys(range(num_folds), 0)
-    for patient, fold in given.items():
-        sizes[fold] = sizes.get(fold, 0) + len(groups[patient])
-    return sizes
 
 
 def _require_patients(dataset: Dataset, num_patients: int, num_folds: int) -> None:

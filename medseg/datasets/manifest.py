@@ -17,12 +17,20 @@ from pathlib import Path
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
 from medseg.datasets.description import write_description
 from medseg.datasets.discovery import discover_channels, discover_scheme
+from medseg.datasets.folds import divide_cases
 from medseg.datasets.known import Known
 from medseg.datasets.patients import (
     CASE_COLUMNS,
     PATIENT_COLUMNS,
     first_column,
     read_table,
+)
+from medseg.datasets.splits import folds_of_splits
+from medseg.datasets.table_splits import (
+    Row,
+    SplitColumns,
+    find_split_columns,
+    given_splits,
 )
 from medseg.errors import DatasetError
 from medseg.files import write_text
@@ -33,11 +41,6 @@ LABEL_COLUMNS = (
     "label", "seg", "segmentation", "mask", "label_map", "labels", "annotation",
     "label_path", "mask_path", "seg_path", "ground_truth", "gt", "reference",
 )  # fmt: skip
-SPLIT_COLUMNS = ("split", "subset", "partition", "set")
-_FOLD = re.compile(r"^(cv_?)?folds?_?\d*$")
-_SPLITS = {"test": "test", "testing": "test", "held_out": "test", "holdout": "test"}
-_SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
-_SPLITS |= dict.fromkeys(("train", "training", "tr", ""), "train")
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,14 @@ class Columns:
     label: str | None
     case: str | None
     patient: str | None
-    split: str | None
-    fold: str | None
-    fold_by_split: dict[str, int]
-    """Fold by word of the split column, where there is no fold column."""
+    splits: SplitColumns
 
 
 def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
     """The data set that a table lists.
 
     A split of ``test`` holds a case out; another case without a label is listed as an
-    image without one. Where there is no fold but a
-    split into ``train`` and ``val``, the latter is fold 0 and the former fold 1, so
-    that ``--fold 0`` validates on the split's own validation cases.
+    image without one. Splits and folds are kept exactly, as `table_splits` says.
 
     Args:
         path: CSV or TSV file.
@@ -77,16 +75,21 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
     if not rows:
         raise DatasetError(f"{path}: lists no case")
     columns = find_columns(rows, path)
-    cases: list[Case] = []
+    labelled: list[Case] = []
     held_out: list[Case] = []
     lone: list[Case] = []
-    for number, row in enumerate(rows, start=2):
-        where = f"{path}, line {number}"
-        case = _case(row, columns, root, where)
-        if _split(row, columns, where) == "test":
+    lines: dict[str, tuple[int, Row]] = {}
+    for line, row in enumerate(rows, start=2):
+        case = _case(row, columns, root, f"{path}, line {line}")
+        if columns.splits.is_test(row, line):
             held_out.append(case)
+        elif case.label is None:
+            lone.append(case)
         else:
-            (cases if case.label else lone).append(case)
+            labelled.append(case)
+            lines[case.case_id] = (line, row)
+    splits, listed = given_splits(lines, columns.splits)
+    cases, rest = divide_cases(labelled, listed)
     labels = [case.label for case in cases if case.label is not None]
     source = f"patients from column '{columns.patient}' of {path.name}"
     return Dataset(
@@ -98,11 +101,13 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
             known=known,
         ),
         scheme=discover_scheme(labels, root=root, known=known),
-        cases=tuple(cases),
+        cases=cases,
         layout=f"manifest {path.name}",
         patient_source=source if columns.patient else OWN_PATIENT,
         scheme_source=known.scheme_source,
         test_cases=tuple(held_out),
+        splits=splits,
+        unlisted_cases=rest,
         lone_images=tuple(image for case in lone for image in case.images),
     )
 
@@ -121,15 +126,12 @@ def find_columns(rows: list[dict[str, str]], path: Path) -> Columns:
             f"{path}: no column is called image or image_<channel>, and none holds "
             f"names of scans; found {', '.join(first)}"
         )
-    split = first_column(first, SPLIT_COLUMNS)
     return Columns(
         images=images,
         label=label,
         case=first_column(first, CASE_COLUMNS),
         patient=first_column(first, PATIENT_COLUMNS),
-        split=split,
-        fold=next((name for name in first if _FOLD.match(name)), None),
-        fold_by_split=_fold_by_split(rows, split),
+        splits=find_split_columns(rows, path),
     )
 
 
@@ -143,17 +145,35 @@ def write_manifest(path: Path, dataset: Dataset) -> None:
     names = ["image"] if single else [f"image_{name}" for name in dataset.channels]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["case_id", "patient_id", *names, "label", "split", "fold"])
-    for split, cases in (("train", dataset.cases), ("test", dataset.test_cases)):
+    folds, columns = folds_of_splits(dataset.splits), _fold_columns(dataset)
+    writer.writerow(
+        ["case_id", "patient_id", *names, "label", "split", "fold", *columns]
+    )
+    for word, cases in (
+        ("train", dataset.cases),
+        ("test", dataset.test_cases),
+        ("", dataset.unlisted_cases),
+    ):
         for case in cases:
+            name = case.case_id
             images = [_relative(image, path.parent) for image in case.images]
             label = _relative(case.label, path.parent) if case.label else ""
-            fold = "" if case.fold is None else case.fold
-            writer.writerow(
-                [case.case_id, case.patient_id, *images, label, split, fold]
-            )
+            fold = (folds or {}).get(name, "")
+            own = [column.get(name, "") for column in columns.values()]
+            writer.writerow([name, case.patient_id, *images, label, word, fold, *own])
     write_text(path, stream.getvalue())
     write_description(path.with_suffix(".yaml"), dataset)
+
+
+def _fold_columns(dataset: Dataset) -> dict[str, dict[str, str]]:
+    """A column per split, of splits that a single fold column cannot say."""
+    if folds_of_splits(dataset.splits) is not None:
+        return {}
+    return {
+        f"fold_{split.fold}": dict.fromkeys(split.train, "train")
+        | dict.fromkeys(split.val, "val")
+        for split in dataset.splits
+    }
 
 
 def _image_columns(rows: list[dict[str, str]], label: str | None) -> dict[str, str]:
@@ -184,37 +204,7 @@ def _case(row: dict[str, str], columns: Columns, root: Path, where: str) -> Case
     stem = scan_stem(label if label and len(images) > 1 else images[0])
     case_id = (row[columns.case] if columns.case else "") or stem
     patient = (row[columns.patient] if columns.patient else "") or case_id
-    return Case(case_id, patient, images, label, _fold(row, columns, where))
-
-
-def _fold(row: dict[str, str], columns: Columns, where: str) -> int | None:
-    """The fold in the fold column, else what the split column says of it."""
-    if columns.fold is None:
-        split = _split(row, columns, where)
-        return columns.fold_by_split.get(split, int(split) if split.isdigit() else None)
-    text = row[columns.fold]
-    match = re.match(r"^(?:fold[_ ]?)?(\d+)(?:\.0)?$", text)
-    if text and not match:
-        raise DatasetError(f"{where}: fold {text!r}, expected a whole number")
-    return int(match[1]) if match else None
-
-
-def _fold_by_split(rows: list[dict[str, str]], split: str | None) -> dict[str, int]:
-    """Validation cases are fold 0 and the others 1, where a table divides them so."""
-    words = {_SPLITS.get(row[split].lower()) for row in rows} if split else set()
-    return {"val": 0, "train": 1} if {"val", "train"} <= words else {}
-
-
-def _split(row: dict[str, str], columns: Columns, where: str) -> str:
-    """``train``, ``val``, ``test`` or a number."""
-    text = row[columns.split].lower() if columns.split else ""
-    if text.isdigit():
-        return text
-    if text not in _SPLITS:
-        raise DatasetError(
-            f"{where}: split {text!r}, expected train, val, test or a number"
-        )
-    return _SPLITS[text]
+    return Case(case_id, patient, images, label)
 
 
 def _name(path: Path) -> str:

@@ -1,13 +1,16 @@
 """Data sets of the Medical Segmentation Decathlon: ``dataset.json`` lists the files."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medseg.datasets.case import Case, Dataset
+from medseg.datasets.folds import divide_cases
 from medseg.datasets.known import Known
 from medseg.datasets.patients import find_patients
+from medseg.datasets.splits import Split, named_cases, splits_of_folds
 from medseg.errors import DatasetError, UnreadableFileError
 from medseg.io import find_scans, scan_stem
 from medseg.labels import LabelScheme
@@ -20,8 +23,9 @@ def load_msd(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
     """The data set that a ``dataset.json``, or a MONAI data list, describes.
 
     Beyond the Decathlon's own form, an entry may list one image per channel and a
-    ``fold``; cases under ``validation`` are fold 0 and the others then fold 1. Files
-    are taken as listed; whether they exist is the doctor's business.
+    ``fold``, in which it validates; without folds, cases under ``validation`` are held
+    out in fold 0, the only one. Files are taken as listed; whether they exist is the
+    doctor's business.
 
     Args:
         path: The JSON file.
@@ -37,16 +41,17 @@ def load_msd(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
     entries = _entries(values, path)
     names = [scan_stem(Path(entry.images[0])) for entry in entries]
     patients, source = find_patients(folder, names)
-    cases = tuple(
+    labelled = tuple(
         Case(
             name,
             patients[name],
             tuple(folder / image for image in entry.images),
             folder / entry.label,
-            entry.fold,
         )
         for name, entry in zip(names, entries, strict=True)
     )
+    splits = _splits(dict(zip(names, entries, strict=True)))
+    cases, rest = divide_cases(labelled, named_cases(splits) if splits else None)
     return Dataset(
         name=known.name or str(values.get("name") or folder.resolve().name),
         root=folder,
@@ -56,8 +61,10 @@ def load_msd(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
         layout="Medical Segmentation Decathlon",
         patient_source=source,
         test_cases=_test_cases(values, folder, set(names)),
-        lone_images=unlisted(folder / "imagesTr", cases),
-        lone_labels=unlisted(folder / "labelsTr", cases),
+        lone_images=unlisted(folder / "imagesTr", labelled),
+        lone_labels=unlisted(folder / "labelsTr", labelled),
+        splits=splits,
+        unlisted_cases=rest,
     )
 
 
@@ -117,6 +124,7 @@ class _Entry:
 
     images: tuple[str, ...]
     label: str
+    part: str
     fold: int | None
 
 
@@ -125,23 +133,40 @@ def _entries(values: dict[str, Any], path: Path) -> list[_Entry]:
     listed = {part: v for part, v in parts.items() if isinstance(v, list) and v}
     if "training" not in listed:
         raise DatasetError(f"{path}: lists no case under 'training'")
-    folds = {"training": 1, "validation": 0} if len(listed) == 2 else {}
     return [
-        _entry(entry, path, folds.get(part))
+        _entry(entry, path, part)
         for part, entries in listed.items()
         for entry in entries
     ]
 
 
-def _entry(entry: Any, path: Path, fold: int | None) -> _Entry:
+def _splits(entries: Mapping[str, _Entry]) -> tuple[Split, ...]:
+    """The splits that a data list gives, by its entries' folds or by its parts."""
+    folds = {n: entry.fold for n, entry in entries.items() if entry.fold is not None}
+    if folds:
+        return splits_of_folds(folds)
+    val = tuple(n for n, entry in entries.items() if entry.part == "validation")
+    if not val:
+        return ()
+    return (Split(0, train=tuple(n for n in entries if n not in set(val)), val=val),)
+
+
+def _entry(entry: Any, path: Path, part: str) -> _Entry:
     if not isinstance(entry, dict) or not {"image", "label"} <= set(entry):
         raise DatasetError(
             f"{path}: each entry of 'training' needs 'image' and 'label', found "
             f"{entry!r:.80}"
         )
     images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
-    fold = int(entry["fold"]) if "fold" in entry else fold
-    return _Entry(tuple(str(image) for image in images), str(entry["label"]), fold)
+    fold = entry.get("fold")
+    if fold is not None and not str(fold).isdecimal():
+        raise DatasetError(f"{path}: fold {fold!r}, expected a whole number from 0")
+    return _Entry(
+        images=tuple(str(image) for image in images),
+        label=str(entry["label"]),
+        part=part,
+        fold=None if fold is None else int(fold),
+    )
 
 
 def _test_cases(

@@ -2,8 +2,8 @@
 
 Both generations of ``dataset.json`` are understood: version 1 (``modality``, labels
 as value: name) and version 2 (``channel_names``, labels as name: value or as regions,
-``file_ending``, cases under ``dataset``). Folds come from a ``splits_final.json``
-where one lies beside it.
+``file_ending``, cases under ``dataset``). A ``splits_final.json`` beside it is kept
+exactly: ``train`` and ``val`` of each fold, and nothing of cases that it never names.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.datasets.case import Case, Dataset
+from medseg.datasets.folds import divide_cases
 from medseg.datasets.known import Known
 from medseg.datasets.msd import (
     SPECIFICATION,
@@ -20,6 +21,7 @@ from medseg.datasets.msd import (
 )
 from medseg.datasets.msd import scheme_of as plain_scheme
 from medseg.datasets.patients import find_patients
+from medseg.datasets.splits import Split, named_cases
 from medseg.errors import UnreadableFileError
 from medseg.io import find_scans, scan_stem
 from medseg.labels import LabelScheme
@@ -61,11 +63,12 @@ def load_nnunet(folder: Path, known: Known) -> Dataset:
     ending = str(values.get("file_ending", ".nii.gz"))
     files = _listed(values, folder) or _found(folder, len(channels), ending)
     patients, source = find_patients(folder, list(files))
-    folds = _folds(folder)
-    cases = tuple(
-        Case(name, patients[name], images, label, folds.get(name))
+    splits = _splits(folder)
+    labelled = tuple(
+        Case(name, patients[name], images, label)
         for name, (images, label) in sorted(files.items())
     )
+    cases, rest = divide_cases(labelled, named_cases(splits) if splits else None)
     return Dataset(
         name=known.name or str(values.get("name") or folder.resolve().name),
         root=folder,
@@ -75,8 +78,10 @@ def load_nnunet(folder: Path, known: Known) -> Dataset:
         layout="nnU-Net raw",
         patient_source=source,
         test_cases=_test_cases(folder, len(channels), ending),
-        lone_images=unlisted(folder / "imagesTr", cases),
-        lone_labels=unlisted(folder / "labelsTr", cases),
+        lone_images=unlisted(folder / "imagesTr", labelled),
+        lone_labels=unlisted(folder / "labelsTr", labelled),
+        splits=splits,
+        unlisted_cases=rest,
     )
 
 
@@ -165,20 +170,32 @@ def _test_cases(folder: Path, num_channels: int, ending: str) -> tuple[Case, ...
     )
 
 
-def _folds(folder: Path) -> dict[str, int]:
-    """Fold by case id, where nnU-Net's own splits lie beside the data set."""
+def _splits(folder: Path) -> tuple[Split, ...]:
+    """nnU-Net's own splits, where they lie beside the data set.
+
+    Raises:
+        UnreadableFileError: The file is no list of folds with lists of names.
+    """
     path = folder / SPLITS
     if not path.is_file():
-        return {}
+        return ()
     try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: fold for fold, split in enumerate(splits) for name in split["val"]
-        }
+        listed = json.loads(path.read_text(encoding="utf-8-sig"))
+        return tuple(
+            Split(fold, train=_names(split["train"]), val=_names(split["val"]))
+            for fold, split in enumerate(listed)
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableFileError(
-            f"{path}: expected a list of folds with 'train' and 'val': {error!r}"
+            f"{path}: expected a list of folds, each with lists of case names under "
+            f"'train' and 'val': {error!r}"
         ) from error
+
+
+def _names(listed: object) -> tuple[str, ...]:
+    if not isinstance(listed, list) or not all(isinstance(n, str) for n in listed):
+        raise TypeError(f"found {listed!r:.80}")
+    return tuple(listed)
 
 
 def _files(folder: Path) -> list[Path]:

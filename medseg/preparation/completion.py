@@ -6,26 +6,29 @@ import json
 import shutil
 from pathlib import Path
 
-from medseg.datasets import Dataset, make_folds
+from medseg.datasets import Dataset, Split, make_splits
+from medseg.datasets.splits import splits_of_folds
 from medseg.files import write_text
 from medseg.preparation.store import CASES, MANIFEST, STORE_VERSION, SUMMARY
 from medseg.progress import Progress
 
 
-def choose_folds(
+def choose_splits(
     dataset: Dataset, *, num_folds: int, seed: int, progress: Progress
-) -> dict[str, int]:
-    """Fold of each case; fewer folds, with a warning, where patients are too few."""
+) -> tuple[Split, ...]:
+    """The given splits; else folds, fewer with a warning where patients are too few."""
+    if dataset.splits:
+        return dataset.splits
     patients = len(dataset.patients)
     if patients < 2:
         progress.warn(f"{dataset.name}: one patient only, so nothing can be held out")
-        return {case.case_id: 0 for case in dataset.cases}
+        return splits_of_folds({case.case_id: 0 for case in dataset.cases})
     if patients < num_folds:
         progress.warn(
             f"{dataset.name}: {patients} patients ({dataset.patient_source}), so "
             f"{patients} folds instead of {num_folds}"
         )
-    return make_folds(dataset, num_folds=min(num_folds, patients), seed=seed)
+    return make_splits(dataset, num_folds=min(num_folds, patients), seed=seed)
 
 
 def complete(
@@ -34,7 +37,7 @@ def complete(
     *,
     keys: dict[str, str],
     hashes: dict[str, str],
-    folds: dict[str, int],
+    splits: tuple[Split, ...],
 ) -> None:
     """Removes what belongs to no case, writes the manifest, and the summary last.
 
@@ -43,7 +46,7 @@ def complete(
         folder: The store.
         keys: What each case was prepared from, files and settings.
         hashes: Hash of each case's files.
-        folds: Fold of each case.
+        splits: Cases to train on and to validate on, by fold.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -54,7 +57,6 @@ def complete(
     cases = {
         case.case_id: {
             "patient": case.patient_id,
-            "fold": folds[case.case_id],
             "key": keys[case.case_id],
             "images": [str(path.resolve()) for path in case.images],
             "label": str(case.label.resolve()) if case.label else None,
@@ -65,14 +67,23 @@ def complete(
         "version": STORE_VERSION,
         "dataset": dataset.name,
         "manifest_hash": dataset.manifest_hash,
+        "splits": [
+            {"fold": split.fold, "train": split.train, "val": split.val}
+            for split in splits
+        ],
         "cases": cases,
     }
-    _write_if_new(folder / MANIFEST, _manifest(dataset, hashes, folds))
+    _write_if_new(folder / MANIFEST, _manifest(dataset, hashes, splits))
     _write_if_new(folder / SUMMARY, json.dumps(summary, indent=1))
 
 
-def _manifest(dataset: Dataset, hashes: dict[str, str], folds: dict[str, int]) -> str:
-    """The cases as a table, paths relative to the data set's root."""
+def _manifest(
+    dataset: Dataset, hashes: dict[str, str], splits: tuple[Split, ...]
+) -> str:
+    """The cases as a table, paths relative to the data set's root.
+
+    Column ``fold`` holds the folds in which a case validates, usually one.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["case_id", "patient_id", "images", "label", "fold", "sha256"])
@@ -80,9 +91,8 @@ def _manifest(dataset: Dataset, hashes: dict[str, str], folds: dict[str, int]) -
         images = ";".join(_relative(path, dataset.root) for path in case.images)
         label = _relative(case.label, dataset.root) if case.label else ""
         name = case.case_id
-        table.writerow(
-            [name, case.patient_id, images, label, folds[name], hashes[name]]
-        )
+        folds = ";".join(str(split.fold) for split in splits if name in split.val)
+        table.writerow([name, case.patient_id, images, label, folds, hashes[name]])
     return text.getvalue()
 
 

@@ -1,7 +1,6 @@
 """A data set becomes a store: fingerprint, plan, and one prepared folder per case."""
 
-from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -9,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from medseg.datasets import Case, Dataset
+from medseg.datasets.folds import check_splits
 from medseg.errors import StoreError
 from medseg.files import hash_text
 from medseg.instances.targets import Target
@@ -16,7 +16,7 @@ from medseg.plan import Plan
 from medseg.preparation.arrays import Compression
 from medseg.preparation.budget import Compute
 from medseg.preparation.case_facts import read_case
-from medseg.preparation.completion import choose_folds, complete
+from medseg.preparation.completion import choose_splits, complete
 from medseg.preparation.decision import decide
 from medseg.preparation.fingerprint import (
     Fingerprint,
@@ -93,10 +93,11 @@ def prepare(
     folder, shown = Path(folder), progress or Silent()
     way = _Way(folder, skip_broken, workers, shown)
     require_cases(dataset)
+    check_splits(dataset)
     hashes = way.hash_files(dataset)
-    dataset = _only(dataset, hashes)
+    dataset = dataset.only(hashes)
     fingerprint = way.measure(dataset, hashes)
-    dataset = _only(dataset, {case.case_id for case in fingerprint.cases})
+    dataset = dataset.only({case.case_id for case in fingerprint.cases})
     decided = decide(
         folder,
         fingerprint,
@@ -109,13 +110,13 @@ def prepare(
         target_spacing=target_spacing,
         progress=shown,
     )
-    folds = choose_folds(dataset, num_folds=num_folds, seed=seed, progress=shown)
+    splits = choose_splits(dataset, num_folds=num_folds, seed=seed, progress=shown)
     keys = {
         case.case_id: _key(hashes[case.case_id], decided, compression)
         for case in dataset.cases
     }
     way.prepare_cases(dataset, decided, keys, compression)
-    complete(dataset, folder, keys=keys, hashes=hashes, folds=folds)
+    complete(dataset, folder, keys=keys, hashes=hashes, splits=splits)
     return Store.open(folder)
 
 
@@ -235,11 +236,6 @@ class _Way:
 
     def _report(self, dataset: Dataset, attempts: list[Attempt[str]]) -> None:
         report_broken(dataset, attempts, skip=self.skip_broken, progress=self.progress)
-
-
-def _only(dataset: Dataset, case_ids: Container[str]) -> Dataset:
-    kept = tuple(case for case in dataset.cases if case.case_id in case_ids)
-    return dataset if len(kept) == len(dataset.cases) else replace(dataset, cases=kept)
 
 
 def _key(inputs: str, plan: Plan, compression: Compression) -> str:

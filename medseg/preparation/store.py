@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from medseg.datasets.splits import Split, splits_of_folds
 from medseg.errors import StoreError
 from medseg.plan import Plan, read_plan
 from medseg.preparation.decision import PLAN
@@ -66,10 +67,15 @@ class Store:
         """Names of the cases, in the data set's order."""
         return tuple(self._summary["cases"])
 
-    @property
-    def folds(self) -> dict[str, int]:
-        """The fold in which each case validates."""
-        return {name: int(case["fold"]) for name, case in self._cases.items()}
+    @cached_property
+    def splits(self) -> tuple[Split, ...]:
+        """Cases to train on and to validate on, by fold."""
+        if "splits" not in self._summary:  # a store of medseg 0.1
+            return splits_of_folds({n: int(c["fold"]) for n, c in self._cases.items()})
+        return tuple(
+            Split(int(s["fold"]), train=tuple(s["train"]), val=tuple(s["val"]))
+            for s in self._summary["splits"]
+        )
 
     @property
     def patients(self) -> dict[str, str]:
@@ -102,15 +108,19 @@ class Store:
         """Cases to train on and to validate on.
 
         Raises:
-            StoreError: No case validates in the fold.
+            StoreError: There is no such fold, or one of the two is empty.
         """
-        folds = self.folds
-        train = tuple(name for name in self.case_ids if folds[name] != fold)
-        validate = tuple(name for name in self.case_ids if folds[name] == fold)
-        if not validate:
-            known = sorted(set(folds.values()))
+        found = next((split for split in self.splits if split.fold == fold), None)
+        if found is None:
+            known = [split.fold for split in self.splits]
             raise StoreError(f"{self.folder}: no fold {fold}, only {known}")
-        return train, validate
+        if not found.train or not found.val:
+            what = "train on" if not found.train else "validate"
+            raise StoreError(
+                f"{self.folder}: fold {fold} leaves no case to {what}; --fold none "
+                f"trains on all {len(self.case_ids)} and scores none"
+            )
+        return found.train, found.val
 
     @property
     def _cases(self) -> dict[str, dict[str, Any]]:

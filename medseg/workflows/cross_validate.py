@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.errors import SettingsError
 from medseg.evaluation.pairs import CasePair
 from medseg.preparation import Store
 from medseg.progress import Progress, Silent
 from medseg.reporting.content import NamedTable
 from medseg.reporting.text import format_table
-from medseg.workflows.data import open_data
+from medseg.workflows.data import open_data, split
 from medseg.workflows.device import pick_device
 from medseg.workflows.evaluation_result import Evaluation, score, write_evaluation
 from medseg.workflows.nested_runs import on_store, open_parent, report_runs, train_runs
@@ -45,10 +44,8 @@ class CrossValidation:
     tables: tuple[NamedTable, ...] = ()
 
     def held_out(self) -> Iterator[tuple[Path, str]]:
-        """Each case, with the run that held it out."""
-        for fold, run in zip(self.folds, self.runs, strict=True):
-            for case_id in self.store.split(fold)[1]:
-                yield run, case_id
+        """Each case, with the run that held it out; the first where several did."""
+        return _held_out(self.store, self.folds, self.runs)
 
     def closing(self) -> str:
         """How a study ends: its own tables, where all is, what took longest."""
@@ -95,7 +92,8 @@ def cross_validate(
         progress: Shows progress.
 
     Raises:
-        SettingsError: The configuration is wrong, or there is no such fold.
+        SettingsError: The configuration is wrong, or a fold is missing or has no case
+            to train on or to validate.
         MedsegError: Data or folder cannot be used, or training failed.
         KeyboardInterrupt: A signal ended a fold; the same call continues.
     """
@@ -103,9 +101,10 @@ def cross_validate(
     spent = TimeSpent()
     with spent.measure("preparing data"):
         store = open_data(config, out, device=pick_device(device), progress=progress)
-    chosen = tuple(sorted(set(store.folds.values())) if folds is None else folds)
-    if missing := set(chosen) - set(store.folds.values()):
-        raise SettingsError(f"fold {min(missing)}: the data set has no such fold")
+    every = tuple(given.fold for given in store.splits)
+    chosen = every if folds is None else tuple(folds)
+    for fold in chosen:
+        split(store, fold)
     config = on_store(config, store, out)
     runs = tuple(out / f"fold{fold}" for fold in chosen)
     with ExitStack() as stack:
@@ -138,6 +137,18 @@ def cross_validate(
     return result
 
 
+def _held_out(
+    store: Store, folds: Sequence[int], runs: Sequence[Path]
+) -> Iterator[tuple[Path, str]]:
+    """Each case that a fold validates, once, with the first run that held it out."""
+    seen: set[str] = set()
+    for fold, run in zip(folds, runs, strict=True):
+        for case_id in store.split(fold)[1]:
+            if case_id not in seen:
+                seen.add(case_id)
+                yield run, case_id
+
+
 def _score(
     store: Store,
     folds: Sequence[int],
@@ -154,9 +165,14 @@ def _score(
             store.label(case_id),
             store.patients[case_id],
         )
-        for fold, run in zip(folds, runs, strict=True)
-        for case_id in store.split(fold)[1]
+        for run, case_id in _held_out(store, folds, runs)
     ]
+    twice = sum(len(store.split(fold)[1]) for fold in folds) - len(pairs)
+    if twice:
+        progress.say(
+            f"{twice} label maps of cases that an earlier fold held out too are left "
+            "out of the scores, so that each case counts once"
+        )
     evaluation = score(pairs, store.plan.labels, config.metrics, progress=progress)
     write_evaluation(out / FOLDER, evaluation)
     return evaluation

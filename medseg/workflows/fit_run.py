@@ -33,7 +33,7 @@ def fit_run(
     return fit(
         run.plan,
         run.settings,
-        batches=_batches(run),
+        batches=batches_of(run),
         validation_cases=_looked_at(run),
         device=run.device,
         length=_length(run, identity, resume=resume),
@@ -43,7 +43,8 @@ def fit_run(
     )
 
 
-def _batches(run: RunSetup) -> BatchSource:
+def batches_of(run: RunSetup) -> BatchSource:
+    """The batches of a run, from its training cases alone."""
     settings = run.settings
     cases = [run.store.case(case_id) for case_id in run.train_ids]
     resident = _brought_near(cases, run)

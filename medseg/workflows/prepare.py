@@ -98,10 +98,7 @@ def find_compute(device: str) -> tuple[Literal["cpu", "gpu"], int]:
 def describe_store(store: Store) -> list[str]:
     """What was measured and decided, in a few lines."""
     plan, fingerprint = store.plan, store.fingerprint
-    folds = store.folds
-    sizes = [
-        sum(f == fold for f in folds.values()) for fold in sorted({*folds.values()})
-    ]
+    sizes = [len(split.val) for split in store.splits]
     classes = ", ".join(
         f"{c.name} in {c.num_cases} cases, {c.fraction:.3%} of voxels, "
         f"{c.num_components} components"

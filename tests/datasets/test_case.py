@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.datasets import Case, Dataset, load_dataset, make_tiny_study
+from medseg.datasets import Case, Dataset, Split, load_dataset, make_tiny_study
 from medseg.errors import DatasetError
 from medseg.labels import LabelScheme
 
@@ -34,12 +34,13 @@ def test_a_case_is_found_by_its_id(tmp_path):
         study.case("nobody")
 
 
-def test_the_manifest_hash_ignores_the_place_but_not_the_fold(tmp_path):
+def test_the_manifest_hash_ignores_the_place_but_not_the_splits(tmp_path):
     here = load_dataset(make_tiny_study(tmp_path / "here", num_cases=2))
     there = load_dataset(make_tiny_study(tmp_path / "there", num_cases=2))
     assert here.manifest_hash == there.manifest_hash
-    moved = (replace(here.cases[0], fold=1), *here.cases[1:])
-    assert replace(here, cases=moved).manifest_hash != here.manifest_hash
+    first, second = (case.case_id for case in here.cases)
+    given = [(), (Split(0, (first,), (second,)),), (Split(0, (second,), (first,)),)]
+    assert len({replace(here, splits=splits).manifest_hash for splits in given}) == 3
 
 
 def test_description_names_the_source_of_patients(tmp_path):

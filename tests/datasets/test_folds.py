@@ -7,20 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.datasets import Case, Dataset, make_folds
+from medseg.datasets import Case, Dataset, Split, make_folds, make_splits
+from medseg.datasets.splits import folds_of_splits, splits_of_folds
 from medseg.errors import DatasetError
 from medseg.labels import LabelScheme
 
 SCHEME = LabelScheme(names={"organ": 1})
 
 
-def dataset(patients: list[str], folds: list[int | None] | None = None) -> Dataset:
-    folds = folds or [None] * len(patients)
+def dataset(patients: list[str], splits: tuple[Split, ...] = ()) -> Dataset:
     cases = tuple(
-        Case(f"c{n}", patient, (Path(f"{n}.nii"),), Path(f"{n}_seg.nii"), fold)
-        for n, (patient, fold) in enumerate(zip(patients, folds, strict=True))
+        Case(f"c{n}", patient, (Path(f"{n}.nii"),), Path(f"{n}_seg.nii"))
+        for n, patient in enumerate(patients)
     )
-    return Dataset("study", Path("study"), ("MRI",), SCHEME, cases)
+    return Dataset("study", Path("study"), ("MRI",), SCHEME, cases, splits=splits)
 
 
 PATIENTS = st.lists(st.integers(0, 30).map(str), min_size=5, max_size=80).filter(
@@ -61,21 +61,48 @@ def test_the_order_of_cases_does_not_matter():
     assert make_folds(study) == make_folds(turned)
 
 
-def test_folds_that_are_given_are_kept():
-    study = dataset(["a", "b", "c"], [2, 0, 1])
-    assert make_folds(study, num_folds=5) == {"c0": 2, "c1": 0, "c2": 1}
+def test_splits_that_are_given_are_kept():
+    given = (Split(2, ("c0", "c1"), ("c2",)), Split(5, ("c2",), ("c0",)))
+    assert make_splits(dataset(["a", "b", "c"], given), num_folds=3) == given
 
 
-def test_patients_without_a_fold_fill_the_folds_that_are_given():
-    study = dataset(["a", "a", "b", "c"], [0, 0, None, None])
-    folds = make_folds(study, num_folds=2)
-    assert folds["c0"] == folds["c1"] == 0
-    assert folds["c2"] == folds["c3"] == 1
+def test_without_given_splits_folds_are_made():
+    study = dataset(["a", "a", "b", "c"])
+    (first, second) = make_splits(study, num_folds=2)
+    assert (set(first.train), set(first.val)) == (set(second.val), set(second.train))
+    assert {"c0", "c1"} <= set(first.val) or {"c0", "c1"} <= set(first.train)
 
 
-def test_a_patient_divided_by_given_folds_is_refused():
-    with pytest.raises(DatasetError, match="patient a is in folds 0 and 1"):
-        make_folds(dataset(["a", "a"], [0, 1]))
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (Split(3, ("c0", "c1"), ("c2",)), "fold 3 trains on c1 and validates on c2"),
+        (Split(0, ("c0", "c1"), ("c1",)), "fold 0 has c1 in both train and val"),
+        (Split(1, ("c0", "cc1"), ("c2",)), r"fold 1 names cc1, .* \(nearest: c1\)"),
+        (Split(1, ("c0", "c0"), ("c2",)), "fold 1 lists c0 twice under train"),
+        (Split(1, ("c0",), ("c2", "c2")), "fold 1 lists c2 twice under val"),
+    ],
+)
+def test_splits_that_cannot_be_kept_are_refused_by_name(split, message):
+    with pytest.raises(DatasetError, match=message):
+        make_splits(dataset(["a", "b", "b"], (split,)))
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 9), min_size=1))
+def test_folds_become_splits_and_back(folds):
+    assert folds_of_splits(splits_of_folds(folds)) == folds
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        (Split(0, ("a",), ("b",)),),
+        (Split(0, ("a", "b"), ("c",)), Split(1, ("a",), ("c",))),
+        (Split(0, ("a",), ("b",)), Split(1, ("b", "c"), ("a",))),
+    ],
+)
+def test_splits_that_are_no_cross_validation_are_no_folds(splits):
+    assert folds_of_splits(splits) is None
 
 
 def test_too_few_patients_are_named():

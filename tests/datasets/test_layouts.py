@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.datasets import load_dataset, make_folds, make_tiny_study
-from medseg.errors import DatasetError, MissingFileError, SettingsError
+from medseg.datasets import Split, load_dataset, make_tiny_study
+from medseg.errors import (
+    DatasetError,
+    MissingFileError,
+    SettingsError,
+    UnreadableFileError,
+)
 from medseg.io import read_label_map, read_volume, write_label_map, write_volume
 from medseg.labels import LabelScheme
 from medseg.volume import LabelMap, Volume
@@ -62,7 +67,8 @@ def test_a_monai_data_list(tiny):
     (tiny / "list.json").write_text(json.dumps(values))
     study = load_dataset(tiny / "list.json")
     assert [len(case.images) for case in study.cases] == [2, 1, 1]
-    assert [case.fold for case in study.cases] == [1, 1, 0]
+    first, second, third = (case.case_id for case in study.cases)
+    assert study.splits == (Split(0, train=(first, second), val=(third,)),)
 
 
 def test_folds_of_a_data_list_are_kept(tiny):
@@ -70,8 +76,23 @@ def test_folds_of_a_data_list_are_kept(tiny):
     for number, entry in enumerate(values["training"]):
         entry["fold"] = number % 2
     (tiny / "list.json").write_text(json.dumps(values))
-    found = [case.fold for case in load_dataset(tiny / "list.json").cases]
-    assert found == [0, 1, 0]
+    study = load_dataset(tiny / "list.json")
+    a, b, c = (case.case_id for case in study.cases)
+    assert study.splits == (Split(0, (b,), (a, c)), Split(1, (a, c), (b,)))
+    del values["training"][1]["fold"]
+    (tiny / "list.json").write_text(json.dumps(values))
+    study = load_dataset(tiny / "list.json")
+    assert study.splits == (Split(0, (), (a, c)),)
+    assert [case.case_id for case in study.unlisted_cases] == [b]
+
+
+@pytest.mark.parametrize("fold", ["one", -1, 0.5])
+def test_a_fold_of_a_data_list_that_is_no_number_is_refused(tiny, fold):
+    values = json.loads((tiny / "dataset.json").read_text())
+    values["training"][0]["fold"] = fold
+    (tiny / "list.json").write_text(json.dumps(values))
+    with pytest.raises(DatasetError, match="expected a whole number from 0"):
+        load_dataset(tiny / "list.json")
 
 
 @pytest.mark.parametrize(
@@ -175,9 +196,32 @@ def test_nnunet_splits_are_kept(tiny, tmp_path):
         channel_names={"0": "MRI"},
         labels={"background": 0, "ball": 1, "kernel": 2},
     )
-    splits = [{"train": [], "val": [name]} for name in NAMES]
+    first, second, third = NAMES
+    splits = [{"train": [first], "val": [second]}, {"train": [second], "val": [first]}]
     (folder / "splits_final.json").write_text(json.dumps(splits))
-    assert make_folds(load_dataset(folder)) == dict(zip(NAMES, range(3), strict=True))
+    study = load_dataset(folder)
+    assert study.splits == (
+        Split(0, (first,), (second,)),
+        Split(1, (second,), (first,)),
+    )
+    assert [case.case_id for case in study.unlisted_cases] == [third]
+    assert study.orphans == ()
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [{"train": [], "val": []}, [{"val": []}], [{"train": "abc", "val": []}], [[1]], 7],
+)
+def test_nnunet_splits_of_another_form_are_refused(tiny, tmp_path, splits):
+    folder = nnunet(
+        tiny,
+        tmp_path / "d",
+        channel_names={"0": "MRI"},
+        labels={"background": 0, "ball": 1, "kernel": 2},
+    )
+    (folder / "splits_final.json").write_text(json.dumps(splits))
+    with pytest.raises(UnreadableFileError, match="json: expected a list"):
+        load_dataset(folder)
 
 
 def test_nnunet_lists_a_missing_channel(tiny, tmp_path):

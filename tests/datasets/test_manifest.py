@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medseg.datasets import Case, Dataset, load_dataset, make_folds
+from medseg.datasets import Case, Dataset, Split, load_dataset
+from medseg.datasets.folds import divide_cases
 from medseg.datasets.manifest import write_manifest
+from medseg.datasets.splits import named_cases
 from medseg.errors import DatasetError, UnreadableFileError
 from medseg.labels import LabelScheme
 
@@ -29,7 +31,8 @@ def test_plain_columns(tmp_path):
     text = "case_id,patient_id,image,label,fold\nc,p,i.nii.gz,l.nii.gz,3\n"
     study = load(tmp_path, text)
     images = (tmp_path / "i.nii.gz",)
-    assert study.cases == (Case("c", "p", images, tmp_path / "l.nii.gz", 3),)
+    assert study.cases == (Case("c", "p", images, tmp_path / "l.nii.gz"),)
+    assert study.splits == (Split(3, train=(), val=("c",)),)
     assert study.patient_source == "patients from column 'patient_id' of manifest.csv"
 
 
@@ -39,8 +42,10 @@ def test_plain_columns(tmp_path):
 @pytest.mark.parametrize("fold", ["fold", "fold5", "CV_fold"])
 def test_synonyms(tmp_path, case, patient, label, fold):
     text = f"{case};{patient};image;{label};{fold}\nc;p;i.png;l.png;2\n"
-    (found,) = load(tmp_path, text).cases
-    assert (found.case_id, found.patient_id, found.fold) == ("c", "p", 2)
+    study = load(tmp_path, text)
+    (found,) = study.cases
+    assert (found.case_id, found.patient_id) == ("c", "p")
+    assert study.splits[0].fold == 2
     assert found.label == tmp_path / "l.png"
 
 
@@ -68,16 +73,76 @@ def test_tabs_and_a_byte_order_mark(tmp_path):
     assert load_dataset(path, scheme=SCHEME).cases[0].case_id == "i"
 
 
-def test_train_and_val_become_folds(tmp_path):
+def test_train_and_val_are_the_only_fold(tmp_path):
     text = "image,label,split\na.png,a.png,train\nb.png,b.png,val\nc.png,c.png,test\n"
     study = load(tmp_path, text)
-    assert make_folds(study) == {"a": 1, "b": 0}
+    assert study.splits == (Split(0, train=("a",), val=("b",)),)
     assert [case.case_id for case in study.test_cases] == ["c"]
 
 
 def test_train_and_test_leave_folds_open(tmp_path):
     text = "image,label,split\na.png,a.png,train\nb.png,b.png,test\n"
-    assert load(tmp_path, text).cases[0].fold is None
+    assert load(tmp_path, text).splits == ()
+
+
+def splits_of(folder: Path, header: str, cells: str) -> tuple[tuple[Split, ...], str]:
+    """Splits and unlisted cases of a table whose rows hold the given cells."""
+    rows = [
+        f"{name}.png,{name}.png,{cell.replace('_', '')}"
+        for name, cell in zip("abcdef", cells.split(), strict=False)
+    ]
+    study = load(folder, "\n".join([f"image,label,{header}", *rows, ""]))
+    listed = {case.case_id for case in study.cases}
+    rest = "".join(case.case_id for case in study.unlisted_cases)
+    assert listed | set(rest) | {c.case_id for c in study.test_cases} == {
+        row[0] for row in rows
+    }
+    return study.splits, rest
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "expected", "rest"),
+    [
+        ("fold", "0 1 _ 0", [(0, "b", "ad"), (1, "ad", "b")], "c"),
+        ("fold", "4 7 7 _", [(4, "bc", "a"), (7, "a", "bc")], "d"),
+        ("split", "0 1 _ test", [(0, "b", "a"), (1, "a", "b")], "c"),
+        ("split", "train val _ test", [(0, "a", "b")], "c"),
+        ("split", "_ val _ test", [(0, "ac", "b")], ""),
+        ("split", "train _ train test", [], "b"),
+        ("split", "_ _ test", [], ""),
+        ("fold_0,fold_1", "train,val val,_ _,train", [(0, "a", "b"), (1, "c", "a")],
+         ""),
+        ("fold_1,fold_3", "train,val _,_ val,val", [(1, "a", "c"), (3, "", "ac")], "b"),
+        ("fold1,fold2", "train,val test,test val,val", [(1, "a", "c"), (2, "", "ac")],
+         ""),
+        ("split,fold", "train,0 val,1 train,0", [(0, "b", "ac"), (1, "ac", "b")], ""),
+        ("split,fold", "train,0 train,_ test,1", [(0, "", "a")], "b"),
+        ("split,fold", "train,_ val,_ _,_", [(0, "a", "b")], "c"),
+    ],
+)  # fmt: skip
+def test_splits_of_a_table_are_kept_exactly(tmp_path, header, cells, expected, rest):
+    splits, left_out = splits_of(tmp_path, header, cells)
+    found = [(s.fold, "".join(s.train), "".join(s.val)) for s in splits]
+    assert (found, left_out) == (expected, rest)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "message"),
+    [
+        ("split,fold", "train,0 val,0 train,1", "both divide .* differently"),
+        ("fold5,fold10", "0,1 1,0", "columns fold5, fold10 each give folds"),
+        ("fold,fold_1", "0,train 1,val", "columns fold, fold_1 each give folds"),
+        ("split", "train 1 val", "both numbers and train and val"),
+    ],
+)
+def test_contradicting_columns_are_refused(tmp_path, header, cells, message):
+    with pytest.raises(DatasetError, match=message):
+        splits_of(tmp_path, header, cells)
+
+
+def test_unlisted_cases_are_counted(tmp_path):
+    text = "image,label,fold\na.png,a.png,0\nb.png,b.png,1\nc.png,c.png,\n"
+    assert "1 in no given split, left out" in load(tmp_path, text).describe()
 
 
 def test_a_case_without_label_is_listed(tmp_path):
@@ -114,6 +179,16 @@ def test_a_binary_file_is_no_table(tmp_path):
         load_dataset(path)
 
 
+def divisions(names):
+    """Train and val: any two parts of the names that share none, not both empty."""
+    return (
+        st.lists(st.sampled_from(["train", "val", ""]), min_size=len(names))
+        .map(lambda words: list(zip(names, words, strict=False)))
+        .map(lambda ws: [[n for n, w in ws if w == k] for k in ("train", "val")])
+        .filter(lambda parts: any(parts))
+    )
+
+
 WORDS = st.text("abcdefXYZ0123456789_-", min_size=1, max_size=8)
 
 
@@ -128,19 +203,31 @@ def test_a_table_that_was_written_reads_the_same(tmp_path_factory, names, data):
             data.draw(WORDS),
             tuple(folder / "images" / f"{name}_{c}.nii.gz" for c in channels),
             folder.parent / "labels" / f"{name}.nii.gz",
-            data.draw(st.none() | st.integers(0, 4)),
         )
         for name in names
     )
     scheme = LabelScheme(names={"a": 1, "b": 255}, regions={"ab": ("a", "b")}, ignore=7)
-    study = Dataset("study", folder, channels, scheme, cases, test_cases=())
+    splits = tuple(
+        Split(fold, *(tuple(data.draw(st.permutations(p))) for p in parts))
+        for fold, parts in enumerate(data.draw(st.lists(divisions(names), max_size=3)))
+    )
+    listed, rest = divide_cases(cases, named_cases(splits) if splits else None)
+    study = Dataset(
+        "study", folder, channels, scheme, listed, splits=splits, unlisted_cases=rest
+    )
     write_manifest(folder / "study.csv", study)
     found = load_dataset(folder / "study.csv")
-    assert [absolute(case) for case in found.cases] == [absolute(c) for c in cases]
+    assert [absolute(case) for case in found.cases] == [absolute(c) for c in listed]
+    assert [c.case_id for c in found.unlisted_cases] == [c.case_id for c in rest]
+    assert as_sets(found.splits) == as_sets(splits)
     assert (found.name, found.channels, found.scheme) == ("study", channels, scheme)
 
 
 def absolute(case: Case) -> tuple[object, ...]:
     assert case.label is not None
     files = [path.resolve() for path in (*case.images, case.label)]
-    return (case.case_id, case.patient_id, files, case.fold)
+    return (case.case_id, case.patient_id, files)
+
+
+def as_sets(splits: tuple[Split, ...]) -> list[tuple[int, set[str], set[str]]]:
+    return [(split.fold, set(split.train), set(split.val)) for split in splits]

@@ -52,5 +52,5 @@ def test_every_case_is_held_out_once_and_a_second_call_trains_nothing(
 
 
 def test_an_unknown_fold_is_named(tmp_path: Path, tiny_study: Path) -> None:
-    with pytest.raises(SettingsError, match="fold 7: the data set has no such fold"):
+    with pytest.raises(SettingsError, match=r"fold 7: .*no fold 7, only"):
         cross_validate(config(tiny_study), tmp_path / "cv", folds=[0, 7])

@@ -177,7 +177,8 @@ def test_a_patient_in_two_folds_is_found(study):
         ("folds", "tiny_000, tiny_001"),
         ("folds", "tiny_002, tiny_003"),
     ]
-    assert "patient p0 is in fold 0 and fold 1" in report.findings[0].message
+    message = "fold 0 trains on tiny_001 and validates on tiny_000, both of patient p0"
+    assert message in report.findings[0].message
 
 
 def test_a_repaired_header_is_mentioned(study):
