@@ -32,6 +32,10 @@ class ChannelPlan(Settings):
     """Subtracted after clipping (``ct``)."""
     std: float = Field(default=1.0, gt=0)
     """Divided by after subtracting (``ct``)."""
+    least_range: float = Field(default=0.0, ge=0)
+    """Smallest range of intensities that becomes 0 to 1 (``percentile``, ``stain``),
+    as learnt from the training pictures; a picture with less contrast, such as one
+    that shows nothing, keeps its noise small. 0: every picture fills the range."""
 
     @property
     def usual_range(self) -> tuple[float, float]:

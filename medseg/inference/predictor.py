@@ -79,6 +79,8 @@ class Predictor:
         notes = [] if notes is None else notes
         prepared = preprocess(volume, self.plan, name=name)
         image = prepared.image
+        if prepared.remark:
+            notes.append(prepared.remark)
         part, placement = self._narrow(image, prepared.placement, notes)
         del prepared
         if self.plan.instance_target != "none":

@@ -86,7 +86,9 @@ class SlideRun:
 
     def measure(self) -> Stretch:
         """The stretch of intensities, from boxes spread evenly over the picture."""
-        return Stretch.measure(self._coloured(self.picture.sample[..., None]))
+        least = [channel.least_range for channel in self.predictor.plan.channels]
+        sample = self._coloured(self.picture.sample[..., None])
+        return Stretch.measure(sample, least_ranges=least)
 
     def _ask(
         self, foreground: ByteFile, depth: ByteFile, notes: list[str] | None

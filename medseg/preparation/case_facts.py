@@ -10,8 +10,10 @@ from medseg.files import hash_text
 from medseg.geometry import canonical_reorientation
 from medseg.io import read_label_map, read_volume
 from medseg.labels import IGNORE_INDEX, LabelScheme
+from medseg.preparation.normalization import PERCENTILES
 from medseg.preparation.placement import slices_of
 from medseg.preparation.preprocessing import nonzero_box, require_finite, with_channels
+from medseg.preparation.stain import HIGH
 from medseg.settings import Settings
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
@@ -31,6 +33,9 @@ class ChannelFacts(Settings):
     """Whether all intensities are whole numbers."""
     zero_fraction: float
     """Share of voxels that are exactly zero."""
+    spreads: tuple[float, float] | None = None
+    """Of pictures, the intensities between the percentiles that ``percentile`` and
+    ``stain`` stretch; None of scans, and where it was not measured."""
 
 
 class CaseFacts(Settings):
@@ -130,7 +135,7 @@ def measure(
         ),
         spacing=spacing,
         orientation=volume.grid.orientation,
-        channels=tuple(_channel_facts(channel) for channel in voxels),
+        channels=tuple(_channel_facts(c, picture=not reorient) for c in voxels),
         num_voxels=tuple(int(count) for count in counts),
         num_components=tuple(len(size) for size in sizes),
         foreground_cropped=int(foreground.sum() - foreground[slices_of(crop)].sum()),
@@ -138,13 +143,18 @@ def measure(
     return MeasuredCase(facts, _sample(voxels, foreground, case_id), sizes)
 
 
-def _channel_facts(channel: np.ndarray) -> ChannelFacts:
+def _channel_facts(channel: np.ndarray, *, picture: bool) -> ChannelFacts:
+    spreads = None
+    if picture:
+        low, high, highest = np.percentile(channel, [*PERCENTILES, HIGH])
+        spreads = (float(high - low), float(highest - low))
     integer = np.issubdtype(channel.dtype, np.integer)
     return ChannelFacts(
         smallest=float(channel.min()),
         largest=float(channel.max()),
         integer=bool(integer or np.array_equal(channel, np.rint(channel))),
         zero_fraction=float(np.mean(channel == 0)),
+        spreads=spreads,
     )
 
 

@@ -14,6 +14,8 @@ from medseg.settings import Settings
 
 LOWEST_AIR_HU = -500
 """A CT reaches air below this in most scans; no other modality goes there."""
+FAINTEST_PERCENT = 5.0
+"""So many pictures may have less contrast than is taken for usual."""
 
 
 class IntensityFacts(Settings):
@@ -43,6 +45,9 @@ class IntensityFacts(Settings):
     """Cases whose intensities are all whole numbers."""
     zero_fraction: float
     """Share of exact zeros, median over cases."""
+    spreads: tuple[float, float] | None = None
+    """What all but the faintest twentieth of the pictures that show a structure
+    reach of `ChannelFacts.spreads`; None of scans, and where it was not measured."""
 
 
 class ClassFacts(Settings):
@@ -178,7 +183,23 @@ def _intensities(
         largest=max(channel.largest for channel in channels),
         integer_cases=integer,
         zero_fraction=float(np.median([c.zero_fraction for c in channels])),
+        spreads=_usual_spreads(number, facts),
     )
+
+
+def _usual_spreads(
+    number: int, facts: Sequence[CaseFacts]
+) -> tuple[float, float] | None:
+    """Of one channel: see `IntensityFacts.spreads`."""
+    found = [
+        spreads
+        for case in facts
+        if (spreads := case.channels[number].spreads) and sum(case.num_voxels[1:])
+    ]
+    if not found:
+        return None
+    narrow, wide = np.percentile(found, FAINTEST_PERCENT, axis=0)
+    return float(narrow), float(wide)
 
 
 def _modality(

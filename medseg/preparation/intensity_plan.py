@@ -1,5 +1,7 @@
 """How each channel is to be normalised, and why."""
 
+from typing import Literal
+
 from medseg.plan import ChannelPlan
 from medseg.preparation.fingerprint import Fingerprint, IntensityFacts
 
@@ -35,14 +37,16 @@ def _plan_channel(
     if facts.modality == "ct":
         return _plan_ct(facts)
     if pictures and cells:
-        return ChannelPlan(name=facts.name, normalization="stain"), (
+        channel = _stretched(facts, "stain", facts.spreads and facts.spreads[1])
+        return channel, (
             f"{facts.name}: pictures of single objects, so the ground of each becomes "
-            "dark and its cells bright, whatever the stain"
+            f"dark and its cells bright, whatever the stain{_floor_reason(channel)}"
         )
     if pictures:
-        return ChannelPlan(name=facts.name, normalization="percentile"), (
+        channel = _stretched(facts, "percentile", facts.spreads and facts.spreads[0])
+        return channel, (
             f"{facts.name}: the range of a picture is arbitrary, so the 1st and 99th "
-            "percentile of each become 0 and 1"
+            f"percentile of each become 0 and 1{_floor_reason(channel)}"
         )
     nonzero = facts.zero_fraction >= MOSTLY_ZERO
     channel = ChannelPlan(name=facts.name, normalization="zscore", nonzero_only=nonzero)
@@ -50,6 +54,25 @@ def _plan_channel(
         f"{facts.name}: z-score of each scan ({facts.modality_reason}) over "
         f"{'its non-zero' if nonzero else 'all its'} voxels, since "
         f"{facts.zero_fraction:.0%} are exactly zero in the median case"
+    )
+
+
+def _stretched(
+    facts: IntensityFacts,
+    normalization: Literal["percentile", "stain"],
+    spread: float | None,
+) -> ChannelPlan:
+    return ChannelPlan(
+        name=facts.name, normalization=normalization, least_range=spread or 0.0
+    )
+
+
+def _floor_reason(channel: ChannelPlan) -> str:
+    if channel.least_range == 0:
+        return ""
+    return (
+        f", but no range below {channel.least_range:.4g}, which 95 % of the pictures "
+        "with structures exceed: the noise of an empty picture stays noise"
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,6 +44,10 @@ from medseg.preparation.voxel_index import build_index
 from medseg.progress import Progress, Silent
 from medseg.types import LabelArray, Spacing
 from medseg.volume import LabelMap
+
+CHANNEL_KEYS = {"name", "normalization", "nonzero_only", "clip", "mean", "std"}
+"""What of a channel is in the hash of every prepared case; other keys join it where
+they are set, so that stores made before there were any stay valid."""
 
 
 def prepare(
@@ -240,13 +244,18 @@ class _Way:
 
 def _key(inputs: str, plan: Plan, compression: Compression) -> str:
     """Hash of everything that decides what a prepared case looks like."""
-    keys = {"reorient", "target_spacing", "crop_nonzero", "channels", "labels"}
+    keys: dict[str, Any] = dict.fromkeys(
+        ("reorient", "target_spacing", "crop_nonzero", "labels"), True
+    )
+    keys["channels"] = {"__all__": CHANNEL_KEYS}
     if plan.slice_axis != "k":
-        keys.add("slice_axis")
+        keys["slice_axis"] = True
     if plan.instance_target != "none":
-        keys |= {"instance_target", "spatial_dims"}
+        keys |= {"instance_target": True, "spatial_dims": True}
     settings = plan.model_dump_json(include=keys)
     parts = [str(STORE_VERSION), inputs, settings, compression]
+    if any(channel.least_range for channel in plan.channels):
+        parts.append(f"ranges {[channel.least_range for channel in plan.channels]}")
     return hash_text(
         "\n".join(parts + ["painted 2"] * (plan.instance_target != "none"))
     )

@@ -10,7 +10,7 @@ from medseg.instances.painting import paint
 from medseg.instances.targets import encode, renumber
 from medseg.labels import IGNORE_INDEX
 from medseg.plan import Plan
-from medseg.preparation.normalization import normalize
+from medseg.preparation.normalization import faint_remark, normalize
 from medseg.preparation.placement import CropBox, Placement, crop_grid, slices_of
 from medseg.resampling import (
     resample_label_map,
@@ -34,10 +34,12 @@ class Prepared:
     Attributes:
         image: Normalised intensities, float32, shape (C, I, J, K).
         placement: How the image lies in the scan it was made from.
+        remark: What is odd about the intensities, in words; empty where nothing is.
     """
 
     image: ImageArray
     placement: Placement
+    remark: str = ""
 
 
 def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
@@ -66,10 +68,12 @@ def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
     crop = nonzero_box(turned) if plan.crop_nonzero else _whole(turned)
     cropped = crop_grid(grid, crop)
     prepared = resampled_grid(cropped, plan.target_spacing)
-    image = normalize(turned[(slice(None), *slices_of(crop))], plan.channels)
+    part = turned[(slice(None), *slices_of(crop))]
+    image = normalize(part, plan.channels)
     if prepared is not cropped:
         image = resample_volume(Volume(image, cropped.affine), prepared).voxels
-    return Prepared(image, Placement(volume.grid, turn, crop, prepared))
+    placement = Placement(volume.grid, turn, crop, prepared)
+    return Prepared(image, placement, faint_remark(part, plan.channels))
 
 
 def preprocess_label(

@@ -8,8 +8,12 @@ Science Bowl, all 432 of fluorescence lie below 0.19, all 99 others above 0.52.
 A light ground is inverted. A dark one goes through a square root, as counts of photons
 have a deviation that grows with the root of their mean: it evens out the noise and
 brings out faint cells beside bright ones.
+
+A picture without any cell has no range to stretch but its noise. So no range below that
+of nearly all training pictures is stretched: see `ChannelPlan.least_range`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +43,23 @@ class Stretch:
     light: bool
 
     @classmethod
-    def measure(cls, voxels: ImageArray) -> "Stretch":
-        """From a picture, or from a part of its pixels, shape (C, ...)."""
+    def measure(
+        cls, voxels: ImageArray, *, least_ranges: Sequence[float] | None = None
+    ) -> "Stretch":
+        """From a picture, or from a part of its pixels, shape (C, ...).
+
+        Args:
+            voxels: Intensities.
+            least_ranges: Of each channel, the smallest range that becomes 0 to 1;
+                the end on which the ground lies keeps its place.
+        """
         flat = voxels.reshape(len(voxels), -1)
         low, median, high = np.percentile(flat, [LOW, 50, HIGH], axis=1)
         spread = np.maximum(high - low, SMALLEST_RANGE)
         light = float(np.mean((median - low) / spread)) > LIGHT
+        if least_ranges is not None:
+            wide = np.maximum(high - low, least_ranges)
+            low, high = (high - wide, high) if light else (low, low + wide)
         return cls(tuple(map(float, low)), tuple(map(float, high)), light)
 
     def apply(self, voxels: ImageArray) -> ImageArray:

@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medseg.io import read_volume
+from medseg.datasets import load_dataset
+from medseg.io import read_volume, write_label_map, write_volume
+from medseg.labels import LabelScheme
 from medseg.plan import ChannelPlan
-from medseg.preparation.normalization import normalize
+from medseg.preparation.intensity_plan import plan_channels
+from medseg.preparation.measuring import make_fingerprint
+from medseg.preparation.normalization import faint_remark, normalize
 from medseg.preparation.stain import Stretch
+from medseg.volume import LabelMap, Volume
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "nuclei"
 STAIN = ChannelPlan(name="grey", normalization="stain")
@@ -58,3 +63,79 @@ def test_the_ground_of_real_stains_is_told():
     for row in table.itertuples():
         light = Stretch.measure(read_volume(DATA / row.image).voxels).light
         assert light == (row.modality != "fluorescence"), row.id
+
+
+NOISE = np.random.default_rng(1).integers(20, 31, (1, 60, 60, 1)).astype(np.uint8)
+"""An empty picture: eleven grey levels and nothing else."""
+
+
+def floored(kind: str, least: float) -> ChannelPlan:
+    return ChannelPlan(name="grey", normalization=kind, least_range=least)
+
+
+def test_the_noise_of_an_empty_picture_stays_small():
+    found = normalize(NOISE, (floored("stain", 200),))
+    assert float(found.max()) <= np.sqrt(10 / 200)
+    assert float(normalize(NOISE, (floored("stain", 0),)).max()) == pytest.approx(1)
+
+
+def test_an_empty_light_picture_stays_dark():
+    voxels = 255 - np.where(NOISE > 28, 60, NOISE)  # a median near the upper end
+    high = np.percentile(voxels, 99.8)
+    found = normalize(voxels, (floored("stain", 200),))
+    np.testing.assert_allclose(found, (high - voxels) / 200, atol=1e-6)
+
+
+def test_percentiles_have_a_floor_too():
+    low = np.percentile(NOISE, 1)
+    found = normalize(NOISE, (floored("percentile", 100),))
+    np.testing.assert_allclose(found, (NOISE - low) / 100, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["stain", "percentile"])
+def test_pictures_with_usual_contrast_are_as_ever(kind):
+    voxels = np.random.default_rng(0).gamma(1.0, 30.0, (1, 40, 40, 1))
+    plain = normalize(voxels, (ChannelPlan(name="grey", normalization=kind),))
+    assert np.array_equal(normalize(voxels, (floored(kind, 60),)), plain)
+
+
+@pytest.mark.parametrize("kind", ["stain", "percentile"])
+def test_a_picture_with_too_little_contrast_is_told(kind):
+    assert "a range of 10, at least 50 expected" in faint_remark(
+        NOISE, (floored(kind, 50),)
+    )
+    assert faint_remark(NOISE, (floored(kind, 9),)) == ""
+    assert faint_remark(NOISE, (floored(kind, 0),)) == ""
+    both = np.concatenate([NOISE, 9.0 * NOISE])
+    assert faint_remark(both, (floored(kind, 50),) * 2) == ""
+
+
+@pytest.mark.parametrize(("instances", "percents"), [(True, 99.8), (False, 99)])
+def test_the_floor_is_learnt_from_pictures_that_show_something(
+    tmp_path, instances, percents
+):
+    ranges = []
+    for number, bright in enumerate([200, 120, 60, 0]):  # the last one is empty
+        voxels = NOISE.astype(np.uint8)
+        label = np.zeros((60, 60, 1), np.uint8)
+        if bright:
+            voxels[0, 5:20, 5:20] = bright
+            label[5:20, 5:20] = 1
+            ranges.append(np.percentile(voxels, percents) - np.percentile(voxels, 1))
+        write_volume(tmp_path / f"images/p{number}.png", Volume(voxels, np.eye(4)))
+        path = tmp_path / f"labels/p{number}.png"
+        write_label_map(path, LabelMap(label, np.eye(4)))
+    scheme = LabelScheme(names={"cell": 1}, instances=instances)
+    fingerprint = make_fingerprint(load_dataset(tmp_path, scheme=scheme), workers=1)
+    (channel,), reason = plan_channels(fingerprint, cells=instances)
+    assert channel.least_range == pytest.approx(np.percentile(ranges, 5))
+    assert f"no range below {channel.least_range:.4g}" in reason
+
+
+def test_plans_of_models_made_before_stretch_as_they_did():
+    old = {"name": "grey", "normalization": "stain", "nonzero_only": False}
+    plan = ChannelPlan.model_validate(old)
+    assert plan.least_range == 0
+    assert np.array_equal(
+        normalize(NOISE, (plan,)), Stretch.measure(NOISE).apply(NOISE)
+    )

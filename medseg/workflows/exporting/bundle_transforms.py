@@ -5,6 +5,7 @@ from typing import Any
 from medseg.inference.decision import region_membership
 from medseg.plan import ChannelPlan, Plan
 from medseg.preparation.preprocessing import axes_with_last
+from medseg.preparation.stain import HIGH, LIGHT, LOW, SMALLEST_RANGE
 
 RIGHT_ANTERIOR_SUPERIOR = "RAS"
 
@@ -93,7 +94,8 @@ def _normalization(channels: tuple[ChannelPlan, ...]) -> dict[str, Any]:
     """One of MONAI's transforms where all channels are alike, else a function."""
     kinds = {(channel.normalization, channel.nonzero_only) for channel in channels}
     common = {"keys": "image", "channel_wise": True}
-    if kinds == {("percentile", False)}:
+    floors = any(channel.least_range > 0 for channel in channels)
+    if kinds == {("percentile", False)} and not floors:
         return {
             "_target_": "ScaleIntensityRangePercentilesd",
             "lower": 1,
@@ -105,15 +107,34 @@ def _normalization(channels: tuple[ChannelPlan, ...]) -> dict[str, Any]:
     if len(kinds) == 1 and channels[0].normalization == "zscore":
         nonzero = channels[0].nonzero_only
         return {"_target_": "NormalizeIntensityd", "nonzero": nonzero, **common}
-    parts = ", ".join(
-        f"(lambda c: {_expression(channel)})(x[{number}:{number + 1}])"
-        for number, channel in enumerate(channels)
+    stained = [n for n, c in enumerate(channels) if c.normalization == "stain"]
+    parts = []
+    for number, channel in enumerate(channels):
+        if number in stained:
+            place = stained.index(number)
+            parts.append(f"s[{place}:{place + 1}]")
+        else:
+            one = f"x[{number}:{number + 1}]"
+            parts.append(f"(lambda c: {_expression(channel)})({one})")
+    joined = f"torch.cat([{', '.join(parts)}])"
+    if stained:
+        floors_of = [channels[number].least_range for number in stained]
+        joined = f"(lambda s: {joined})({_stain_expression(stained, floors_of)})"
+    return {"_target_": "Lambdad", "keys": "image", "func": f"$lambda x: {joined}"}
+
+
+def _stain_expression(numbers: list[int], floors: list[float]) -> str:
+    """The stretch of stained channels of `x`, together; see `stain.Stretch`."""
+    ends = f"np.percentile(np.asarray(x[{numbers}].flatten(1)), [{LOW}, 50, {HIGH}], 1)"
+    column = "reshape(-1, *[1] * (x.ndim - 1))"
+    return (
+        "(lambda c, low, mid, high, floor: (lambda wide, light: "
+        "(high - c) / wide if light else ((c - low) / wide).clamp_min(0).sqrt())("
+        f"(high - low).maximum(floor).clamp_min({SMALLEST_RANGE}), "
+        f"bool(((mid - low) / (high - low).clamp_min({SMALLEST_RANGE})).mean() "
+        f"> {LIGHT})))(x[{numbers}], *(torch.tensor(q, dtype=torch.float32).{column} "
+        f"for q in [*{ends}, {floors}]))"
     )
-    return {
-        "_target_": "Lambdad",
-        "keys": "image",
-        "func": f"$lambda x: torch.cat([{parts}])",
-    }
 
 
 def _expression(channel: ChannelPlan) -> str:
@@ -128,5 +149,5 @@ def _expression(channel: ChannelPlan) -> str:
         result = f"(c - {chosen}.mean()) / {chosen}.std(unbiased=False).clamp_min(1e-8)"
     else:
         low, high = (f"float(np.percentile({chosen}, {q}))" for q in (1, 99))
-        result = f"(c - {low}) / max({high} - {low}, 1e-8)"
+        result = f"(c - {low}) / max({high} - {low}, {channel.least_range}, 1e-8)"
     return f"torch.where(c != 0, {result}, 0 * c)" if channel.nonzero_only else result

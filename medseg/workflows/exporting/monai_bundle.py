@@ -183,15 +183,16 @@ def _as_monai_runs_it(folder: Path, portable: Portable) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of readers that MONAI finds absent
         network = parser.get_parsed_content("network")
-        inferer = parser.get_parsed_content("inferer")
         parser.get_parsed_content("preprocessing")
         parser.get_parsed_content("postprocessing")
-    inferer.roi_size = None
     flat = portable.model.plan.spatial_dims == 2
 
     @torch.no_grad()
     def run(image: Tensor) -> Tensor:
-        inferer.roi_size = tuple(image.shape[2:])  # one window holds the image
+        # One window holds the image. An inferer of its own for each size, since some
+        # of MONAI's keep a copy of the size that they were made with.
+        parser["inferer::roi_size"] = list(image.shape[2:])
+        inferer = parser.get_parsed_content("inferer")
         logits: Tensor = inferer(image[..., None] if flat else image, network)
         return logits[..., 0] if flat else logits
 
@@ -212,5 +213,7 @@ needs `pip install monai nibabel pytorch-ignite fire`. SCANS holds `*.nii.gz`; f
 several channels, give `--datalist` a list of lists of files. Only plain NIfTI goes this
 way: repairs of headers, DICOM, and post-processing are `medseg predict`'s. Where scans
 are resampled, MONAI's grid lies a part of a voxel beside medseg's, so that labels at
-borders may differ; where they are not, preparation is the same.
+borders may differ; where they are not, preparation is the same. On scans larger than
+the window, windows lie a little otherwise (MONAI shifts the last one back, medseg
+spreads all evenly) and weigh a little more at their corners.
 """

@@ -90,14 +90,27 @@ def _normalization(channel: ChannelPlan) -> str:
         return f"{name}subtract the mean and divide by the deviation of {over}{zeros}."
     if channel.normalization == "percentile":
         return f"{name}scale so that the 1st and 99th percentile of {over} become 0 " \
-            f"and 1{zeros}."  # fmt: skip
+            f"and 1{zeros}{_floor(channel)}."  # fmt: skip
     if channel.normalization == "stain":
         return (
             f"{name}scale so that the {LOW:g}st and {HIGH:g}th percentile of a picture "
             f"become 0 and 1; where its median, the mean of all channels, is above "
-            f"{LIGHT:.2f}, take 1 minus that, else the square root of what is above 0."
+            f"{LIGHT:.2f}, take 1 minus that, else the square root of what is above 0"
+            f"{_floor(channel)}."
         )
     return f"{name}leave intensities as they are."
+
+
+def _floor(channel: ChannelPlan) -> str:
+    """How a picture with little contrast is kept from being all noise."""
+    if channel.least_range == 0:
+        return ""
+    return (
+        f"; a range below {channel.least_range:g} counts as {channel.least_range:g}, "
+        "from the end on which the ground lies"
+        if channel.normalization == "stain"
+        else f"; a range below {channel.least_range:g} counts as that"
+    )
 
 
 def _spacing(spacing: Sequence[float]) -> str:
