@@ -12,12 +12,12 @@ from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
 from medseg.io import read_grid, write_label_map, write_volume
 from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.labels import (
-    LabelledImage,
     NamedLabels,
     UnwantedError,
     names_in,
     read_labels,
 )
+from medseg.io.dicom.references import LabelledImage
 from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
 from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.identity import identifiers_of, masked
@@ -114,7 +114,7 @@ class _Run:
     choice: StructureChoice
     names: Pseudonymizer
     earlier: dict[str, Conversion]
-    images: dict[str, list[LabelledImage]] = field(default_factory=dict)
+    images: list[LabelledImage] = field(default_factory=list)
     labels: defaultdict[str, list[Path]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -203,7 +203,8 @@ class _Run:
     def _label_maps(self, source: ScanSource, line: Conversion) -> Conversion:
         """The line of label objects, put on their images' grids."""
         assert source.series is not None
-        labels, outputs, named, others = None, [], dict[int, str](), dict[str, None]()
+        labels, outputs, named = None, [], dict[int, str]()
+        others, notes = dict[str, None](), dict[str, None]()
         for number, path in enumerate(sorted(source.files)):
             labels = read_labels(path, source.series.kind, self.images, self.choice)
             _require_straight(labels, path)
@@ -213,16 +214,18 @@ class _Run:
             outputs.append(f"{stem}.nii.gz")
             named |= labels.names
             others |= dict.fromkeys(labels.others)
+            notes |= dict.fromkeys(map(str, labels.corrections))
             if labels.image:
                 self.labels[labels.image].append(self.out / outputs[-1])
         assert labels is not None
-        left = f"structures: {', '.join(others)} not asked for" if others else ""
+        if others:
+            notes[f"structures: {', '.join(others)} not asked for"] = None
         return replace(
             line,
             status=DONE,
             reason="",
             output="; ".join(outputs),
-            corrections=left,
+            corrections="; ".join(notes),
             structures="; ".join(f"{value} {name}" for value, name in named.items()),
             **geometry_columns(labels.label_map),
         )
@@ -232,14 +235,12 @@ class _Run:
         if source.series is None or source.is_labels:
             return
         if line.status in (DONE, KEPT):
-            uid = source.series.attributes["SeriesInstanceUID"]
             grid = read_grid(self.out / line.output)
-            image = LabelledImage(source.name, source.series, grid)
-            self.images.setdefault(uid, []).append(image)
+            self.images.append(LabelledImage(source.name, source.series, grid))
 
     def _cases(self) -> Iterator[LabelledCase]:
         """Images that have labels."""
-        for image in (image for images in self.images.values() for image in images):
+        for image in self.images:
             if labels := self.labels.get(image.name):
                 attributes = image.series.attributes
                 patient = attributes["PatientID"] or attributes["StudyInstanceUID"]

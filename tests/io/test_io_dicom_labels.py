@@ -14,11 +14,12 @@ from dicom_phantom import ORIENTATIONS, voxels, write_series
 from medseg.errors import InputError, LabelError, OutputError, SettingsError
 from medseg.io import read_label_map
 from medseg.io.dicom import Series, find_series, read_series
-from medseg.io.dicom.contours import contours_of, fill
+from medseg.io.dicom.contours import contours_of, region_of
 from medseg.io.dicom.segment_codes import Segment, load_codes, segment_for
 from medseg.io.dicom.segmentation import read_segmentation
 from medseg.io.dicom.segmentation_writing import SegmentationType, write_segmentation
 from medseg.io.dicom.stack import stack_of
+from medseg.io.dicom.structure_masks import structure_labels
 from medseg.io.dicom.structures import read_structures
 from medseg.io.dicom.structures_writing import write_structures
 from medseg.volume import LabelMap, Volume
@@ -61,7 +62,7 @@ def test_segmentation_round_trip(
     back = read_segmentation(path)
     np.testing.assert_array_equal(back.label_map(labels.grid).voxels, labels.voxels)
     assert back.names == dict(enumerate(NAMES, start=1))
-    assert back.referenced_series == series.attributes["SeriesInstanceUID"]
+    assert back.references.series == {series.attributes["SeriesInstanceUID"]}
     assert written.num_voxels[NAMES[0]] == (labels.voxels == 1).sum()
 
 
@@ -108,14 +109,15 @@ def test_structure_set_round_trip(tmp_path: Path, plane: str) -> None:
     labels = labels_on(series)
     path = tmp_path / "rt.dcm"
     write_structures(path, labels, series, segments=segments())
-    back = read_structures(path).label_map(series, labels.grid)
+    back = structure_labels(read_structures(path), series, labels.grid)
     np.testing.assert_array_equal(back.voxels, labels.voxels)
 
 
 def test_contours_enclose_exactly_what_they_were_drawn_around() -> None:
     for seed in range(30):
         mask = np.random.default_rng(seed).random((11, 13)) < 0.5
-        np.testing.assert_array_equal(fill(contours_of(mask), mask.shape), mask)
+        region = region_of(contours_of(mask))
+        np.testing.assert_array_equal(region.pixels(mask.shape), mask)
 
 
 def test_overlapping_segments_are_refused_and_read_one_by_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """DICOM segmentation objects (SEG) as label maps."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,17 +10,27 @@ import numpy as np
 from medseg.errors import GeometryError, InputError, LabelError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.bytestream import require_memory
+from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.decoding import decoded
 from medseg.io.dicom.elements import DicomDataset, number_of, quiet, text_of
 from medseg.io.dicom.frame import Frame
 from medseg.io.dicom.header import frames_of_object, read_header
+from medseg.io.dicom.plane_distance import (
+    PlaneStep,
+    empty_planes,
+    is_among_slices,
+    own_thickness,
+    plane_step,
+    slice_distance,
+)
 from medseg.io.dicom.planes import grid_of
+from medseg.io.dicom.references import References
+from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import Stack, group_by_place, stack_of
 from medseg.io.dicom.structure_choice import StructureChoice
 from medseg.volume import LabelMap
 
 _HALF = 0.5
-_UNEVEN = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,31 +40,45 @@ class Segmentation:
     Attributes:
         path: The file.
         names: Label of each segment, by its number.
-        referenced_series: SeriesInstanceUID of the image that was segmented.
-        referenced_instances: SOPInstanceUIDs of its slices, where they are named.
+        references: What it says about the image that was segmented.
         frames: One for each stored plane.
         segment_numbers: Segment of each plane; 0 where a plane holds numbers of
             segments as values (LABELMAP).
         planes: Shape (n, rows, columns): 0 and 1, numbers of segments, or shares of
             `max_fractional`.
         max_fractional: Stored value that means 1; 1 for binary planes.
-        spacing_mm: Distance of planes as stored, or 0.
+        spacing_mm: SpacingBetweenSlices, or 0.
+        thickness_mm: SliceThickness, or 0.
     """
 
     path: Path
     names: dict[int, str]
-    referenced_series: str
-    referenced_instances: frozenset[str]
+    references: References
     frames: tuple[Frame, ...]
     segment_numbers: tuple[int, ...]
     planes: np.ndarray
     max_fractional: int
     spacing_mm: float
+    thickness_mm: float
 
     @cached_property
     def stack(self) -> Stack:
         """The distinct places of the planes, in order."""
         return stack_of([place[0] for place in group_by_place(self.frames)])
+
+    @cached_property
+    def step(self) -> PlaneStep:
+        """How far apart the planes are, stored ones and empty ones between them.
+
+        Raises:
+            GeometryError: Neither the planes nor the header say it.
+        """
+        return plane_step(
+            self.stack,
+            spacing=self.spacing_mm,
+            thickness=self.thickness_mm,
+            path=self.path,
+        )
 
     def grid(self) -> Grid:
         """The smallest even grid that holds all stored planes.
@@ -62,12 +87,14 @@ class Segmentation:
         than the image's grid. The grid is sheared where the planes are.
 
         Raises:
-            GeometryError: The planes are not evenly spaced.
+            GeometryError: The planes are not evenly spaced, or nothing says how far
+                apart they are.
         """
-        first = self.stack.frames[0]
-        step, count = self._step()
-        steps = (np.asarray(self.stack.heights) - self.stack.heights[0]) / step
-        if np.abs(steps - np.rint(steps)).max() > _UNEVEN:
+        first, step = self.stack.frames[0], self.step.mm
+        count = (
+            int(np.rint((self.stack.heights[-1] - self.stack.heights[0]) / step)) + 1
+        )
+        if not self.stack.divides_by(step):
             raise GeometryError(
                 f"{self.path}: planes {self.stack.gaps.min():.4g} to "
                 f"{self.stack.gaps.max():.4g} mm apart; read it together with the "
@@ -79,26 +106,57 @@ class Segmentation:
         return Grid((first.columns, first.rows, count), affine)
 
     def label_map(
-        self, grid: Grid | None = None, *, choice: StructureChoice | None = None
+        self,
+        grid: Grid | None = None,
+        *,
+        choice: StructureChoice | None = None,
+        corrections: list[Correction] | None = None,
     ) -> LabelMap:
         """One label per voxel: the numbers of the segments, or values of a choice.
+
+        A plane that lies on a slice of the grid is as thick as the grid's slices,
+        however far the next stored plane is.
 
         Args:
             grid: Where to put them, such as the image's grid; None takes `grid()`.
             choice: Which segments are wanted, with which values.
+            corrections: Told what was guessed.
 
         Raises:
             LabelError: Segments overlap, so that one label per voxel cannot say it,
                 and the choice does not say which one counts.
             GeometryError: No grid is given and the planes are not evenly spaced.
         """
-        step, _ = self._step()
-        target = grid or self.grid()
         places = group_by_place(self.frames)
-        combined = self._combined(places, choice)
+        planes = self._combined(places, choice)
         frames = [place[0] for place in places]
-        voxels = grid_of(combined, frames, target, reach_mm=step * 0.51)
+        if grid is None:
+            target, reach = self.grid(), self.step.mm
+            if corrections is not None and self.step.remark:
+                corrections.append(Correction("distance", self.step.remark))
+        else:
+            target = grid
+            reach, empty = self._on_slices_of(grid)
+            frames = [*frames, *empty]
+            planes = np.pad(planes, [(0, len(empty)), (0, 0), (0, 0)])
+        voxels = grid_of(planes, frames, target, reach_mm=reach * 0.51)
         return LabelMap(voxels, target.affine)
+
+    def lies_on(self, series: Series) -> bool:
+        """Whether every stored plane is a slice of a series."""
+        return is_among_slices(self.stack, series)
+
+    def _on_slices_of(self, grid: Grid) -> tuple[float, list[Frame]]:
+        """Thickness of the planes on a grid, in mm, and the planes that are empty."""
+        gap = slice_distance(grid, self.stack.frames[0].normal)
+        own = own_thickness(
+            self.stack, spacing=self.spacing_mm, thickness=self.thickness_mm
+        )
+        if gap is None:
+            return self.step.mm, []
+        if own is not None and abs(own - gap) > 0.1 * gap:
+            return own, []
+        return gap, empty_planes(self.stack, grid, gap)
 
     def mask_of(self, number: int) -> np.ndarray:
         """Share of one segment at each distinct place, (n, rows, columns), 0 to 1."""
@@ -171,17 +229,6 @@ class Segmentation:
                 "cannot hold that; say by --structures which one counts"
             )
 
-    def _step(self) -> tuple[float, int]:
-        """Distance of planes in mm, and how many of them span the stored ones."""
-        if len(self.stack.frames) == 1:
-            return self.spacing_mm or 1.0, 1
-        gaps = self.stack.gaps
-        step = float(gaps.min())
-        if 0 < self.spacing_mm <= step * 1.01 and self.stack.tilt < 1e-3:
-            step = self.spacing_mm
-        span = self.stack.heights[-1] - self.stack.heights[0]
-        return step, int(np.rint(span / step)) + 1
-
 
 def read_segmentation(path: Path) -> Segmentation:
     """The segmentation object in a file.
@@ -227,19 +274,22 @@ def _parse(dataset: DicomDataset, path: Path, offset: int) -> Segmentation:
     numbers = tuple(
         0 if kind == "LABELMAP" else _segment_number(group, shared) for group in groups
     )
-    measures = shared.get("PixelMeasuresSequence")
-    spacing = number_of(measures[0], "SpacingBetweenSlices", 0.0) if measures else 0.0
+    measures = [
+        item
+        for place in (shared, *groups)
+        for item in place.get("PixelMeasuresSequence") or []
+    ]
     fractional = int(number_of(dataset, "MaximumFractionalValue", 1))
     return Segmentation(
         path=path,
         names=_names(dataset),
-        referenced_series=_referenced_series(dataset),
-        referenced_instances=_referenced_instances(dataset),
+        references=_references(dataset, groups),
         frames=frames,
         segment_numbers=numbers,
         planes=_planes(dataset, path, len(frames)),
         max_fractional=fractional if kind == "FRACTIONAL" else 1,
-        spacing_mm=spacing,
+        spacing_mm=_common(measures, "SpacingBetweenSlices"),
+        thickness_mm=_common(measures, "SliceThickness"),
     )
 
 
@@ -256,16 +306,29 @@ def _segment_number(group: DicomDataset, shared: DicomDataset) -> int:
     raise KeyError("SegmentIdentificationSequence")
 
 
-def _referenced_series(dataset: DicomDataset) -> str:
-    references = dataset.get("ReferencedSeriesSequence")
-    return text_of(references[0], "SeriesInstanceUID") if references else ""
+def _common(measures: list[DicomDataset], keyword: str) -> float:
+    """The size that all planes have, in mm; 0 where none or several are given.
+
+    The sign of SpacingBetweenSlices says in which order slices are stored.
+    """
+    found = {abs(number_of(item, keyword, 0.0)) for item in measures} - {0.0}
+    return found.pop() if len(found) == 1 else 0.0
 
 
-def _referenced_instances(dataset: DicomDataset) -> frozenset[str]:
-    return frozenset(
-        text_of(instance, "ReferencedSOPInstanceUID")
-        for series in dataset.get("ReferencedSeriesSequence") or []
-        for instance in series.get("ReferencedInstanceSequence") or []
+def _references(dataset: DicomDataset, groups: Iterable[DicomDataset]) -> References:
+    series = dataset.get("ReferencedSeriesSequence") or []
+    instances = [i for s in series for i in s.get("ReferencedInstanceSequence") or []]
+    instances += [
+        image
+        for group in groups
+        for derived in group.get("DerivationImageSequence") or []
+        for image in derived.get("SourceImageSequence") or []
+    ]
+    return References.of(
+        series=[text_of(item, "SeriesInstanceUID") for item in series[:1]],
+        instances=[text_of(item, "ReferencedSOPInstanceUID") for item in instances],
+        frames_of_reference=[text_of(dataset, "FrameOfReferenceUID")],
+        patient=text_of(dataset, "PatientID"),
     )
 
 

@@ -17,6 +17,7 @@ from medseg.types import Affine
 _SAME_PLACE_MM = 1e-3
 _EVEN_SHARE = 0.02
 _EVEN_MM = 0.01
+_OFF_STEP = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Stack:
         even = np.linspace(self.heights[0], self.heights[-1], len(self.heights))
         offset = np.abs(np.asarray(self.heights) - even).max()
         return bool(offset <= max(_EVEN_MM, _EVEN_SHARE * self.gap))
+
+    def divides_by(self, step: float) -> bool:
+        """Whether all slices lie at whole multiples of a step from the first."""
+        steps = (np.asarray(self.heights) - self.heights[0]) / step
+        return bool(np.abs(steps - np.rint(steps)).max() <= _OFF_STEP)
 
     @property
     def drift(self) -> np.ndarray:
@@ -94,6 +100,15 @@ class Stack:
             affine[:3, 2] = (positions[-1] - positions[0]) / (count - 1)
         affine[:3, 3] = positions[0]
         return lps_from_ras(affine)
+
+
+def thickness_of(attributes: dict[str, str]) -> float | None:
+    """SliceThickness in mm; None where it is absent, no number or not positive."""
+    try:
+        thickness = float(attributes["SliceThickness"])
+    except ValueError:
+        return None
+    return thickness if 0 < thickness < np.inf else None
 
 
 def positions_of(frames: Sequence[Frame]) -> np.ndarray:

@@ -1,22 +1,16 @@
-"""DICOM structure sets (RTSTRUCT) as label maps on the image they were drawn on."""
+"""DICOM structure sets (RTSTRUCT): regions of interest and their contours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import GeometryError, InputError, LabelError, UnreadableFileError
-from medseg.geometry import Grid
-from medseg.io.dicom.contours import fill
+from medseg.errors import InputError, UnreadableFileError
 from medseg.io.dicom.elements import DicomDataset, quiet, text_of
 from medseg.io.dicom.header import read_header
-from medseg.io.dicom.planes import grid_of, plane_affine
-from medseg.io.dicom.series import Series
-from medseg.io.dicom.stack import Stack, stack_of
-from medseg.io.dicom.structure_choice import StructureChoice
-from medseg.volume import LabelMap
+from medseg.io.dicom.references import References
 
-_OFF_PLANE_SHARE = 0.5
+_EXCLUSIVE = "CLOSEDPLANAR_XOR"
 
 
 @dataclass(frozen=True)
@@ -27,11 +21,13 @@ class Structure:
         number: ROINumber.
         name: ROIName.
         contours: Each of shape (points, 3), LPS mm.
+        is_exclusive: Whether contours of one plane combine by exclusive or.
     """
 
     number: int
     name: str
     contours: tuple[np.ndarray, ...]
+    is_exclusive: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,91 +36,15 @@ class StructureSet:
 
     Attributes:
         path: The file.
-        referenced_series: SeriesInstanceUIDs of the images that it was drawn on.
-        referenced_instances: SOPInstanceUIDs of their slices, where they are named.
+        references: What it says about the image that it was drawn on.
         structures: In the order of their numbers; those without area left out.
         left_out: Names of regions that are points or open lines.
     """
 
     path: Path
-    referenced_series: tuple[str, ...]
-    referenced_instances: frozenset[str]
+    references: References
     structures: tuple[Structure, ...]
     left_out: tuple[str, ...]
-
-    def masks(self, series: Series) -> dict[str, np.ndarray]:
-        """Each structure on the slices of a series, (n, rows, columns), ordered.
-
-        Raises:
-            GeometryError: A contour lies on no slice of the series.
-        """
-        stack = stack_of(series.frames)
-        return {s.name: self._mask(s, stack) for s in self.structures}
-
-    def label_map(
-        self, series: Series, grid: Grid, *, choice: StructureChoice | None = None
-    ) -> LabelMap:
-        """One label per voxel: 1, 2, … in the order of `structures`, or as chosen.
-
-        Args:
-            series: The images that the contours were drawn on.
-            grid: Where to put the labels, such as the grid of the volume read.
-            choice: Which structures are wanted, with which values.
-
-        Raises:
-            LabelError: Structures overlap, so that one label cannot say it, and the
-                choice does not say which one counts.
-            GeometryError: A contour lies on no slice of the series.
-        """
-        stack = stack_of(series.frames)
-        wanted = self._wanted(choice)
-        first = stack.frames[0]
-        combined = np.zeros(
-            (len(stack.frames), first.rows, first.columns),
-            dtype=np.uint8 if len(self.structures) < 256 else np.uint16,
-        )
-        for value, structure in wanted:
-            mask = self._mask(structure, stack) & (combined != value)
-            if choice is not None and choice.first_wins:
-                mask &= combined == 0
-            elif combined[mask].any():
-                taken = int(combined[mask].max())
-                other = next(s.name for v, s in wanted if v == taken)
-                raise LabelError(
-                    f"{self.path}: {structure.name!r} overlaps {other!r}; one label "
-                    "per voxel cannot hold that; say by --structures which one counts"
-                )
-            combined[mask] = value
-        reach = max(stack.gap, 1e-3) * 0.51
-        voxels = grid_of(combined, stack.frames, grid, reach_mm=reach)
-        return LabelMap(voxels, grid.affine)
-
-    def _wanted(self, choice: StructureChoice | None) -> list[tuple[int, Structure]]:
-        """Structures with their values, lowest first."""
-        if choice is None:
-            return list(enumerate(self.structures, start=1))
-        valued = [(choice.value_of(s.name), s) for s in self.structures]
-        return sorted((pair for pair in valued if pair[0]), key=lambda pair: pair[0])
-
-    def _mask(self, structure: Structure, stack: Stack) -> np.ndarray:
-        shape = (stack.frames[0].rows, stack.frames[0].columns)
-        planes: dict[int, list[np.ndarray]] = {}
-        heights = np.asarray(stack.heights)
-        for points in structure.contours:
-            height = float((points @ stack.frames[0].normal).mean())
-            place = int(np.abs(heights - height).argmin())
-            if abs(heights[place] - height) > _OFF_PLANE_SHARE * max(stack.gap, 1.0):
-                raise GeometryError(
-                    f"{self.path}: a contour of {structure.name!r} lies "
-                    f"{abs(heights[place] - height):.3g} mm off every slice"
-                )
-            to_pixel = np.linalg.inv(plane_affine(stack.frames[place]))
-            pixels = points @ to_pixel[:3, :3].T + to_pixel[:3, 3]
-            planes.setdefault(place, []).append(pixels[:, :2])
-        mask = np.zeros((len(heights), *shape), dtype=np.bool_)
-        for place, contours in planes.items():
-            mask[place] = fill(contours, shape)
-        return mask
 
 
 def read_structures(path: Path) -> StructureSet:
@@ -165,29 +85,30 @@ def _parse(dataset: DicomDataset, path: Path) -> StructureSet:
     for item in dataset.get("ROIContourSequence") or []:
         number = int(item.ReferencedROINumber)
         name = names.get(number) or f"structure {number}"
-        contours = _closed_contours(item)
+        contours, kinds = _closed_contours(item)
         if contours:
-            structures.append(Structure(number, name, contours))
+            structures.append(Structure(number, name, contours, _EXCLUSIVE in kinds))
         else:
             left_out.append(name)
     return StructureSet(
-        path,
-        _referenced(dataset),
-        _referenced_instances(dataset),
-        _distinct(structures),
-        tuple(left_out),
+        path, _references(dataset), _distinct(structures), tuple(left_out)
     )
 
 
-def _closed_contours(item: DicomDataset) -> tuple[np.ndarray, ...]:
-    found = []
+def _closed_contours(item: DicomDataset) -> tuple[tuple[np.ndarray, ...], set[str]]:
+    """Contours that enclose an area, and of which types they are."""
+    found, kinds = [], set()
     for contour in item.get("ContourSequence") or []:
         kind = text_of(contour, "ContourGeometricType")
-        if kind not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
+        if kind not in ("CLOSED_PLANAR", _EXCLUSIVE):
             continue
-        points = np.asarray(contour.ContourData, dtype=np.float64)
-        found.append(points.reshape(-1, 3))
-    return tuple(found)
+        points = np.asarray(contour.ContourData, dtype=np.float64).reshape(-1, 3)
+        if not np.isfinite(points).all():
+            raise ValueError("ContourData")
+        if len(points):
+            found.append(points)
+            kinds.add(kind)
+    return tuple(found), kinds
 
 
 def _distinct(structures: list[Structure]) -> tuple[Structure, ...]:
@@ -195,26 +116,34 @@ def _distinct(structures: list[Structure]) -> tuple[Structure, ...]:
     ordered = sorted(structures, key=lambda s: s.number)
     names = [s.name for s in ordered]
     return tuple(
-        s
-        if names.count(s.name) == 1
-        else Structure(s.number, f"{s.name} {s.number}", s.contours)
+        s if names.count(s.name) == 1 else replace(s, name=f"{s.name} {s.number}")
         for s in ordered
     )
 
 
-def _referenced_instances(dataset: DicomDataset) -> frozenset[str]:
-    return frozenset(
-        text_of(image, "ReferencedSOPInstanceUID")
+def _references(dataset: DicomDataset) -> References:
+    frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
+    rois = dataset.get("StructureSetROISequence") or []
+    series = [
+        item
+        for frame in frames
+        for study in frame.get("RTReferencedStudySequence") or []
+        for item in study.get("RTReferencedSeriesSequence") or []
+    ]
+    images = [
+        image
         for roi in dataset.get("ROIContourSequence") or []
         for contour in roi.get("ContourSequence") or []
         for image in contour.get("ContourImageSequence") or []
-    )
-
-
-def _referenced(dataset: DicomDataset) -> tuple[str, ...]:
-    return tuple(
-        text_of(series, "SeriesInstanceUID")
-        for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []
-        for study in frame.get("RTReferencedStudySequence") or []
-        for series in study.get("RTReferencedSeriesSequence") or []
+    ]
+    images += [i for item in series for i in item.get("ContourImageSequence") or []]
+    return References.of(
+        series=[text_of(item, "SeriesInstanceUID") for item in series],
+        instances=[text_of(image, "ReferencedSOPInstanceUID") for image in images],
+        frames_of_reference=[
+            text_of(dataset, "FrameOfReferenceUID"),
+            *(text_of(frame, "FrameOfReferenceUID") for frame in frames),
+            *(text_of(roi, "ReferencedFrameOfReferenceUID") for roi in rois),
+        ],
+        patient=text_of(dataset, "PatientID"),
     )

@@ -23,6 +23,7 @@ from medseg.io.dicom.segmentation_writing import Written
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.source_headers import source_headers
 from medseg.io.dicom.stack import stack_of
+from medseg.io.dicom.structure_masks import structure_masks
 from medseg.io.dicom.structures import read_structures
 from medseg.volume import LabelMap
 
@@ -215,7 +216,7 @@ def _compare(
     path: Path,
 ) -> None:
     """Reads the object, fills its contours and compares every pixel."""
-    masks = read_structures(written).masks(series)
+    masks = structure_masks(read_structures(written), series)
     by_number = dict(
         zip(sorted(s.number for s in segments), masks.values(), strict=True)
     )
