@@ -395,8 +395,8 @@ def run_medseg(job: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import replace
 
     from medseg.inference.settings import InferenceSettings
-    from medseg.workflows.scan import Scan
-    from medseg.workflows.segmenter import Segmenter
+    from medseg.prediction.scan import Scan
+    from medseg.prediction.segmenter import Segmenter
 
     half, plain = job["side"] == "medseg_half", job["side"] != "medseg"
     settings = InferenceSettings.model_validate(

@@ -22,8 +22,8 @@ import torch
 from machine import describe_machine, print_rows
 from torch.profiler import ProfilerActivity, profile
 
+from medseg.networks.analysis.costs import predict_memory, run_once
 from medseg.networks.build import build_network
-from medseg.networks.costs import predict_memory, run_once
 from medseg.networks.inference_form import inference_form
 from medseg.networks.settings import (
     DeepLabSettings,

@@ -35,9 +35,9 @@ import numpy as np
 from machine import describe_machine, print_rows
 
 from medseg.geometry import Grid, Reorientation
-from medseg.preparation.placement import Placement
-from medseg.preparation.stored_case import StoredCase, write_case
-from medseg.preparation.voxel_index import build_index
+from medseg.placement import Placement
+from medseg.store.stored_case import StoredCase, write_case
+from medseg.store.voxel_index import build_index
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARE = 1 / 3

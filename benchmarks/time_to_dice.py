@@ -33,10 +33,10 @@ from machine import describe_machine, print_rows
 
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
-from medseg.preparation import Store
+from medseg.runs.prepare import prepare_dataset
+from medseg.scoring.result import score, write_evaluation
+from medseg.store import Store
 from medseg.training.settings import parse_duration
-from medseg.workflows.evaluation_result import score, write_evaluation
-from medseg.workflows.prepare import prepare_dataset
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE.parent / "configs" / "hippocampus_3d.yaml"

@@ -43,16 +43,16 @@ from time_to_dice import CONFIG, HERE, prepare_nnunet, prepare_ours
 from torch import nn
 
 from medseg.plan import Plan
-from medseg.preparation import Store
+from medseg.runs.config import read_config
+from medseg.runs.resolve import settle_training
 from medseg.sampling import PatchSampler
+from medseg.store import Store
 from medseg.training.batches import BatchSource
 from medseg.training.ema import AveragedWeights
 from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, build_optimizer
 from medseg.training.step import training_step
-from medseg.workflows.resolve import settle_training
-from medseg.workflows.run_config import read_config
 
 Fetch = Callable[[], Any]
 Step = Callable[[Any], Any]

@@ -13,10 +13,10 @@ from pathlib import Path
 import yaml
 
 from medseg.console import Console, run_to_end
-from medseg.datasets.tiny import make_tiny_study
 from medseg.files import write_text
-from medseg.workflows.compare import compare
-from medseg.workflows.time_spent import time_of
+from medseg.runs.time_spent import time_of
+from medseg.studies.compare import compare
+from medseg.testing.tiny_study import make_tiny_study
 
 BASE = Path(__file__).resolve().parents[1] / "configs" / "default_3d.yaml"
 LOSSES = ("ce", "dice", "dice_ce", "focal", "dice_focal", "tversky")

@@ -14,11 +14,11 @@ import argparse
 from pathlib import Path
 
 from medseg.console import Console, run_to_end
-from medseg.datasets.tiny import make_tiny_membranes
 from medseg.reporting.content import NamedTable
-from medseg.workflows.cross_validate import CrossValidation, cross_validate
-from medseg.workflows.membranes import best_thresholds, score_held_out_membranes
-from medseg.workflows.run_config import read_config
+from medseg.runs.config import read_config
+from medseg.studies.cross_validate import CrossValidation, cross_validate
+from medseg.studies.membranes import best_thresholds, score_held_out_membranes
+from medseg.testing.tiny_study import make_tiny_membranes
 
 ROOT = Path(__file__).parents[1]
 

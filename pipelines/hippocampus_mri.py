@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 from medseg.console import Console, run_to_end
-from medseg.datasets.tiny import make_tiny_study
-from medseg.workflows.cross_validate import cross_validate
-from medseg.workflows.doctor import examine
-from medseg.workflows.run_config import read_config
+from medseg.datasets.doctor import examine
+from medseg.runs.config import read_config
+from medseg.studies.cross_validate import cross_validate
+from medseg.testing.tiny_study import make_tiny_study
 
 CONFIG = Path(__file__).parents[1] / "configs" / "hippocampus_3d.yaml"
 

@@ -21,12 +21,12 @@ import pandas as pd
 
 from medseg.console import Console, run_to_end
 from medseg.datasets import load_dataset
-from medseg.datasets.tiny_cells import make_tiny_cells
 from medseg.evaluation.bootstrap import mean_interval
-from medseg.workflows.evaluation_result import Evaluation
-from medseg.workflows.held_out_test import score_test_cases
-from medseg.workflows.run_config import read_config
-from medseg.workflows.train_ensemble import train_ensemble
+from medseg.runs.config import read_config
+from medseg.scoring.result import Evaluation
+from medseg.scoring.test_split import score_test_cases
+from medseg.studies.train_ensemble import train_ensemble
+from medseg.testing.tiny_cells import make_tiny_cells
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("ap_0.5", "ap_0.75", "ap_0.9", "panoptic_quality", "aggregated_jaccard")

@@ -13,17 +13,17 @@ from pathlib import Path
 import pandas as pd
 
 from medseg.console import Console, run_to_end
-from medseg.datasets.tiny import make_tiny_study
-from medseg.workflows.members import load_members
-from medseg.workflows.predict import predict
-from medseg.workflows.prediction_record import (
+from medseg.prediction.ensemble import load_members
+from medseg.prediction.folder_report import (
     track_predictions,
     write_prediction_mosaic,
 )
-from medseg.workflows.predictions import DONE, TABLE, UNCHANGED
-from medseg.workflows.run_config import RunConfig
-from medseg.workflows.time_spent import TimeSpent
-from medseg.workflows.train import train
+from medseg.prediction.predict import predict
+from medseg.prediction.records import DONE, TABLE, UNCHANGED
+from medseg.runs.config import RunConfig
+from medseg.runs.time_spent import TimeSpent
+from medseg.runs.train import train
+from medseg.testing.tiny_study import make_tiny_study
 
 
 def main() -> None:

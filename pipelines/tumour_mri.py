@@ -21,12 +21,12 @@ from pathlib import Path
 import pandas as pd
 
 from medseg.console import Console, run_to_end
-from medseg.datasets.tiny import make_tiny_study
 from medseg.evaluation.bootstrap import mean_interval
 from medseg.reporting.content import NamedTable
-from medseg.workflows.cross_validate import CrossValidation, cross_validate
-from medseg.workflows.missing_channels import score_without_channels, summarize_absent
-from medseg.workflows.run_config import read_config
+from medseg.runs.config import read_config
+from medseg.studies.cross_validate import CrossValidation, cross_validate
+from medseg.studies.missing_channels import score_without_channels, summarize_absent
+from medseg.testing.tiny_study import make_tiny_study
 
 ROOT = Path(__file__).parents[1]
 REGIONS = "[whole_tumour, tumour_core, enhancing_tumour]"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from medseg.workflows.run_config import RunConfig, dump_config, read_config
-from medseg.workflows.study import read_study
+from medseg.runs.config import RunConfig, dump_config, read_config
+from medseg.studies.study import read_study
 
 FOLDER = Path(__file__).parent.parent / "configs"
 STUDIES = sorted(FOLDER.glob("compare_*.yaml"))

@@ -1,6 +1,7 @@
 """Imports point downward only: the picture in docs/architecture.md, walked."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,18 +9,24 @@ import pytest
 ROOT = Path(__file__).parent.parent / "medseg"
 
 FLOORS = [
-    {"types", "errors", "settings", "files", "progress"},
-    {"geometry", "labels"},
+    {"types", "errors", "settings", "files", "progress", "plain_text"},
+    {"geometry", "labels", "device", "folder_lock"},
     {"volume", "postprocessing", "instances"},
     {"resampling"},
-    {"io", "networks", "losses", "augmentation"},
-    {"plan", "golden"},
+    {"io", "networks", "losses", "augmentation", "placement"},
+    {"plan", "golden", "fingerprint"},
     {"model", "datasets"},
+    {"store"},
     {"preparation"},
     {"sampling", "inference", "evaluation"},
     {"training"},
     {"tracking", "reporting"},
-    {"workflows"},
+    {"calibration"},
+    {"prediction"},
+    {"scoring", "conversion"},
+    {"runs"},
+    {"testing"},
+    {"studies", "serving"},
     {"console"},
     {"cli"},
     {"__main__"},
@@ -63,3 +70,16 @@ def test_training_and_inference_do_without_dicom(room: str) -> None:
     for path in (ROOT / room).glob("*.py"):
         tops = {name.split(".")[0] for name in imports_of(ast.parse(path.read_text()))}
         assert not tops & {"SimpleITK", "pydicom", "mlflow", "highdicom"}, path
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    paths = {
+        ".".join(("medseg", *path.relative_to(ROOT).with_suffix("").parts)): path
+        for path in modules()
+    }
+    graph: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        found = imports_of(ast.parse(path.read_text()))
+        found |= {part.rpartition(".")[0] for part in found}
+        graph[name] = (found & paths.keys()) - {name}
+    TopologicalSorter(graph).prepare()  # CycleError names the modules of a circle

@@ -8,7 +8,7 @@ from medseg.errors import MissingFileError, ModelError
 from medseg.model import Provenance, load_model, save_model
 from medseg.networks.build import build_network
 from medseg.plan import Plan
-from medseg.preparation import Store
+from medseg.store import Store
 
 
 @pytest.fixture

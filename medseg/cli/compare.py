@@ -57,9 +57,9 @@ def compare(
 
     Example: medseg compare configs/compare_losses.yaml --data DATASET -o study
     """
+    from medseg.studies.compare import compare as run_study
+    from medseg.studies.compare import compare_finished
     from medseg.training.ranks import refuse_several
-    from medseg.workflows.compare import compare as run_study
-    from medseg.workflows.compare import compare_finished
 
     refuse_several("medseg compare")
 
@@ -113,7 +113,7 @@ def _one_part(
     console: Console,
 ) -> None:
     """The script that spreads a study over machines, or what one of them does."""
-    from medseg.workflows.study_tasks import run_task, write_slurm_script
+    from medseg.studies.tasks import run_task, write_slurm_script
 
     if slurm_script is not None:
         write_slurm_script(

@@ -69,7 +69,7 @@ def convert(
     """
     console = Console(quiet=quiet)
     if to == "nifti":
-        from medseg.workflows.convert import convert as run
+        from medseg.conversion.convert import convert as run
 
         if source or names or model or codes:
             raise SettingsError("--source, --names, --model and --codes need --to")
@@ -83,7 +83,7 @@ def convert(
             progress=console,
         )
     else:
-        from medseg.workflows.filing import file_tree, read_options
+        from medseg.conversion.dicom_export import file_tree, read_options
 
         if source is None:
             raise SettingsError(f"--to {to} needs --source, the DICOM images")

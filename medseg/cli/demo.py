@@ -22,6 +22,6 @@ def demo(
 
     Example: medseg demo -o demo
     """
-    from medseg.workflows.demo import demo as run
+    from medseg.studies.demo import demo as run
 
     run(out, data=data, budget=budget, device=device, progress=Console(quiet=quiet))

@@ -21,7 +21,7 @@ def doctor(
 
     Example: medseg doctor Task04_Hippocampus
     """
-    from medseg.workflows.doctor import examine, format_report, write_report
+    from medseg.datasets.doctor import examine, format_report, write_report
 
     report = examine(dataset, root=root, progress=Console(quiet=quiet))
     typer.echo(format_report(report))

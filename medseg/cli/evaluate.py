@@ -23,8 +23,8 @@ def evaluate(
     Example: medseg evaluate segmented Task04_Hippocampus/labelsTr -o scores
     """
     from medseg.evaluation.settings import MetricSettings
+    from medseg.scoring.evaluate import evaluate as run
     from medseg.settings import parse_settings
-    from medseg.workflows.evaluate import evaluate as run
 
     console = Console(quiet=quiet)
     settings = parse_settings(

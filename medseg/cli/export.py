@@ -19,6 +19,6 @@ def export(
 
     Example: medseg export runs/hippocampus_fold0 --to onnx -o hippocampus_onnx
     """
-    from medseg.workflows.export import export as run
+    from medseg.conversion.export import export as run
 
     run(model, out, to=to, progress=Console(quiet=quiet))

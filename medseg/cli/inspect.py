@@ -24,9 +24,9 @@ def inspect(
 
     Example: medseg inspect runs/hippocampus_fold0 -o inspected
     """
-    from medseg.networks.costs import check_precision
+    from medseg.networks.analysis.costs import check_precision
     from medseg.reporting.network_page import format_inspection
-    from medseg.workflows.inspect import inspect as look
+    from medseg.studies.inspect import inspect as look
 
     found = look(
         source,

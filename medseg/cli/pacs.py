@@ -70,9 +70,9 @@ def pacs(
     Example: medseg pacs runs/liver -o node --allow ORTHANC
     --send-to ORTHANC@127.0.0.1:4242
     """
-    from medseg.workflows.pacs.service import serve
-    from medseg.workflows.pacs.settings import read_pacs_settings
-    from medseg.workflows.pacs.worker import WorkerOptions
+    from medseg.serving.pacs.service import serve
+    from medseg.serving.pacs.settings import read_pacs_settings
+    from medseg.serving.pacs.worker import WorkerOptions
 
     console = Console(quiet=quiet)
     settings = read_pacs_settings(

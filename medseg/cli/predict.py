@@ -9,7 +9,7 @@ from medseg.cli.options import Device, Flips, Key, Out, Quiet, Settle, Strict
 from medseg.console import Console
 
 if TYPE_CHECKING:
-    from medseg.workflows.predictions import Prediction
+    from medseg.prediction.records import Prediction
 
 
 def predict(
@@ -87,10 +87,10 @@ def predict(
     An ensemble: medseg predict runs/fold0,runs/fold1 new_scans -o segmented
     """
     from medseg.inference.settings import InferenceSettings
+    from medseg.prediction.predict import predict as run
+    from medseg.prediction.segmenter import ScanOptions
+    from medseg.prediction.watch import watch as run_watch
     from medseg.settings import parse_settings
-    from medseg.workflows.predict import predict as run
-    from medseg.workflows.segmenter import ScanOptions
-    from medseg.workflows.watch import watch as run_watch
 
     console = Console(quiet=quiet)
     values: dict[str, Any] = {

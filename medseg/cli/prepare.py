@@ -38,7 +38,7 @@ def prepare(
 
     Example: medseg prepare Task04_Hippocampus -o stores/hippocampus
     """
-    from medseg.workflows.prepare import prepare_dataset
+    from medseg.runs.prepare import prepare_dataset
 
     prepare_dataset(
         dataset,

@@ -67,9 +67,9 @@ def train(
     Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
     --budget 15m -o runs/hippocampus_fold0
     """
+    from medseg.runs.config import read_config
+    from medseg.runs.train import train as run
     from medseg.training.ranks import leads
-    from medseg.workflows.run_config import read_config
-    from medseg.workflows.train import train as run
 
     console = Console(quiet=quiet or not leads())
     overrides = _train_overrides(
@@ -87,15 +87,15 @@ def train(
     if leads():
         console.log_to(out / "run.log")
     if fold == "all":
+        from medseg.studies.cross_validate import cross_validate
         from medseg.training.ranks import refuse_several
-        from medseg.workflows.cross_validate import cross_validate
 
         refuse_several("--fold all")
         cross_validate(resolved, out, device=device, progress=console)
         return
     if networks:
+        from medseg.studies.train_ensemble import train_ensemble
         from medseg.training.ranks import refuse_several
-        from medseg.workflows.train_ensemble import train_ensemble
 
         refuse_several("--networks")
         train_ensemble(

@@ -4,7 +4,6 @@ from medseg.datasets.case import Case, Dataset
 from medseg.datasets.folds import make_folds, make_splits
 from medseg.datasets.load import load_dataset
 from medseg.datasets.splits import Split
-from medseg.datasets.tiny import make_tiny_study
 
 __all__ = [
     "Case",
@@ -13,5 +12,4 @@ __all__ = [
     "load_dataset",
     "make_folds",
     "make_splits",
-    "make_tiny_study",
 ]

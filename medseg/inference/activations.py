@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from medseg.networks.costs import predict_memory
+from medseg.networks.analysis.costs import predict_memory
 from medseg.networks.network import SegmentationNetwork
 
 CRUDE_BYTES_PER_VOXEL = 1500

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from medseg.inference.tiling import Continuation, Tile, Tiling
-from medseg.networks.fixed_statistics import BY_IMAGE
+from medseg.networks.analysis.fixed_statistics import BY_IMAGE
+from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.network import SegmentationNetwork
-from medseg.networks.receptive_field import receptive_field
 
 
 @dataclass(frozen=True)

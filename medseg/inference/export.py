@@ -5,7 +5,7 @@ import numpy as np
 from medseg.inference.interpolation import axis_weights
 from medseg.inference.label_writer import LabelWriter
 from medseg.labels import LabelScheme
-from medseg.preparation.placement import Placement, slices_of
+from medseg.placement import Placement, slices_of
 from medseg.volume import LabelMap
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.preparation.placement import Placement
+from medseg.placement import Placement
 
 
 @dataclass(frozen=True)

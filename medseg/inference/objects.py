@@ -11,8 +11,8 @@ from medseg.instances.decoding import decode
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.depths import Depths
 from medseg.labels import LabelScheme
+from medseg.placement import Placement
 from medseg.plan import Plan
-from medseg.preparation.placement import Placement
 from medseg.resampling import resample_objects
 from medseg.types import LabelArray
 from medseg.volume import LabelMap

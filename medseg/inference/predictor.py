@@ -23,14 +23,13 @@ from medseg.inference.scan_run import ScanRun
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.streaming import Predict
 from medseg.inference.tiling import Box, rolling_axis
-from medseg.inference.window_choice import Windows
-from medseg.inference.window_trials import REFERENCE_OVERLAP
+from medseg.inference.window_choice import REFERENCE_OVERLAP, Windows
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.depths import Depths
 from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
+from medseg.placement import Placement
 from medseg.plan import Plan
-from medseg.preparation.placement import Placement
 from medseg.preparation.preprocessing import preprocess
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume

@@ -11,7 +11,7 @@ from medseg.errors import OutputError
 from medseg.files import atomic_write
 from medseg.inference.tiling import Box
 from medseg.labels import LabelScheme
-from medseg.preparation.placement import Placement
+from medseg.placement import Placement
 
 LAYER_VALUES = 16_000_000
 """Values of a layer of chunks, all classes: 32 MB, written at once."""

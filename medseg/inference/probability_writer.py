@@ -10,7 +10,7 @@ from medseg.inference.probability_file import ProbabilityFile
 from medseg.inference.streaming import Rows
 from medseg.inference.tiling import Box
 from medseg.labels import LabelScheme
-from medseg.preparation.placement import Placement, slices_of
+from medseg.placement import Placement, slices_of
 
 
 class ProbabilityWriter(LabelWriter):

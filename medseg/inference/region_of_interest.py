@@ -8,8 +8,8 @@ import numpy as np
 
 from medseg.inference.interpolation import positions
 from medseg.inference.tiling import Box
+from medseg.placement import CropBox, Placement, crop_grid
 from medseg.plan import ChannelPlan, Plan
-from medseg.preparation.placement import CropBox, Placement, crop_grid
 from medseg.types import ImageArray, LabelArray
 
 Roi: TypeAlias = Literal["auto", "all", "body", "coarse"]

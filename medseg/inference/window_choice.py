@@ -10,6 +10,10 @@ SMALLEST = 16
 """Windows are not halved below this, nor below twice the network's stride."""
 
 
+REFERENCE_OVERLAP = 0.5
+"""Of the windows that all others are compared with, as in nnU-Net."""
+
+
 @dataclass(frozen=True)
 class Windows:
     """Size and overlap of windows, in the order of the stream's axes.

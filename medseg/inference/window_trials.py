@@ -23,8 +23,11 @@ import torch
 from medseg.inference.exact_tiling import computed_voxels, exact_axes
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import is_out_of_memory
-from medseg.inference.window_choice import Windows
-from medseg.networks.effective_field import effective_field, half_widths_holding
+from medseg.inference.window_choice import REFERENCE_OVERLAP, Windows
+from medseg.networks.analysis.effective_field import (
+    effective_field,
+    half_widths_holding,
+)
 from medseg.networks.network import SegmentationNetwork
 from medseg.types import ImageArray, LabelArray
 
@@ -42,9 +45,6 @@ FIELD_SHARE = 0.9
 
 EXACT_GROWTH = (2.0, 1.5, 1.0)
 """Sizes of exact tiles that are considered, in training patches."""
-
-REFERENCE_OVERLAP = 0.5
-"""Of the windows that all others are compared with, as in nnU-Net."""
 
 
 @dataclass(frozen=True)

@@ -7,58 +7,19 @@ import numpy as np
 from medseg.datasets import Case
 from medseg.errors import InputError
 from medseg.files import hash_text
+from medseg.fingerprint import CaseFacts, ChannelFacts
 from medseg.geometry import canonical_reorientation
 from medseg.io import read_label_map, read_volume
 from medseg.labels import IGNORE_INDEX, LabelScheme
+from medseg.placement import slices_of
 from medseg.preparation.normalization import PERCENTILES
-from medseg.preparation.placement import slices_of
 from medseg.preparation.preprocessing import nonzero_box, require_finite, with_channels
 from medseg.preparation.stain import HIGH
-from medseg.settings import Settings
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
 
 SAMPLES_PER_CASE = 10_000
 """Foreground intensities taken of each channel of a case."""
-
-
-class ChannelFacts(Settings):
-    """Intensities of one channel of one case."""
-
-    smallest: float
-    """Lowest intensity of the whole scan."""
-    largest: float
-    """Highest intensity of the whole scan."""
-    integer: bool
-    """Whether all intensities are whole numbers."""
-    zero_fraction: float
-    """Share of voxels that are exactly zero."""
-    spreads: tuple[float, float] | None = None
-    """Of pictures, the intensities between the percentiles that ``percentile`` and
-    ``stain`` stretch; None of scans, and where it was not measured."""
-
-
-class CaseFacts(Settings):
-    """Sizes, labels and intensities of one case."""
-
-    case_id: str
-    """Name of the case."""
-    shape: tuple[int, int, int]
-    """Voxels along (i, j, k) after bringing the axes closest to RAS+."""
-    cropped_shape: tuple[int, int, int]
-    """The same without the all-zero margin."""
-    spacing: tuple[float, float, float]
-    """Voxel size in mm along the reoriented axes."""
-    orientation: str
-    """Where the axes of the file point."""
-    channels: tuple[ChannelFacts, ...]
-    """One entry per channel."""
-    num_voxels: tuple[int, ...]
-    """Voxels of each class, background first; ignored voxels are not counted."""
-    num_components: tuple[int, ...]
-    """26-connected components of each structure."""
-    foreground_cropped: int
-    """Structure voxels that the all-zero margin would take away."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from medseg.datasets import Dataset, Split, make_splits
 from medseg.datasets.splits import splits_of_folds
 from medseg.files import write_text
-from medseg.preparation.store import CASES, MANIFEST, STORE_VERSION, SUMMARY
 from medseg.progress import Progress
+from medseg.store.store import CASES, MANIFEST, STORE_VERSION, SUMMARY
 
 
 def choose_splits(

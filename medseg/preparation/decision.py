@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medseg.files import hash_text, write_text
+from medseg.fingerprint import Fingerprint
 from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.plan import Plan, read_plan, write_plan
 from medseg.preparation.budget import Compute
-from medseg.preparation.fingerprint import Fingerprint
 from medseg.preparation.planning import make_plan
 from medseg.progress import Progress
+from medseg.store.store import PLAN
 from medseg.types import Spacing
 
-PLAN = "plan.yaml"
 NOTE = "planned.json"
 """Hash of the plan as it was made, and what was asked for, to know both again."""
 

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from medseg.fingerprint import Fingerprint, IntensityFacts
 from medseg.plan import ChannelPlan
-from medseg.preparation.fingerprint import Fingerprint, IntensityFacts
 
 MOSTLY_ZERO = 0.25
 """From this share of exact zeros on, the background was set to zero."""

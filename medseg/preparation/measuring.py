@@ -3,17 +3,24 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
 
 from medseg.datasets import Case, Dataset
 from medseg.errors import DatasetError, InputError
+from medseg.fingerprint import CaseFacts, ClassFacts, Fingerprint, IntensityFacts
 from medseg.io.formats import Format, format_of
-from medseg.preparation.case_facts import measure_case
-from medseg.preparation.fingerprint import Fingerprint, summarize_cases
+from medseg.preparation.case_facts import MeasuredCase, measure_case
 from medseg.preparation.parallel import choose_workers, map_cases
 from medseg.progress import Progress, Silent
 
 R = TypeVar("R")
+
+LOWEST_AIR_HU = -500
+"""A CT reaches air below this in most scans; no other modality goes there."""
+FAINTEST_PERCENT = 5.0
+"""So many pictures may have less contrast than is taken for usual."""
 
 MOST_NAMED = 20
 """Broken cases named in one message."""
@@ -139,3 +146,97 @@ def _bytes_of(case: Case) -> int:
     files = [*case.images, *([case.label] if case.label else [])]
     parts = [p for f in files for p in (f.iterdir() if f.is_dir() else [f])]
     return sum(part.stat().st_size for part in parts if part.is_file())
+
+
+def summarize_cases(
+    dataset: Dataset, measured: Sequence[MeasuredCase], *, pictures: bool, key: str
+) -> Fingerprint:
+    """The fingerprint of a data set, from the measurements of its cases."""
+    facts = [case.facts for case in measured]
+    samples = np.concatenate([case.samples for case in measured], axis=1)
+    return Fingerprint(
+        name=dataset.name,
+        key=key,
+        num_cases=len(facts),
+        channels=tuple(
+            _intensities(name, number, facts, samples[number])
+            for number, name in enumerate(dataset.channels)
+        ),
+        classes=tuple(
+            _class_facts(name, number, measured)
+            for number, name in enumerate(dataset.scheme.structures)
+        ),
+        pictures=pictures,
+        cases=tuple(facts),
+    )
+
+
+def _intensities(
+    name: str, number: int, facts: Sequence[CaseFacts], samples: np.ndarray
+) -> IntensityFacts:
+    channels = [case.channels[number] for case in facts]
+    inside = samples.astype(np.float64) if samples.size else np.zeros(1)
+    low, median, high = (float(p) for p in np.percentile(inside, [0.5, 50, 99.5]))
+    lowest = [channel.smallest for channel in channels]
+    integer = sum(channel.integer for channel in channels)
+    modality, reason = _modality(name, float(np.median(lowest)), integer, len(facts))
+    return IntensityFacts(
+        name=name,
+        modality=modality,
+        modality_reason=reason,
+        mean=float(inside.mean()),
+        std=float(inside.std()),
+        median=median,
+        percentile_00_5=low,
+        percentile_99_5=high,
+        smallest=min(lowest),
+        largest=max(channel.largest for channel in channels),
+        integer_cases=integer,
+        zero_fraction=float(np.median([c.zero_fraction for c in channels])),
+        spreads=_usual_spreads(number, facts),
+    )
+
+
+def _usual_spreads(
+    number: int, facts: Sequence[CaseFacts]
+) -> tuple[float, float] | None:
+    """Of one channel: see `IntensityFacts.spreads`."""
+    found = [
+        spreads
+        for case in facts
+        if (spreads := case.channels[number].spreads) and sum(case.num_voxels[1:])
+    ]
+    if not found:
+        return None
+    narrow, wide = np.percentile(found, FAINTEST_PERCENT, axis=0)
+    return float(narrow), float(wide)
+
+
+def _modality(
+    name: str, lowest: float, integer: int, cases: int
+) -> tuple[Literal["ct", "other"], str]:
+    if name.strip().upper() == "CT":
+        return "ct", "the data set calls the channel CT"
+    if lowest <= LOWEST_AIR_HU and 2 * integer > cases:
+        return "ct", (
+            f"the lowest intensity is {lowest:g} (median over cases) and {integer} of "
+            f"{cases} cases hold whole numbers, as Hounsfield units do"
+        )
+    return "other", f"no CT, as the lowest intensity is {lowest:g} (median over cases)"
+
+
+def _class_facts(
+    name: str, number: int, measured: Sequence[MeasuredCase]
+) -> ClassFacts:
+    voxels = [case.facts.num_voxels[number + 1] for case in measured]
+    sizes = np.concatenate([case.component_voxels[number] for case in measured])
+    scored = sum(sum(case.facts.num_voxels) for case in measured)
+    three = np.percentile(sizes, [0, 50, 100]) if len(sizes) else np.zeros(3)
+    return ClassFacts(
+        name=name,
+        num_cases=sum(count > 0 for count in voxels),
+        voxels=sum(voxels),
+        fraction=sum(voxels) / max(scored, 1),
+        num_components=len(sizes),
+        component_voxels=(float(three[0]), float(three[1]), float(three[2])),
+    )

@@ -4,12 +4,12 @@ from typing import Literal
 
 import numpy as np
 
+from medseg.fingerprint import Fingerprint
 from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.networks.settings import UNetSettings
 from medseg.plan import Plan
 from medseg.preparation.budget import Compute, choose_batch_size, find_budget
-from medseg.preparation.fingerprint import Fingerprint
 from medseg.preparation.intensity_plan import plan_channels
 from medseg.preparation.preprocessing import axes_with_last
 from medseg.preparation.topology import Topology, choose_topology

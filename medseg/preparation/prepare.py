@@ -11,20 +11,15 @@ from medseg.datasets import Case, Dataset
 from medseg.datasets.folds import check_splits
 from medseg.errors import StoreError
 from medseg.files import hash_text
+from medseg.fingerprint import Fingerprint, read_fingerprint, write_fingerprint
 from medseg.instances.targets import Target
+from medseg.placement import Placement
 from medseg.plan import Plan
-from medseg.preparation.arrays import Compression
 from medseg.preparation.budget import Compute
 from medseg.preparation.case_facts import read_case
 from medseg.preparation.completion import choose_splits, complete
 from medseg.preparation.decision import decide
-from medseg.preparation.fingerprint import (
-    Fingerprint,
-    read_fingerprint,
-    write_fingerprint,
-)
 from medseg.preparation.inputs import FileHashes
-from medseg.preparation.mapping import MAPPED
 from medseg.preparation.measuring import (
     Attempt,
     make_fingerprint,
@@ -32,16 +27,17 @@ from medseg.preparation.measuring import (
     require_cases,
     try_cases,
 )
-from medseg.preparation.placement import Placement
 from medseg.preparation.preprocessing import (
     preprocess,
     preprocess_label,
     preprocess_objects,
 )
-from medseg.preparation.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY, Store
-from medseg.preparation.stored_case import StoredCase, write_case
-from medseg.preparation.voxel_index import build_index
 from medseg.progress import Progress, Silent
+from medseg.store.arrays import Compression
+from medseg.store.mapping import MAPPED
+from medseg.store.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY, Store
+from medseg.store.stored_case import StoredCase, write_case
+from medseg.store.voxel_index import build_index
 from medseg.types import LabelArray, Spacing
 from medseg.volume import LabelMap
 

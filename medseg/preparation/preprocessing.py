@@ -9,9 +9,9 @@ from medseg.geometry import Grid, Reorientation, canonical_reorientation
 from medseg.instances.painting import paint
 from medseg.instances.targets import encode, renumber
 from medseg.labels import IGNORE_INDEX
+from medseg.placement import CropBox, Placement, crop_grid, slices_of
 from medseg.plan import Plan
 from medseg.preparation.normalization import faint_remark, normalize
-from medseg.preparation.placement import CropBox, Placement, crop_grid, slices_of
 from medseg.resampling import (
     resample_label_map,
     resample_objects,

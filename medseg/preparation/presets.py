@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medseg.fingerprint import Fingerprint
 from medseg.networks.presets import RESENC_MEMORY_GB, residual_unet
 from medseg.plan import Plan
 from medseg.preparation.budget import choose_batch_size, find_budget
-from medseg.preparation.fingerprint import Fingerprint
 from medseg.preparation.preprocessing import axes_with_last
 from medseg.preparation.topology import choose_topology
 from medseg.preparation.typical_case import known_spacing, median_shape

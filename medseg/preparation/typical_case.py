@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medseg.preparation.fingerprint import Fingerprint
+from medseg.fingerprint import Fingerprint
 
 
 def known_spacing(

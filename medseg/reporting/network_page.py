@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.files import atomic_write, write_text
-from medseg.networks.inspection import Inspection
+from medseg.networks.analysis.advice import advise
+from medseg.networks.analysis.inspection import Inspection
 from medseg.reporting.network_picture import draw_network
 from medseg.reporting.text import format_columns
 
@@ -41,7 +42,7 @@ def write_network_page(folder: Path, found: Inspection, *, title: str) -> Path:
     with atomic_write(folder / "inspect.png") as temporary:
         temporary.write_bytes(picture)
     encoded = base64.b64encode(picture).decode("ascii")
-    advice = "".join(f'<p class="advice">{html.escape(t)}</p>' for t in found.advice)
+    advice = "".join(f'<p class="advice">{html.escape(t)}</p>' for t in advise(found))
     page = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         f"<title>{html.escape(title)}</title><style>{STYLE}</style>",
@@ -63,7 +64,7 @@ def format_inspection(found: Inspection) -> str:
         format_columns(LAYER_HEADER, layer_rows(found)),
         format_columns(("what", "value"), summary_rows(found)),
     ]
-    parts += [f"! {text}" for text in found.advice]
+    parts += [f"! {text}" for text in advise(found)]
     return "\n\n".join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from medseg.networks.inspection import Inspection
+from medseg.networks.analysis.inspection import Inspection
 from medseg.reporting.palette import PAPER_FAINT, PAPER_INK, STRUCTURE_COLORS
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from medseg.preparation import StoredCase
 from medseg.sampling.choice import (
     Choice,
     Chooser,
@@ -15,6 +14,7 @@ from medseg.sampling.choice import (
     voxel_of_class,
 )
 from medseg.sampling.settings import SamplingSettings
+from medseg.store import StoredCase
 from medseg.types import Shape
 
 MEMORY = 0.7

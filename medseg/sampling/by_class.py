@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medseg.preparation import StoredCase
 from medseg.sampling.choice import (
     Choice,
     Chooser,
@@ -13,6 +12,7 @@ from medseg.sampling.choice import (
     voxel_of_class,
 )
 from medseg.sampling.settings import SamplingSettings
+from medseg.store import StoredCase
 from medseg.types import Shape
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg.files import hash_text
-from medseg.preparation import StoredCase
-from medseg.preparation.voxel_index import BLOCK
 from medseg.sampling.choice import Choice, Chooser, NextCase
 from medseg.sampling.settings import SamplingSettings
+from medseg.store import StoredCase
+from medseg.store.voxel_index import BLOCK
 from medseg.types import Shape
 
 MOST_CORNERS = 4096

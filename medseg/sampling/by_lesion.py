@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from medseg.preparation import StoredCase
 from medseg.sampling.choice import Choice, Chooser, NextCase
 from medseg.sampling.settings import SamplingSettings
+from medseg.store import StoredCase
 from medseg.types import Shape
 
 

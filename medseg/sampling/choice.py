@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from medseg.preparation import StoredCase
 from medseg.sampling.settings import SamplingSettings
+from medseg.store import StoredCase
 from medseg.types import Shape
 
 NextCase: TypeAlias = Callable[[], int]

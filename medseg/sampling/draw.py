@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from medseg.preparation.arrays import Box
+from medseg.store.arrays import Box
 from medseg.types import Shape
 
 

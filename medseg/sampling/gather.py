@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from medseg.labels import IGNORE_INDEX
-from medseg.preparation import StoredCase
-from medseg.preparation.arrays import Box
 from medseg.sampling.draw import Draw
+from medseg.store import StoredCase
+from medseg.store.arrays import Box
 
 if TYPE_CHECKING:
     import torch

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.preparation import StoredCase
 from medseg.sampling.by_lesion import bin_names, size_bin
 from medseg.sampling.draw import Draw
+from medseg.store import StoredCase
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from medseg.plan import Plan
-from medseg.preparation.stored_case import StoredCase
+from medseg.store.stored_case import StoredCase
 from medseg.training.batches import BatchSource
 from medseg.training.guard import LossGuard
 from medseg.training.history import History

@@ -16,8 +16,8 @@ from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.instances.moved_levels import levels_of
 from medseg.plan import Plan
-from medseg.preparation import StoredCase
 from medseg.sampling import Draw, Ledger, PatchSampler, gather
+from medseg.store import StoredCase
 from medseg.training.ranks import Ranks
 from medseg.training.resident import ResidentCases
 from medseg.training.stopwatch import Stopwatch

@@ -8,7 +8,7 @@ import torch
 
 from medseg.files import atomic_write
 from medseg.inference.predictor import Predictor
-from medseg.preparation.stored_case import StoredCase
+from medseg.store.stored_case import StoredCase
 from medseg.training.state import TrainingState
 from medseg.training.validation import dice_rows, mean_dice
 

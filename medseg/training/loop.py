@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 
 from medseg.plan import Plan
-from medseg.preparation.stored_case import StoredCase
 from medseg.progress import Progress
 from medseg.sampling import Ledger
+from medseg.store.stored_case import StoredCase
 from medseg.training.assembly import assemble_run
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import load_checkpoint

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from medseg.labels import IGNORE_INDEX
-from medseg.preparation import StoredCase
 from medseg.sampling import Draw
+from medseg.store import StoredCase
 
 SHARE = 1 / 3
 """Of a GPU's free memory that the cases may take; the network needs the rest."""

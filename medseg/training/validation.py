@@ -7,7 +7,7 @@ import numpy as np
 
 from medseg.evaluation.overlap import dice_per_label
 from medseg.inference.predictor import Predictor
-from medseg.preparation.stored_case import StoredCase
+from medseg.store.stored_case import StoredCase
 
 
 def validate(predictor: Predictor, cases: Iterable[StoredCase]) -> dict[str, float]:

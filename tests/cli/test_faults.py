@@ -11,7 +11,7 @@ import pytest
 import yaml
 from command_line import CONFIG, medseg
 
-from medseg.datasets.tiny import make_tiny_study
+from medseg.testing.tiny_study import make_tiny_study
 
 
 @pytest.fixture

@@ -1,26 +1,18 @@
 """From DICOM to a trained, tracked model: no name or date outside the DICOM objects."""
 
 import gzip
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import predict_phantoms as phantoms
 import yaml
 
+from medseg.conversion.file_labels import file_label_map
 from medseg.io.dicom import find_series, read_series
 from medseg.labels import LabelScheme
 from medseg.volume import LabelMap
-from medseg.workflows.file_labels import file_label_map
-
-_PATH = Path(__file__).parents[1] / "workflows" / "predict_phantoms.py"
-_SPEC = importlib.util.spec_from_file_location("predict_phantoms", _PATH)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-phantoms = importlib.util.module_from_spec(_SPEC)
-sys.modules.setdefault("predict_phantoms", phantoms)
-_SPEC.loader.exec_module(phantoms)
 
 CONFIG = {
     "fold": 0,

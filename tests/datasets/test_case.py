@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from medseg.datasets import Case, Dataset, Split, load_dataset, make_tiny_study
+from medseg.datasets import Case, Dataset, Split, load_dataset
 from medseg.errors import DatasetError
 from medseg.labels import LabelScheme
+from medseg.testing.tiny_study import make_tiny_study
 
 
 def test_a_case_id_must_be_able_to_name_a_file():

@@ -2,10 +2,11 @@
 
 import pytest
 
-from medseg.datasets import load_dataset, make_tiny_study
+from medseg.datasets import load_dataset
 from medseg.datasets.checksums import check_sums
 from medseg.errors import UnreadableFileError
 from medseg.files import hash_file
+from medseg.testing.tiny_study import make_tiny_study
 
 
 def test_files_that_are_missing_or_others_are_named(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.datasets import Split, load_dataset, make_tiny_study
+from medseg.datasets import Split, load_dataset
 from medseg.errors import (
     DatasetError,
     MissingFileError,
@@ -16,6 +16,7 @@ from medseg.errors import (
 )
 from medseg.io import read_label_map, read_volume, write_label_map, write_volume
 from medseg.labels import LabelScheme
+from medseg.testing.tiny_study import make_tiny_study
 from medseg.volume import LabelMap, Volume
 
 NAMES = ("tiny_000", "tiny_001", "tiny_002")

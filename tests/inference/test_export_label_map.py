@@ -12,9 +12,9 @@ from medseg.inference.export import start_label_map
 from medseg.inference.streaming import Rows
 from medseg.labels import LabelScheme
 from medseg.networks.settings import UNetSettings
+from medseg.placement import Placement
 from medseg.plan import ChannelPlan, Plan
 from medseg.preparation import preprocess
-from medseg.preparation.placement import Placement
 from medseg.preparation.preprocessing import preprocess_label
 from medseg.volume import LabelMap, Volume
 

@@ -23,7 +23,7 @@ RUN = """
 import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-from medseg.workflows.convert import convert
+from medseg.conversion.convert import convert
 root = Path(sys.argv[1])
 summary = convert(root / "in", root / "out", key_path=root / "key")
 sys.exit(summary.exit_code + 10)

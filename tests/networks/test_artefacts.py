@@ -7,16 +7,16 @@ import torch
 from network_zoo import NETWORKS, build
 from torch import nn
 
-from medseg.networks.checkerboard import (
+from medseg.networks.analysis.checkerboard import (
     Coverage,
     coverage_variance,
     coverages,
     pattern_strength,
 )
+from medseg.networks.analysis.shift import shift_consistency
 from medseg.networks.fcn import bilinear_upsampling, initialize_bilinear
 from medseg.networks.folding import fold, fold_normalization, fold_pointwise
 from medseg.networks.settings import DeepLabSettings, FCNSettings, UNetSettings
-from medseg.networks.shift import shift_consistency
 
 
 @pytest.mark.parametrize("kernel", range(1, 9))

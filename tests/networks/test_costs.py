@@ -8,14 +8,14 @@ from network_zoo import NETWORKS, build, count
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from medseg.networks.costs import (
+from medseg.networks.analysis.costs import (
     count_flops,
     predict_costs,
     predict_memory,
     run_once,
 )
+from medseg.networks.analysis.memory import LiveMemory
 from medseg.networks.inference_form import inference_form
-from medseg.networks.memory import LiveMemory
 
 CPU = torch.device("cpu")
 

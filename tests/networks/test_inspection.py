@@ -3,8 +3,9 @@
 import pytest
 from network_zoo import NETWORKS, build
 
-from medseg.networks.inspection import Inspection, inspect_network
-from medseg.networks.layers import list_layers
+from medseg.networks.analysis.advice import advise
+from medseg.networks.analysis.inspection import Inspection, inspect_network
+from medseg.networks.analysis.layers import list_layers
 from medseg.networks.settings import UNetSettings
 
 
@@ -42,7 +43,7 @@ def test_swinunetr_is_inspected_without_arithmetic() -> None:
 
 
 def test_advice_names_kernel_and_patch() -> None:
-    advice = " | ".join(inspect("kernel3", (30, 32)).advice)
+    advice = " | ".join(advise(inspect("kernel3", (30, 32))))
     assert "kernel 3, stride 2 leaves a pattern of variance 0.235: use 4 or 2" in advice
     assert "patches of (30, 32) are padded to (32, 32)" in advice
 

@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 from network_zoo import NETWORKS, build
 from torch import nn
 
-from medseg.networks.arithmetic import effective_kernel
-from medseg.networks.build import build_network
-from medseg.networks.effective_field import (
+from medseg.networks.analysis.effective_field import (
     effective_field,
     half_widths_holding,
     radii_holding,
 )
-from medseg.networks.presets import original_unet, residual_unet
-from medseg.networks.reach import Reach, input_reach
-from medseg.networks.reach import _convolution as convolution_reach
-from medseg.networks.reach import _transposed as transposed_reach
-from medseg.networks.receptive_field import (
+from medseg.networks.analysis.reach import Reach, input_reach
+from medseg.networks.analysis.reach import _convolution as convolution_reach
+from medseg.networks.analysis.reach import _transposed as transposed_reach
+from medseg.networks.analysis.receptive_field import (
     reach_by_gradient,
     reach_of_output,
     receptive_field,
 )
+from medseg.networks.arithmetic import effective_kernel
+from medseg.networks.build import build_network
+from medseg.networks.presets import original_unet, residual_unet
 from medseg.networks.settings import DeepLabSettings, UNetSettings
 
 TRACEABLE = [name for name in NETWORKS if name != "swinunetr"]

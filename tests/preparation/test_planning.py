@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from preparation_phantoms import fingerprint
 
+from medseg.fingerprint import Fingerprint
 from medseg.labels import LabelScheme
 from medseg.plan import read_plan, write_plan
-from medseg.preparation import Fingerprint, make_plan
+from medseg.preparation import make_plan
 
 SCHEME = LabelScheme(names={"organ": 1})
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from medseg.datasets import load_dataset
-from medseg.datasets.tiny import make_tiny_study
 from medseg.errors import DatasetError, OutputError, StoreError
 from medseg.io import read_label_map, read_volume
+from medseg.placement import restore
 from medseg.plan import read_plan, write_plan
-from medseg.preparation import Store, prepare, restore
+from medseg.preparation import prepare
 from medseg.preparation import prepare as prepare_module
+from medseg.store import Store
+from medseg.testing.tiny_study import make_tiny_study
 
 
 class Log:

@@ -3,9 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling_phantoms import FakeCase, box
 
-from medseg.preparation.voxel_index import count_blocks
 from medseg.sampling import PatchSampler, SamplingSettings
 from medseg.sampling.by_fraction import find_corners
+from medseg.store.voxel_index import count_blocks
 
 
 def held(label: np.ndarray, corner, size) -> int:

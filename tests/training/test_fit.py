@@ -11,7 +11,7 @@ from small_runs import CPU, SMALL, run, small_plan
 from medseg.errors import NonFiniteLossError, NonFiniteWeightsError, TrainingError
 from medseg.inference.predictor import Predictor
 from medseg.networks.settings import UNetSettings
-from medseg.preparation import Store
+from medseg.store import Store
 from medseg.training.length import StepLength, TimeBudget
 from medseg.training.loop import FitResult
 from medseg.training.settings import OptimizerSettings, TrainingSettings

@@ -11,9 +11,9 @@ from small_runs import CPU, SETTINGS, SMALL, run, state_and_batch
 from medseg.errors import TrainingError
 from medseg.networks.build import build_network
 from medseg.networks.settings import UNetSettings
-from medseg.preparation import Store
 from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings, gather
+from medseg.store import Store
 from medseg.training.batches import Batch
 from medseg.training.compilation import compile_if_faster, wants_compiling
 from medseg.training.memory import Thrift, is_out_of_memory, recompute_activations

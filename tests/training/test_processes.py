@@ -1,7 +1,7 @@
 """Several processes train one model: the same steps, the same end, whoever is lost.
 
 The processes are forked, which is quick; `torchrun` itself is tried in
-`tests/workflows/test_train_processes.py`.
+`tests/runs/test_train_processes.py`.
 """
 
 import os
@@ -18,9 +18,9 @@ from torch import distributed
 
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.errors import SettingsError
-from medseg.preparation import Store
 from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings
+from medseg.store import Store
 from medseg.training.batches import BatchSource
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger

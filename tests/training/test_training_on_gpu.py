@@ -5,9 +5,9 @@ import torch
 from small_runs import SMALL, small_plan, state_and_batch
 
 from medseg.augmentation.settings import AugmentationSettings
-from medseg.preparation import Store
 from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings, gather
+from medseg.store import Store
 from medseg.training.batches import BatchSource
 from medseg.training.compilation import compile_if_faster
 from medseg.training.length import StepLength

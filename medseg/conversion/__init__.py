@@ -1,0 +1,1 @@
+"""Scans and models into other formats, and back."""

@@ -1,0 +1,1 @@
+"""What a network is, costs, sees and gets wrong."""

@@ -1,0 +1,99 @@
+"""The layers of a network with their sizes and what each of them sees."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from medseg.networks.analysis.receptive_field import layer_fields
+from medseg.networks.deeplab import ImagePooling
+from medseg.networks.network import SegmentationNetwork
+from medseg.networks.upsampling import Interpolate, PixelShuffle
+
+SHOWN = (
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+    nn.Upsample,
+    nn.Linear,
+    ImagePooling,
+    Interpolate,
+    PixelShuffle,
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer that changes sizes or mixes voxels.
+
+    Attributes:
+        name: Within the network.
+        kind: Such as ``Conv3d``.
+        kernel: Sizes along the axes; empty where there is no kernel.
+        stride: Along the axes; empty likewise.
+        shape: Channels and spatial size of its output.
+        field: Input voxels that one of its voxels sees along each axis; None for the
+            whole image; empty where that is not known.
+        parameters: Numbers that it learns.
+    """
+
+    name: str
+    kind: str
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    shape: tuple[int, ...]
+    field: tuple[int | None, ...]
+    parameters: int
+
+
+def list_layers(network: SegmentationNetwork, size: Sequence[int]) -> list[Layer]:
+    """Layers in the order of computation, for an input size.
+
+    Nothing is computed: the network runs on tensors without memory.
+    """
+    fields = layer_fields(network) or {}
+    ghost = copy.deepcopy(network).to("meta").eval()
+    layers: list[Layer] = []
+
+    def note(name: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, __: object, output: torch.Tensor) -> None:
+            layers.append(_describe(name, module, output, fields.get(name, ())))
+
+        return hook
+
+    for name, module in ghost.core.named_modules():
+        if isinstance(module, SHOWN):
+            module.register_forward_hook(note(name, module))
+    with torch.no_grad():
+        ghost(torch.zeros((1, network.in_channels, *size), device="meta"))
+    return layers
+
+
+def _describe(
+    name: str,
+    module: nn.Module,
+    output: torch.Tensor,
+    field: tuple[int | None, ...],
+) -> Layer:
+    dims = output.dim() - 2
+    return Layer(
+        name=name,
+        kind=type(module).__name__,
+        kernel=_sizes(getattr(module, "kernel_size", ()), dims),
+        stride=_sizes(getattr(module, "stride", ()), dims),
+        shape=tuple(output.shape[1:]),
+        field=field,
+        parameters=sum(p.numel() for p in module.parameters()),
+    )
+
+
+def _sizes(value: Any, dims: int) -> tuple[int, ...]:
+    return (value,) * dims if isinstance(value, int) else tuple(value)

@@ -1,0 +1,1 @@
+"""Scans found, segmented, recorded; whole folders of them, once or as they grow."""

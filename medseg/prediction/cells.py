@@ -1,0 +1,216 @@
+"""What goes with a label map of single objects: a table of them, and their outlines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from medseg.errors import UnreadableFileError
+from medseg.files import atomic_write
+from medseg.inference.objects import object_values
+from medseg.inference.predictor import Predictor
+from medseg.inference.slide import SlideRun
+from medseg.instances.measures import OUTLINES, TABLES, measure_objects
+from medseg.instances.tiles import Tile
+from medseg.io.large_picture import LargePicture
+from medseg.plan import Plan
+from medseg.prediction.scan import Scan
+from medseg.prediction.slide_outlines import SlideOutlines
+from medseg.progress import Progress
+from medseg.reporting.outlines import span_of, write_outlines
+from medseg.types import ImageArray, LabelArray
+from medseg.volume import LabelMap, Volume
+
+BYTES_PER_PIXEL = 60
+"""Of a picture in memory on its way through a network, with its objects."""
+MOST_IN_MEMORY = 2 * 2**30
+"""Bytes from which a picture goes through in tiles, where no budget is given."""
+SMALL_SIDE, LARGE_SIDE = 1024, 2048
+"""Sides of tiles: under a gigabyte of budget, and else."""
+
+
+def write_cells(
+    out: Path, name: str, label_map: LabelMap, volume: Volume, plan: Plan
+) -> list[str]:
+    """Writes ``cells/NAME.csv`` and, of a single picture, ``outlines/NAME.png``.
+
+    Args:
+        out: Folder of the label maps.
+        name: Of the scan.
+        label_map: Objects on the scan's own grid.
+        volume: The scan.
+        plan: Of the model.
+
+    Returns:
+        The files, below the folder.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    background = plan.labels.background
+    table = measure_objects(
+        label_map.voxels,
+        volume.voxels,
+        channels=tuple(channel.name for channel in plan.channels),
+        background=background,
+        flat=plan.spatial_dims == 2,
+    )
+    names = [f"{TABLES}/{name}.csv"]
+    with atomic_write(out / names[0]) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    if volume.grid.shape[2] == 1:
+        names.append(f"{OUTLINES}/{name}.png")
+        write_outlines(
+            out / names[1],
+            volume.voxels[..., 0],
+            label_map.voxels[..., 0],
+            background=background,
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class SlideResult:
+    """What was written of a picture that went through in tiles."""
+
+    outputs: tuple[str, ...]
+    volume_ml: float
+    notes: tuple[str, ...]
+
+
+def is_slide(scan: Scan, predictor: Predictor) -> bool:
+    """Whether a scan is a TIFF that would not fit into memory with its objects.
+
+    Only pictures whose intensities are stretched as a whole can go through in tiles.
+    """
+    plan, files = predictor.plan, scan.files
+    stretched = all(c.normalization == "stain" for c in plan.channels)
+    if plan.instance_target == "none" or plan.spatial_dims == 3 or not stretched:
+        return False
+    if len(files) != 1 or files[0].suffix.lower() not in {".tif", ".tiff"}:
+        return False
+    most = predictor.settings.max_ram or MOST_IN_MEMORY
+    try:
+        with LargePicture(files[0]) as picture:
+            return picture.num_pages == 1 and (
+                picture.num_pixels * BYTES_PER_PIXEL > most
+            )
+    except UnreadableFileError:
+        return False
+
+
+def segment_slide(
+    scan: Scan, predictor: Predictor, out: Path, *, progress: Progress
+) -> SlideResult:
+    """Segments a picture tile by tile: label map, table of cells, outlines.
+
+    Args:
+        scan: A TIFF.
+        predictor: Of a plan of pictures whose objects are learned.
+        out: Folder of the label maps.
+        progress: Shows progress.
+
+    Raises:
+        MedsegError: The picture cannot be read, or a file cannot be written.
+    """
+    most = predictor.settings.max_ram or MOST_IN_MEMORY
+    notes: list[str] = []
+    suffix = scan.files[0].suffix.lower()
+    names = (
+        f"{scan.name}{suffix}",
+        f"{TABLES}/{scan.name}.csv",
+        f"{OUTLINES}/{scan.name}.ome.tif",
+    )
+    (out / OUTLINES).mkdir(parents=True, exist_ok=True)
+    with (
+        LargePicture(scan.files[0]) as picture,
+        atomic_write(out / names[1]) as part,
+        TemporaryDirectory(dir=out / OUTLINES, prefix=".drawn_") as drawn,
+    ):
+        run = SlideRun(
+            predictor,
+            picture,
+            side=SMALL_SIDE if most < 2**30 else LARGE_SIDE,
+            progress=progress,
+        )
+        with run.segmented(out, notes=notes) as objects:
+            table = _TileTable(part, predictor.plan)
+            span = span_of(picture.sample)
+            outlines = SlideOutlines(Path(drawn), picture.shape, span)
+
+            def look(voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
+                table.add(voxels, labels, tile)
+                outlines.add(voxels, labels, tile)
+
+            objects.show(look)
+            table.finish()
+            outlines.write(out / names[2])
+            pixels = objects.write(out / names[0])  # last, as it stands for all
+        columns, rows = picture.shape
+    notes.append(
+        f"{columns} x {rows} pixels, segmented in tiles of {run.side} and stitched; "
+        f"{objects.count} objects"
+    )
+    return SlideResult(names, pixels / 1000, tuple(notes))
+
+
+@dataclass
+class _TileTable:
+    """The table of all objects, written tile by tile: each in the tile it begins in."""
+
+    path: Path
+    plan: Plan
+    is_begun: bool = False
+
+    def add(self, voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
+        """Measures the objects that begin in a tile's core.
+
+        An object that reaches beyond the halo counts as far as that.
+
+        Args:
+            voxels: The picture in the tile and around it, shape (C, I, J).
+            labels: Its objects, shape (I, J).
+            tile: Where it lies.
+        """
+        own = begin_in_core(labels, tile)
+        table = measure_objects(
+            np.where(np.isin(labels, own), labels, 0)[..., None],
+            voxels[..., None],
+            channels=tuple(channel.name for channel in self.plan.channels),
+        )
+        for axis, part in zip("ij", tile.outer, strict=True):
+            shifted = [f"centroid_{axis}", f"{axis}_first", f"{axis}_stop"]
+            table[shifted] += part.start
+        values = object_values(int(labels.max(initial=0)), self.plan.labels)
+        table["label"] = values[table["label"].astype(int)]
+        table.to_csv(
+            self.path,
+            mode="a",
+            header=not self.is_begun,
+            index=False,
+            float_format="%.6g",
+        )
+        self.is_begun = True
+
+    def finish(self) -> None:
+        """Makes sure that there is a file, whatever was found."""
+        self.path.touch()
+
+
+def begin_in_core(labels: LabelArray, tile: Tile) -> np.ndarray:
+    """Numbers of the objects whose first voxel, row by row, lies in a tile's core.
+
+    Args:
+        labels: Of the tile and what lies around it.
+        tile: Where it lies.
+    """
+    numbers, first = np.unique(labels, return_index=True)
+    where = np.unravel_index(first, labels.shape)
+    inside = np.logical_and.reduce(
+        [
+            (axis >= part.start) & (axis < part.stop)
+            for axis, part in zip(where, tile.inner, strict=True)
+        ]
+    )
+    return np.asarray(numbers[inside & (numbers > 0)])

@@ -1,0 +1,245 @@
+"""The models of a call: one, or several that predict together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.calibration.ensemble import FILE as CHOICE
+from medseg.calibration.ensemble import read_choice
+from medseg.errors import MissingFileError, ModelError, PredictionError
+from medseg.files import hash_text
+from medseg.inference.engines.choice import choose_engine
+from medseg.inference.engines.engine import Engine, Variant
+from medseg.inference.engines.trials import TrialBook, cache_folder
+from medseg.inference.ensemble import Predict, ensemble
+from medseg.inference.settings import InferenceSettings
+from medseg.inference.window_book import FILE
+from medseg.instances.decoding_settings import joint_decoding
+from medseg.model import Model, find_model, load_model
+from medseg.networks.analysis.receptive_field import receptive_field
+from medseg.networks.network import SegmentationNetwork
+from medseg.postprocessing import joint_rules
+from medseg.progress import Progress
+
+_MAY_DIFFER = {"name", "patch_size", "batch_size", "network", "reasons"}
+"""Parts of the plan that the members of an ensemble need not agree on."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """One model or several, as one.
+
+    Attributes:
+        folders: Their model folders.
+        models: What the folders hold.
+        joint: The model that stands for them: the plan that they share, the network
+            that sees farthest, rules that all have, an identity made of all weights.
+    """
+
+    folders: tuple[Path, ...]
+    models: tuple[Model, ...]
+    joint: Model
+
+    def forward(
+        self, settings: InferenceSettings, *, device: torch.device, progress: Progress
+    ) -> tuple[Predict, str]:
+        """What runs a window, and in words how; engines are chosen here.
+
+        Members with the same network as the first run on the engine that is chosen
+        for it, once it agrees with torch for them too.
+
+        Raises:
+            SettingsError: The engine that was named cannot be had here.
+            PredictionError: It does not agree with torch.
+            ModelError: Not even torch gives what it gave where a model was saved.
+        """
+        variants: dict[str, Variant] = {}
+        chosen: list[Engine] = []
+        for folder, model in zip(self.folders, self.models, strict=True):
+            kind = model.plan.network.model_dump_json()
+            tried = _settings_for(settings, variants.get(kind))
+            try:
+                engine = self._engine(folder, model, tried, device, progress)
+            except PredictionError:
+                if tried == settings:
+                    raise
+                engine = self._engine(folder, model, settings, device, progress)
+            variants.setdefault(kind, engine.variant)
+            chosen.append(engine)
+        names = " and ".join(dict.fromkeys(str(engine.variant) for engine in chosen))
+        if len(chosen) == 1:
+            return chosen[0], names
+        overlapping = bool(self.joint.plan.labels.regions)
+        joint = ensemble(chosen, average=settings.ensemble, overlapping=overlapping)
+        return joint, f"{names}, mean {settings.ensemble} of {len(chosen)} models"
+
+    def window_records(self) -> list[Path]:
+        """Where the choice of windows may lie: beside a single model, in the cache."""
+        cached = cache_folder() / f"windows_{self.joint.identity}.json"
+        alone = [self.folders[0] / FILE] if len(self.folders) == 1 else []
+        return [*alone, cached]
+
+    def _engine(
+        self,
+        folder: Path,
+        model: Model,
+        settings: InferenceSettings,
+        device: torch.device,
+        progress: Progress,
+    ) -> Engine:
+        window = settings.window_size or self.joint.plan.patch_size
+        book = TrialBook(
+            folder,
+            model=model.weights_sha256,
+            device=device,
+            window=window,
+            batch_size=settings.batch_size,
+        )
+        return choose_engine(
+            model,
+            book,
+            device=device,
+            window=window,
+            settings=settings,
+            progress=progress,
+        )
+
+
+def _settings_for(
+    settings: InferenceSettings, variant: Variant | None
+) -> InferenceSettings:
+    if variant is None:
+        return settings
+    return settings.model_copy(
+        update={"engine": variant.name, "precision": variant.precision}
+    )
+
+
+def load_members(path: Path) -> Members:
+    """The model or models meant by a path.
+
+    Args:
+        path: A model folder, a run, a folder of runs (all of its models, with what was
+            chosen for them together), or several of these separated by commas.
+
+    Raises:
+        MissingFileError: There is no model.
+        ModelError: A folder is damaged, the models do not fit together, or what was
+            chosen for all of them was chosen for others.
+    """
+    members = join_models(find_members(path))
+    choice = read_choice(path)
+    if choice is None:
+        return members
+    if choice.weights_sha256 != members.joint.weights_sha256:
+        raise ModelError(
+            f"{path / CHOICE}: was chosen for other networks than the "
+            f"{len(members.models)} in its folder; the call that trained them, with as "
+            "many --networks as there are, chooses anew; without the file, the mean of "
+            "what was chosen for each is used"
+        )
+    decoding = choice.decoding or members.joint.decoding
+    return replace(members, joint=replace(members.joint, decoding=decoding))
+
+
+def join_models(folders: Sequence[Path]) -> Members:
+    """The models of these folders, as one.
+
+    Args:
+        folders: Model folders, or runs that hold one; at least one.
+
+    Raises:
+        MissingFileError: There is no model.
+        ModelError: A folder is damaged, or the models do not fit together.
+    """
+    folders = tuple(find_model(folder) for folder in folders)
+    models = tuple(load_model(folder) for folder in folders)
+    for folder, model in zip(folders[1:], models[1:], strict=True):
+        _require_fit(folders[0], models[0], folder, model)
+    return Members(folders, models, _joint(models))
+
+
+def find_members(path: Path) -> tuple[Path, ...]:
+    """The model folders meant by a path, as `load_members` takes it.
+
+    Raises:
+        MissingFileError: There is no model.
+    """
+    if "," in str(path) and not path.exists():
+        parts = [Path(part.strip()) for part in str(path).split(",") if part.strip()]
+        found = [folder for part in parts for folder in find_members(part)]
+        return tuple(dict.fromkeys(found))
+    try:
+        return (find_model(path),)
+    except MissingFileError:
+        children = sorted(path.iterdir()) if path.is_dir() else []
+        found = []
+        for child in children:
+            try:
+                found.append(find_model(child))
+            except MissingFileError:
+                continue
+        if not found:
+            raise
+    return tuple(found)
+
+
+def _require_fit(first: Path, one: Model, second: Path, other: Model) -> None:
+    """Refuses models that want another input or give other structures.
+
+    Raises:
+        ModelError: The plans differ where they must not.
+    """
+    ours, theirs = _shared(one), _shared(other)
+    for key, value in ours.items():
+        if theirs[key] != value:
+            raise ModelError(
+                f"{second}: cannot predict together with {first}: {key} is "
+                f"{_short(theirs[key])}, there {_short(value)}; an ensemble needs "
+                "models of the same prepared data"
+            )
+
+
+def _shared(model: Model) -> dict[str, Any]:
+    return model.plan.model_dump(mode="json", exclude=_MAY_DIFFER)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _joint(models: Sequence[Model]) -> Model:
+    first = models[0]
+    if len(models) == 1:
+        return first
+    sizes = zip(*(model.plan.patch_size for model in models), strict=True)
+    widest = max(models, key=_reach)
+    plan = first.plan.model_copy(
+        update={
+            "patch_size": tuple(max(size) for size in sizes),
+            "network": widest.plan.network,
+        }
+    )
+    return replace(
+        first,
+        network=widest.network,
+        plan=plan,
+        weights_sha256=hash_text("\n".join(sorted(m.weights_sha256 for m in models))),
+        postprocessing=joint_rules([model.postprocessing for model in models]),
+        decoding=joint_decoding([model.decoding for model in models]),
+        flips=all(model.flips for model in models),
+        golden=None,
+    )
+
+
+def _reach(model: Model) -> float:
+    """How far a network sees; endless where it cannot be told."""
+    assert isinstance(model.network, SegmentationNetwork)
+    field = receptive_field(model.network)
+    if field is None or any(extent is None for extent in field.extent):
+        return float("inf")
+    return float(sum(extent or 0 for extent in field.extent))

@@ -1,0 +1,91 @@
+"""One scan on its way from files to a label map on disk, and the line it ends in."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from errno import EDQUOT, ENOSPC, EROFS
+from pathlib import Path
+
+from medseg.errors import MedsegError, OutputError
+from medseg.prediction.captured_warnings import remarks
+from medseg.prediction.records import FAILED, Prediction
+from medseg.prediction.scan import Scan
+from medseg.prediction.scan_volume import ScanVolume
+from medseg.volume import LabelMap
+
+_NOTHING_MORE = {ENOSPC, EDQUOT, EROFS}
+
+
+@dataclass
+class ScanWork:
+    """A scan between two stages.
+
+    Attributes:
+        scan: The scan.
+        line: What became of it, once that is known; later stages do nothing then.
+        content: Hash of its files.
+        loaded: Its volume, until it has been segmented.
+        label_map: Its result, until it has been written.
+        written: Results that are there already.
+        volumes: Volume in ml of each structure, where that is known before writing.
+        like: File whose header the label map takes over.
+        notes: What was repaired, decided or noticed.
+        seconds: Time spent on it so far.
+        peak_memory_mb: After segmenting.
+    """
+
+    scan: Scan
+    line: Prediction | None = None
+    content: str = ""
+    loaded: ScanVolume | None = None
+    label_map: LabelMap | None = None
+    written: list[str] = field(default_factory=list)
+    volumes: dict[str, float] = field(default_factory=dict)
+    like: Path | None = None
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    @contextmanager
+    def stage(self) -> Iterator[None]:
+        """Counts time, keeps what is warned of, turns any failure into the line.
+
+        Raises:
+            OutputError: The disk is full or read-only: nothing more can be written.
+        """
+        started = time.perf_counter()
+        reason = ""
+        with remarks() as found:
+            try:
+                yield
+            except OutputError as error:
+                if _is_end(error):
+                    raise
+                reason = str(error)
+            except (MedsegError, OSError) as error:
+                reason = str(error) or type(error).__name__
+            except MemoryError:
+                reason = "not enough memory"
+            except Exception as error:  # noqa: BLE001 - one scan never stops the others
+                reason = f"{type(error).__name__}: {error!s:.300}"
+        self.seconds += time.perf_counter() - started
+        self.notes += sorted(set(found))
+        if reason:
+            self.line = Prediction(
+                self.scan.name,
+                FAILED,
+                source=self.scan.shown,
+                seconds=self.seconds,
+                reason=self.scan.cleaned(reason),
+            )
+
+
+def _is_end(error: OutputError) -> bool:
+    """Whether the disk is full or read-only."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _NOTHING_MORE:
+            return True
+        cause = cause.__cause__
+    return False

@@ -1,0 +1,147 @@
+"""A scan's files as one volume with the model's channels, and what was done to it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.errors import GridMismatchError, InputError
+from medseg.io.geometry_warning import recorded_geometry
+from medseg.io.sources import LoadedScan, ScanSource, load_source
+from medseg.plan import Plan
+from medseg.prediction.channel_files import is_flat_picture
+from medseg.prediction.scan import Scan
+from medseg.preparation.normalization import absent_value
+from medseg.resampling import resample_volume
+from medseg.volume import Volume
+
+
+@dataclass(frozen=True)
+class ScanVolume:
+    """Network input before preparing, and remarks for the record.
+
+    Attributes:
+        volume: One channel for each of the model's, unless a file holds others.
+        notes: What was repaired, resampled or decided, in words.
+        is_repaired: Whether its grid is not the one of the files.
+    """
+
+    volume: Volume
+    notes: tuple[str, ...] = ()
+    is_repaired: bool = False
+
+
+def load_scan(scan: Scan, plan: Plan, *, strict: bool = False) -> ScanVolume:
+    """The volume of a scan.
+
+    Args:
+        scan: As a `Collector` gives it.
+        plan: What the model expects.
+        strict: Whether a scan that needs repair is refused instead.
+
+    Raises:
+        InputError: It cannot be read, does not fit the model, or is empty.
+    """
+    notes: list[str] = []
+    with recorded_geometry() as said:
+        loaded = [load_source(source, strict=strict) for source in scan.sources]
+    for part in loaded:
+        notes += [str(correction) for correction in part.corrections]
+    notes += said
+    volume = _stacked(scan, loaded, notes, strict=strict)
+    if scan.missing and (len(scan.sources) > 1 or not _is_whole(volume, plan)):
+        volume = _filled(volume, scan, plan, notes)
+    _require_content(volume, scan, plan)
+    is_repaired = any(c.is_repair for part in loaded for c in part.corrections)
+    return ScanVolume(volume, tuple(dict.fromkeys(notes)), is_repaired)
+
+
+def _is_whole(volume: Volume, plan: Plan) -> bool:
+    return volume.num_channels == len(plan.channels)
+
+
+def _filled(volume: Volume, scan: Scan, plan: Plan, notes: list[str]) -> Volume:
+    """The volume with absent channels as the network knows them from training.
+
+    Raises:
+        InputError: The network has not learned to do without them.
+    """
+    missing = ", ".join(scan.missing)
+    if not set(scan.missing) <= set(plan.optional_channels):
+        raise InputError(
+            f"{scan.shown}: no file for channel {missing}; the model wants "
+            f"{', '.join(c.name for c in plan.channels)}; one that was trained with "
+            "augmentation.channel_dropout would do without"
+        )
+    if volume.num_channels + len(scan.missing) != len(plan.channels):
+        raise InputError(
+            f"{scan.shown}: files for channels but {missing} hold "
+            f"{volume.num_channels} channels, expected one each"
+        )
+    notes.append(f"channel {missing} is absent; the model was trained to do without")
+    present = iter(volume.voxels)
+    shape = volume.voxels.shape[1:]
+    parts = [
+        np.full(shape, absent_value(channel), np.float32)
+        if channel.name in scan.missing
+        else next(present)
+        for channel in plan.channels
+    ]
+    return Volume(np.stack(parts), volume.affine)
+
+
+def _stacked(
+    scan: Scan, loaded: list[LoadedScan], notes: list[str], *, strict: bool
+) -> Volume:
+    """All sources' channels on the grid of the first."""
+    first = loaded[0].volume
+    parts = [first.voxels]
+    for source, part in zip(scan.sources[1:], loaded[1:], strict=True):
+        volume = part.volume
+        difference = first.grid.mismatch(volume.grid)
+        if difference:
+            volume = _moved(volume, first, scan.sources[0], source, difference, strict)
+            notes.append(
+                f"channels: {source.name} was resampled onto the grid of "
+                f"{scan.sources[0].name} ({difference})"
+            )
+        parts.append(volume.voxels)
+    if len(parts) == 1:
+        return first
+    return Volume(np.concatenate(parts), first.affine)
+
+
+def _moved(
+    volume: Volume,
+    first: Volume,
+    reference: ScanSource,
+    source: ScanSource,
+    difference: str,
+    strict: bool,  # noqa: FBT001
+) -> Volume:
+    """A channel on another's grid, where both lie in one DICOM frame of reference.
+
+    Raises:
+        GridMismatchError: Nothing says that both show the same place.
+    """
+    what = f"{source.name} does not lie on the grid of {reference.name}: {difference}"
+    frames = [
+        s.series.attributes["FrameOfReferenceUID"] if s.series else ""
+        for s in (reference, source)
+    ]
+    if strict or not frames[0] or frames[0] != frames[1]:
+        raise GridMismatchError(f"{what}; register the channels first")
+    return resample_volume(volume, first.grid)
+
+
+def _require_content(volume: Volume, scan: Scan, plan: Plan) -> None:
+    """Refuses volumes that hold nothing, and pictures where volumes are expected."""
+    low, high = volume.voxels.min(), volume.voxels.max()
+    if low == high:
+        raise InputError(
+            f"{scan.shown}: every voxel is {low:g}; there is nothing to segment"
+        )
+    flat = volume.voxels.shape[-1] == 1 or is_flat_picture(scan.files[0])
+    if plan.spatial_dims == 3 and flat:
+        raise InputError(
+            f"{scan.shown}: a single slice, the model was trained on volumes"
+        )

@@ -1,0 +1,355 @@
+"""One scan from its files to its label map on disk; whatever goes wrong is a line."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medseg.device import peak_memory_mb, pick_device
+from medseg.files import hash_text
+from medseg.inference.predictor import Predictor
+from medseg.inference.settings import InferenceSettings
+from medseg.inference.window_book import WindowBook
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.io import scan_stem, write_label_map
+from medseg.io.dicom.algorithm import Algorithm
+from medseg.io.dicom.segment_codes import CodeTable, load_codes, segment_for
+from medseg.io.dicom.segmentation_writing import write_segmentation
+from medseg.labels import LabelScheme
+from medseg.model import Model
+from medseg.postprocessing import clean
+from medseg.prediction.captured_warnings import remarks_by_thread
+from medseg.prediction.cells import is_slide, segment_slide, write_cells
+from medseg.prediction.ensemble import load_members
+from medseg.prediction.modality import modality_of
+from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
+from medseg.prediction.scan import Scan
+from medseg.prediction.scan_job import ScanWork
+from medseg.prediction.scan_volume import load_scan
+from medseg.prediction.series_rules import SeriesRules, parse_series_rules
+from medseg.progress import Progress, Silent
+from medseg.volume import LabelMap
+
+_LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How scans are read and what is written."""
+
+    strict: bool = False
+    """Refuse scans that need repair (tilt, gaps, duplicates)."""
+    seg: bool = False
+    """Write a DICOM segmentation beside each DICOM scan's label map."""
+    codes: Path | None = None
+    """A table of segment codes whose entries come before the built-in ones."""
+    postprocess: bool = True
+    """Apply the rules that are kept with the model."""
+    probabilities: bool = False
+    """Write each scan's probabilities to a .b2nd file beside its label map."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A model on its device, and where its label maps go."""
+
+    model: Model
+    predictor: Predictor
+    out: Path
+    options: ScanOptions
+    codes: CodeTable
+    rules: SeriesRules
+    settings_text: str
+    """What else results depend on; equal texts make equal results."""
+    engine: str = ""
+    """What runs the network, in words."""
+
+    @classmethod
+    def load(
+        cls,
+        model_folder: Path,
+        out: Path,
+        *,
+        device: str = "auto",
+        settings: InferenceSettings | None = None,
+        options: ScanOptions | None = None,
+        series: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> "Segmenter":
+        """The model of a folder, or several as an ensemble, ready to segment.
+
+        Raises:
+            MissingFileError: There is no model.
+            ModelError: A model folder is damaged, or models do not fit together.
+            SettingsError: There is no such device or engine, or a rule or code is
+                wrong.
+            PredictionError: The engine that was named does not agree with torch.
+        """
+        members = load_members(model_folder)
+        model = members.joint
+        channels = tuple(channel.name for channel in model.plan.channels)
+        rules = parse_series_rules(series, channels=channels)
+        where = pick_device(device)
+        settings, options = settings or InferenceSettings(), options or ScanOptions()
+        flips = model.flips if settings.flips is None else settings.flips
+        flips = flips and model.plan.can_mirror
+        settings = settings.model_copy(update={"flips": flips})
+        forward, engine = members.forward(
+            settings, device=where, progress=progress or Silent()
+        )
+        if settings.flips:
+            engine += ", mirror images averaged"
+        network = model.network.to(where)
+        cleaning = model.postprocessing if options.postprocess else ()
+        done_after = "; ".join(rule.describe() for rule in cleaning)
+        text = (
+            f"{settings.model_dump_json()} {options.strict} {rules.text} {done_after}"
+            f"{' probabilities' if options.probabilities else ''}"
+            f"{model.decoding.describe() if model.decoding else ''}"
+        )
+        return cls(
+            model=model,
+            predictor=Predictor(
+                network,
+                model.plan,
+                where,
+                settings,
+                forward,
+                choose=WindowBook(members.window_records(), weights=model.identity),
+                decoding=model.decoding or DecodingSettings(),
+            ),
+            out=out,
+            options=options,
+            codes=load_codes(options.codes),
+            rules=rules,
+            settings_text=hash_text(text)[:12],
+            engine=engine,
+        )
+
+    def segment(self, scan: Scan, earlier: Prediction | None = None) -> Prediction:
+        """What became of a scan.
+
+        Args:
+            scan: The scan.
+            earlier: Its line of an earlier call, whose results are still there.
+
+        Raises:
+            OutputError: The disk is full or read-only: nothing more can be written.
+        """
+        with remarks_by_thread():
+            return self.write(self.compute(self.read(scan, earlier)))
+
+    def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanWork:
+        """The scan with its volume, or with its line where there is nothing to do."""
+        work = ScanWork(scan)
+        if scan.reason:
+            status = FAILED if scan.is_fault else SET_ASIDE
+            reason = scan.cleaned(scan.reason)
+            work.line = Prediction(scan.name, status, source=scan.shown, reason=reason)
+            return work
+        with work.stage():
+            work.content = scan.content_hash()
+            if earlier is not None and self._is_current(scan, earlier, work.content):
+                work.line = _unchanged(earlier, scan)
+                return work
+            if earlier is not None and earlier.input_hash != work.content:
+                self._remove(earlier)
+            if is_slide(scan, self.predictor):
+                return work
+            work.loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
+            work.notes += work.loaded.notes
+            work.notes += self._doubts(scan, work.loaded.volume.voxels)
+        return work
+
+    def compute(self, work: ScanWork) -> ScanWork:
+        """The scan with its label map; the volume is let go."""
+        if work.line is not None:
+            return work
+        if work.loaded is None:
+            return self._compute_slide(work)
+        loaded, work.loaded = work.loaded, None
+        with work.stage():
+            shares = f"{work.scan.name}_probabilities.b2nd"
+            wanted = self.options.probabilities
+            if wanted and self.model.plan.instance_target != "none":
+                work.notes.append("no probabilities are written of single objects")
+                wanted = False
+            label_map = self.predictor.predict(
+                loaded.volume,
+                name=work.scan.name,
+                notes=work.notes,
+                probabilities=self.out / shares if wanted else None,
+            )
+            if wanted:
+                work.notes.append(f"probabilities are in {shares}")
+            work.label_map = self._clean(label_map, work.notes)
+            if work.scan.series is None and not loaded.is_repaired:
+                work.like = work.scan.files[0]
+            if self.model.plan.instance_target != "none":
+                work.written += write_cells(
+                    self.out,
+                    work.scan.name,
+                    work.label_map,
+                    loaded.volume,
+                    self.model.plan,
+                )
+            work.peak_memory_mb = peak_memory_mb(self.predictor.device)
+        return work
+
+    def _compute_slide(self, work: ScanWork) -> ScanWork:
+        """A picture that is read, segmented and written tile by tile."""
+        with work.stage():
+            result = segment_slide(
+                work.scan, self.predictor, self.out, progress=Silent()
+            )
+            work.written += result.outputs
+            work.notes += result.notes
+            name = self.model.plan.labels.structures[0]
+            work.volumes[name] = result.volume_ml
+            work.peak_memory_mb = peak_memory_mb(self.predictor.device)
+        return work
+
+    def write(self, work: ScanWork) -> Prediction:
+        """What became of the scan; the label map is written last, and stands for all.
+
+        Raises:
+            OutputError: The disk is full or read-only: nothing more can be written.
+        """
+        scan, label_map = work.scan, work.label_map
+        outputs = list(work.written)
+        volumes = work.volumes
+        if work.line is None and label_map is not None:
+            with work.stage():
+                if self.options.seg and scan.series is not None:
+                    outputs += self._write_seg(scan, label_map, work.notes)
+                outputs.insert(0, f"{scan.name}{_suffix(scan)}")
+                write_label_map(self.out / outputs[0], label_map, like=work.like)
+                volumes = _volumes_ml(label_map, self.model.plan.labels)
+        if work.line is not None:
+            return work.line
+        return Prediction(
+            scan.name,
+            DONE,
+            outputs=tuple(outputs),
+            source=scan.shown,
+            seconds=work.seconds,
+            peak_memory_mb=work.peak_memory_mb,
+            volumes_ml=volumes,
+            warnings=tuple(scan.cleaned(note) for note in work.notes),
+            input_hash=work.content,
+            model=self.model.identity,
+            settings=self.settings_text,
+            engine=self.engine,
+        )
+
+    def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
+        wants_seg = self.options.seg and scan.series is not None
+        has_seg = any(n.endswith(".dcm") for n in earlier.outputs) or not any(
+            earlier.volumes_ml.values()
+        )
+        return (earlier.input_hash, earlier.model, earlier.settings) == (
+            content,
+            self.model.identity,
+            self.settings_text,
+        ) and (has_seg or not wants_seg)
+
+    def _remove(self, earlier: Prediction) -> None:
+        """Takes away results of other bytes, lest they stand beside a failure."""
+        for name in earlier.outputs:
+            if not Path(name).is_absolute() and ".." not in Path(name).parts:
+                with suppress(OSError):
+                    (self.out / name).unlink(missing_ok=True)
+
+    def _clean(self, label_map: LabelMap, notes: list[str]) -> LabelMap:
+        """The label map after the model's rules; what they changed is noted."""
+        rules, scheme = self.model.postprocessing, self.model.plan.labels
+        if not rules or not self.options.postprocess:
+            return label_map
+        indices, remarks = clean(
+            scheme.to_indices(label_map.voxels, name="prediction"),
+            rules,
+            scheme,
+            spacing=label_map.grid.spacing,
+        )
+        notes += remarks
+        if not remarks:
+            return label_map
+        return LabelMap(scheme.to_values(indices), label_map.affine)
+
+    def _write_seg(
+        self, scan: Scan, label_map: LabelMap, notes: list[str]
+    ) -> list[str]:
+        """The segmentation object, filed with the image; none where it were empty."""
+        assert scan.series is not None
+        scheme = self.model.plan.labels
+        indices = scheme.to_indices(label_map.voxels, name=scan.name)
+        if not indices.any():
+            notes.append("no structure was found; no DICOM segmentation was written")
+            return []
+        segments = [
+            segment_for(name, number, self.codes)
+            for number, name in enumerate(scheme.structures, start=1)
+        ]
+        name = f"{scan.name}_seg.dcm"
+        write_segmentation(
+            self.out / name,
+            LabelMap(indices, label_map.affine),
+            scan.series,
+            segments=segments,
+            algorithm=Algorithm(self.model.plan.name, self.model.identity),
+        )
+        return [name]
+
+    def _doubts(self, scan: Scan, voxels: np.ndarray) -> list[str]:
+        """What speaks against a scan of a format that does not name its modality."""
+        if scan.series is not None:
+            return []
+        expected = [modality_of(channel) for channel in self.model.plan.channels]
+        return [
+            f"channel {channel.name}: no value below 0, which CT in HU has; is it CT?"
+            for channel, modality, values in zip(
+                self.model.plan.channels, expected, voxels, strict=False
+            )
+            if modality == "CT" and values.min() >= 0
+        ]
+
+
+def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
+    return Prediction(
+        scan.name,
+        UNCHANGED,
+        outputs=earlier.outputs,
+        source=scan.shown,
+        seconds=earlier.seconds,
+        peak_memory_mb=earlier.peak_memory_mb,
+        volumes_ml=earlier.volumes_ml,
+        warnings=earlier.warnings,
+        input_hash=earlier.input_hash,
+        model=earlier.model,
+        settings=earlier.settings,
+        engine=earlier.engine,
+    )
+
+
+def _suffix(scan: Scan) -> str:
+    """The scan's own format where it can hold labels, else compressed NIfTI."""
+    if scan.series is not None:
+        return ".nii.gz"
+    file = scan.files[0]
+    suffix = file.name[len(scan_stem(file)) :].lower()
+    if suffix in _LABEL_FORMATS:
+        return suffix
+    return ".png" if suffix in {".jpg", ".jpeg", ".bmp"} else ".nii.gz"
+
+
+def _volumes_ml(label_map: LabelMap, scheme: LabelScheme) -> dict[str, float]:
+    voxel_ml = label_map.grid.voxel_volume_mm3 / 1000
+    if scheme.instances:
+        found = np.count_nonzero(label_map.voxels != scheme.background)
+        return {scheme.structures[0]: float(found * voxel_ml)}
+    return {
+        name: float((label_map.voxels == value).sum() * voxel_ml)
+        for name, value in scheme.names.items()
+    }

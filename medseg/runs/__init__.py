@@ -1,0 +1,1 @@
+"""One training: configured, trained, calibrated, scored, reported."""

@@ -1,0 +1,73 @@
+"""From what a user names to a prepared store and its split."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from medseg.errors import SettingsError, StoreError
+from medseg.files import hash_text
+from medseg.folder_lock import one_at_a_time
+from medseg.progress import Progress
+from medseg.runs.config import RunConfig
+from medseg.runs.prepare import prepare_dataset
+from medseg.store import Store
+
+
+def open_data(
+    config: RunConfig, out: Path, *, device: torch.device, progress: Progress
+) -> Store:
+    """The store the configuration names, or one prepared from the data set it names.
+
+    A data set is prepared once into ``stores/`` beside the run's folder, so that all
+    folds and variations of a study share it; those that begin at once wait for it.
+
+    Raises:
+        SettingsError: No data is named.
+        MedsegError: The data cannot be used.
+    """
+    if config.data is None:
+        raise SettingsError("no data: give --data DATASET, or `data:` in the config")
+    if (config.data / "store.json").is_file():
+        return Store.open(config.data)
+    folder = out.parent / "stores" / _store_name(config)
+    lock = folder.with_name(f".{folder.name}.lock")
+    with one_at_a_time(lock, doing="prepares the same data", progress=progress):
+        return prepare_dataset(
+            config.data,
+            folder,
+            root=config.root,
+            spatial_dims=config.prepare.spatial_dims,
+            device=str(device),
+            instance_target=config.prepare.instance_target,
+            target_spacing=config.prepare.target_spacing,
+            num_folds=config.prepare.num_folds,
+            seed=config.prepare.seed,
+            skip_broken=config.prepare.skip_broken,
+            progress=progress,
+        )
+
+
+def split(store: Store, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Cases to train on and cases held out; all and none without a fold.
+
+    Raises:
+        SettingsError: The store has no such fold.
+    """
+    if fold is None:
+        return store.case_ids, ()
+    try:
+        return store.split(fold)
+    except StoreError as error:
+        raise SettingsError(f"fold {fold}: {error}") from error
+
+
+def _store_name(config: RunConfig) -> str:
+    """Readable, and different for other data or other ways to prepare it."""
+    assert config.data is not None  # checked before
+    data, root = config.data, config.root
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", data.resolve().name).strip("_") or "data"
+    key = f"{data.resolve()}\n{config.prepare.model_dump_json()}"
+    if root is not None:
+        key += f"\n{root.resolve()}"
+    return f"{readable}_{hash_text(key)[:8]}"

@@ -1,0 +1,186 @@
+"""The held-out cases of a run: segmented from their own files, scored, pictured."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from medseg.evaluation.pairs import CasePair
+from medseg.evaluation.settings import MetricSettings
+from medseg.evaluation.summary import MEAN_OF_IMAGES, summarize_objects
+from medseg.inference.predictor import Predictor
+from medseg.io import read_volume, write_label_map
+from medseg.labels import LabelScheme
+from medseg.model import Provenance
+from medseg.postprocessing import CleaningRule, rules_in_words
+from medseg.progress import Progress
+from medseg.reporting.page import write_page
+from medseg.runs.fit_report import histories_of, write_ledger
+from medseg.runs.time_spent import TimeSpent
+from medseg.scoring.report import evaluation_content, write_pictures
+from medseg.scoring.result import Evaluation, score, write_evaluation
+from medseg.store import Store
+from medseg.training.loop import FitResult
+from medseg.training.profile import most_expensive
+from medseg.training.ranks import Ranks
+
+FOLDER = "validation"
+"""Where a run keeps its held-out cases, below its folder."""
+
+
+def segment_held_out(
+    out: Path,
+    store: Store,
+    case_ids: Sequence[str],
+    *,
+    predictor: Predictor,
+    ranks: Ranks,
+    spent: TimeSpent,
+    progress: Progress,
+) -> None:
+    """Segments the held-out cases, each on its own grid; every process its share.
+
+    Writes label maps to ``validation/`` below the run's folder, and returns when those
+    of all processes are there.
+
+    Raises:
+        MedsegError: A case cannot be read, or the folder cannot be written.
+        LostProcessError: Another process ended.
+    """
+    mine = case_ids[ranks.number :: ranks.size]
+    for case_id in progress.track(mine, label="held-out cases"):
+        with spent.measure("segmenting held-out cases"):
+            volume = read_volume(store.images(case_id))
+            label_map = predictor.predict(volume, name=case_id)
+            write_label_map(prediction_path(out, case_id), label_map)
+    ranks.gather(None)
+
+
+def score_held_out(
+    out: Path,
+    store: Store,
+    case_ids: Sequence[str],
+    *,
+    scheme: LabelScheme,
+    metrics: MetricSettings,
+    spent: TimeSpent,
+    progress: Progress,
+) -> Evaluation:
+    """Scores what `segment_held_out` wrote; tables go to ``validation/``, too.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    patients = store.patients
+    pairs = [
+        CasePair(
+            case_id,
+            prediction_path(out, case_id),
+            store.label(case_id),
+            patients[case_id],
+        )
+        for case_id in case_ids
+    ]
+    with spent.measure("scoring"):
+        evaluation = score(pairs, scheme, metrics, progress=progress)
+        write_evaluation(out / FOLDER, evaluation)
+    return evaluation
+
+
+def prediction_path(out: Path, case_id: str) -> Path:
+    """The label map of a held-out case, below a run's folder."""
+    return out / FOLDER / "predictions" / f"{case_id}.nii.gz"
+
+
+def write_report(
+    out: Path,
+    store: Store,
+    evaluation: Evaluation,
+    fit: FitResult,
+    *,
+    provenance: Provenance,
+    rules: Sequence[CleaningRule] | None = None,
+    spent: TimeSpent,
+    progress: Progress,
+) -> None:
+    """Writes the run's ``report.html``, with pictures of its cases, and its ledger.
+
+    Args:
+        out: The run's folder.
+        store: Where the scans are found.
+        evaluation: Scores of the held-out cases.
+        fit: How training went.
+        provenance: Where the model comes from.
+        rules: Post-processing that was chosen on these cases; None if none was sought.
+        spent: Where the time went so far; gets that of the pictures.
+        progress: Shows progress.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    case_ids = [case.pair.case_id for case in evaluation.scored]
+    images = {case_id: store.images(case_id) for case_id in case_ids}
+    facts = {"Model": {k: str(v) for k, v in provenance.model_dump().items()}}
+    if fit.utilisation is not None:
+        facts["Training"] = {"device in use": f"{fit.utilisation:.0%}"}
+    if operations := most_expensive(out):
+        facts["Where the time of five traced steps went"] = {
+            name: f"{share:.0%}" for name, share in operations.items()
+        }
+    if rules is not None:
+        facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
+    ledger = fit.ledger.table()
+    write_ledger(out, ledger)
+    with spent.measure("pictures"):
+        pictures = write_pictures(
+            out / FOLDER, evaluation, images=images, progress=progress
+        )
+    content = evaluation_content(
+        evaluation,
+        title=f"{provenance.dataset}: {out.name}",
+        subtitle=f"{_held_out_in_words(provenance)}; {fit.steps} steps in "
+        f"{fit.seconds / 60:.1f} minutes on {provenance.device}, {fit.precision}",
+        pictures=pictures,
+        facts=facts,
+    )
+    write_page(
+        out / "report.html",
+        replace(
+            content,
+            warnings=(*fit.alarms, *content.warnings),
+            histories=histories_of({out.name: out}),
+            ledger=ledger,
+            seconds=spent.seconds,
+        ),
+    )
+
+
+def _held_out_in_words(provenance: Provenance) -> str:
+    return (
+        f"fold {provenance.fold}: {provenance.num_validation_cases} cases held out, "
+        f"{provenance.num_training_cases} trained on"
+    )
+
+
+def dice_of_structures(evaluation: Evaluation) -> dict[str, float]:
+    """Mean Dice of each structure, and of all of them where there are several."""
+    rows = evaluation.summary[evaluation.summary["metric"] == "dice"]
+    return dict(zip(rows["structure"], rows["mean"].astype(float), strict=True))
+
+
+def summary_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Every mean and interval, named ``held_out/dice/liver`` or ``held_out/ap_0.5``."""
+    named = {
+        f"held_out/{row['metric']}/{row['structure']}": row
+        for row in evaluation.summary.to_dict(orient="records")
+    }
+    if len(evaluation.objects):
+        objects = summarize_objects(evaluation.objects, settings=evaluation.settings)
+        means = objects[objects["structure"] == MEAN_OF_IMAGES]
+        named |= {
+            f"held_out/{row['metric']}": row for row in means.to_dict(orient="records")
+        }
+    metrics: dict[str, float] = {}
+    for name, row in named.items():
+        values = {"": row["mean"], "/low": row["ci_low"], "/high": row["ci_high"]}
+        metrics |= {name + end: float(v) for end, v in values.items() if v == v}
+    return metrics

@@ -1,0 +1,141 @@
+"""What is settled before a run's first step: data, plan, settings, split."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from medseg.files import hash_text, write_text
+from medseg.plan import Plan, write_plan
+from medseg.progress import Progress
+from medseg.runs.config import RunConfig, dump_config
+from medseg.runs.data import open_data, split
+from medseg.runs.resolve import change_plan, settle_training, with_mirrors
+from medseg.runs.time_spent import TimeSpent
+from medseg.store import Store
+from medseg.training.ranks import Ranks
+from medseg.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """A run before its first step.
+
+    Attributes:
+        config: The configuration, with everything decided that it left open.
+        out: The run's folder.
+        store: The prepared data.
+        plan: Of the data, with the run's own changes.
+        train_ids: Cases to train on.
+        held_out: Cases to score; none where the run trains on all.
+        device: Where it is trained.
+        ranks: The processes that train together.
+        progress: Shows progress.
+        spent: Where the run's time goes.
+    """
+
+    config: RunConfig
+    out: Path
+    store: Store
+    plan: Plan
+    train_ids: tuple[str, ...]
+    held_out: tuple[str, ...]
+    device: torch.device
+    ranks: Ranks
+    progress: Progress
+    spent: TimeSpent = field(default_factory=TimeSpent)
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """How to train."""
+        return self.config.training
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint must agree with: data, plan, and settings that matter.
+
+        A run may be resumed with another length, and on another machine.
+        """
+        lasting = self.settings.model_dump_json(
+            exclude={
+                "budget": True,
+                "epochs": True,
+                "steps": True,
+                "checkpoint_every": True,
+                "validation_share": True,
+                "accumulate": True,
+                "recompute": True,
+                "compile": True,
+                "early_stop": True,
+                "sampling": {"cache"},
+            }
+        )
+        decided = self.plan.model_dump_json(exclude={"reasons"})
+        parts = [self.store.manifest_hash, decided, lasting, str(self.config.fold)]
+        if self.store.case(self.train_ids[0]).is_painted:
+            parts.append("painted")
+        return hash_text("\n".join(parts))
+
+
+def set_up_run(
+    config: RunConfig,
+    out: Path,
+    *,
+    device: torch.device,
+    ranks: Ranks,
+    progress: Progress,
+) -> RunSetup:
+    """Prepares the data if need be, and decides what the configuration leaves open.
+
+    Raises:
+        SettingsError: The configuration does not fit the data.
+        LostProcessError: Another process of the same run ended.
+        MedsegError: Data or folder cannot be used.
+    """
+    spent = TimeSpent()
+    with spent.measure("preparing data"):
+        store = _open_together(config, out, device, ranks, progress)
+    plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
+    settings = settle_training(config.training, plan)
+    plan = with_mirrors(plan, settings)
+    config = config.model_copy(update={"training": settings})
+    train_ids, held_out = split(store, config.fold)
+    return RunSetup(
+        config=config,
+        out=out,
+        store=store,
+        plan=plan,
+        train_ids=train_ids,
+        held_out=held_out,
+        device=device,
+        ranks=ranks,
+        progress=progress,
+        spent=spent,
+    )
+
+
+def write_setup(run: RunSetup) -> None:
+    """Writes ``config.yaml`` and ``plan.yaml`` to the run's folder; one process does.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    if run.ranks.leads:
+        write_text(run.out / "config.yaml", dump_config(run.config))
+        write_plan(run.out / "plan.yaml", run.plan)
+
+
+def _open_together(
+    config: RunConfig,
+    out: Path,
+    device: torch.device,
+    ranks: Ranks,
+    progress: Progress,
+) -> Store:
+    """The store; the first process prepares it while the others wait."""
+    folder = ""
+    if ranks.leads:
+        store = open_data(config, out, device=device, progress=progress)
+        folder = str(store.folder)
+    folder = ranks.gather(folder)[0]
+    return store if ranks.leads else Store.open(Path(folder))

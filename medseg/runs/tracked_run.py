@@ -1,0 +1,100 @@
+"""The tracked run around a training: parameters first, files last, status always."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medseg.plan import Plan
+from medseg.progress import Progress
+from medseg.runs.config import RunConfig, code_commit
+from medseg.store import Store
+from medseg.tracking.params import flatten_params
+from medseg.training.logger import NullLogger, RunLogger
+
+
+@contextmanager
+def tracked_run(
+    config: RunConfig,
+    plan: Plan,
+    store: Store,
+    out: Path,
+    *,
+    resume: bool,
+    parent_folder: Path | None,
+    progress: Progress,
+) -> Iterator[RunLogger]:
+    """The run's logger; the tracked run ends as finished, killed or failed."""
+    logger = _open_logger(
+        config,
+        plan,
+        out,
+        resume=resume,
+        parent_folder=parent_folder,
+        progress=progress,
+    )
+    logger.log_params(flatten_params(config.model_dump(mode="json")))
+    logger.log_params(flatten_params({"plan": plan.model_dump(mode="json")}))
+    logger.set_tags(
+        {
+            "data_manifest_sha256": store.manifest_hash,
+            "medseg.commit": code_commit(),
+            "medseg.run_folder": out.name,
+        }
+    )
+    try:
+        yield logger
+    except KeyboardInterrupt:
+        logger.finish("KILLED")
+        raise
+    except BaseException:
+        logger.finish("FAILED")
+        raise
+    logger.finish("FINISHED")
+
+
+def _open_logger(
+    config: RunConfig,
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool,
+    parent_folder: Path | None,
+    progress: Progress,
+) -> RunLogger:
+    if not config.tracking.enabled:
+        return NullLogger()
+    from medseg.tracking import open_mlflow_run
+
+    logger = open_mlflow_run(
+        tracking_uri=config.tracking.uri,
+        experiment=config.tracking.experiment or plan.name,
+        run_name=out.name,
+        folder=out,
+        parent_folder=parent_folder,
+        resume=resume,
+        progress=progress,
+    )
+    if logger.run_id:
+        progress.say(f"tracked as MLflow run {logger.run_id}")
+    return logger
+
+
+FILES = (
+    "config.yaml",
+    "plan.yaml",
+    "metrics.csv",
+    "ledger.csv",
+    "report.html",
+    "run.log",
+)
+"""What is kept of a run's folder, beside the model and the held-out cases."""
+
+
+def log_files(out: Path, logger: RunLogger) -> None:
+    """Keeps the files of a finished run as artifacts."""
+    for name in FILES:
+        if (out / name).is_file():
+            logger.log_artifact(out / name)
+    logger.log_artifact(out / "model", folder="model")
+    if (out / "validation").is_dir():
+        logger.log_artifact(out / "validation", folder="validation")

@@ -1,0 +1,135 @@
+"""Trains one model: data in, a scored, tracked run folder out."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medseg.calibration.ensemble import FILE as CHOICE
+from medseg.device import pick_device
+from medseg.errors import SettingsError
+from medseg.folder_lock import lock_folder
+from medseg.progress import Progress, Silent
+from medseg.runs.config import RunConfig
+from medseg.runs.finish import finish_run
+from medseg.runs.fit import fit_run
+from medseg.runs.fit_report import report_fit
+from medseg.runs.setup import set_up_run, write_setup
+from medseg.runs.tracked_run import tracked_run
+from medseg.scoring.result import Evaluation
+from medseg.store import Store
+from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
+from medseg.training.loop import FitResult
+from medseg.training.ranks import Ranks, join_ranks
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What `train` came to.
+
+    Attributes:
+        folder: The run's folder.
+        store: The prepared data.
+        fit: How training went.
+        evaluation: Of the held-out cases; None where nothing was held out, or the run
+            was interrupted.
+    """
+
+    folder: Path
+    store: Store
+    fit: FitResult
+    evaluation: Evaluation | None
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    profile: bool = False,
+    parent_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainedRun:
+    """Prepares the data if need be, trains, scores the held-out cases, tracks it all.
+
+    Args:
+        config: The resolved configuration; `data` must be set.
+        out: The run's folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        resume: Continue the run in the folder.
+        profile: Write a trace of some steps to ``profile/`` in the folder.
+        parent_folder: Folder of the tracked study that the run is part of.
+        progress: Shows progress.
+
+    Raises:
+        SettingsError: The configuration is wrong, or the folder holds another run.
+        LostProcessError: Another process of the same run ended.
+        OutputError: Another call trains the same run, or the folder cannot be written.
+        TrainingError: The folder's checkpoint belongs to other data or settings.
+        MedsegError: Data or folder cannot be used, or training failed.
+    """
+    where = pick_device(device)
+    if not resume and (out / CHECKPOINT).exists():
+        raise SettingsError(
+            f"{out}: holds a run already; add --resume to continue it, or choose "
+            "another folder"
+        )
+    if (out / CHOICE).exists():
+        raise SettingsError(
+            f"{out}: holds networks that predict together; continue them with as many "
+            "--networks as there are, or choose another folder"
+        )
+    with join_ranks(where) as ranks:
+        return _train(
+            config,
+            out,
+            device=where,
+            resume=resume,
+            profile=profile,
+            parent_folder=parent_folder,
+            ranks=ranks,
+            progress=progress if progress and ranks.leads else Silent(),
+        )
+
+
+def _train(
+    config: RunConfig,
+    out: Path,
+    *,
+    device: torch.device,
+    resume: bool,
+    profile: bool,
+    parent_folder: Path | None,
+    ranks: Ranks,
+    progress: Progress,
+) -> TrainedRun:
+    """The run, alone or as one of several processes; the first of them writes."""
+    run = set_up_run(config, out, device=device, ranks=ranks, progress=progress)
+    with ExitStack() as stack:
+        if ranks.leads:
+            stack.enter_context(lock_folder(out))
+        if resume:  # refused before anything that the folder holds is replaced
+            load_checkpoint(out, identity=run.identity)
+        write_setup(run)
+        logger = stack.enter_context(
+            tracked_run(
+                run.config if ranks.leads else _untracked(run.config),
+                run.plan,
+                run.store,
+                out,
+                resume=resume,
+                parent_folder=parent_folder,
+                progress=progress,
+            )
+        )
+        result = fit_run(run, logger, resume=resume, profile=profile)
+        report_fit(result, progress)
+        evaluation = finish_run(run, result, logger)
+    return TrainedRun(out, run.store, result, evaluation)
+
+
+def _untracked(config: RunConfig) -> RunConfig:
+    off = config.tracking.model_copy(update={"enabled": False})
+    return config.model_copy(update={"tracking": off})

@@ -1,0 +1,1 @@
+"""Label maps against references: tables, summary, pictures and a page."""

@@ -1,0 +1,95 @@
+"""Scores of a folder of label maps: tables, summary, pictures and a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.errors import InputError
+from medseg.evaluation.pairs import pair_files
+from medseg.evaluation.settings import MetricSettings
+from medseg.labels import LabelScheme
+from medseg.progress import Progress, Silent
+from medseg.reporting.page import write_page
+from medseg.scoring.references import find_references
+from medseg.scoring.report import evaluation_content, write_pictures
+from medseg.scoring.result import Evaluation, score, write_evaluation
+
+__all__ = ["Evaluation", "evaluate", "score", "write_evaluation"]
+
+
+def evaluate(
+    predictions: Path,
+    references: Path,
+    out: Path,
+    *,
+    scheme: LabelScheme | None = None,
+    settings: MetricSettings | None = None,
+    workers: int | None = None,
+    pictures: int = 4,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Scores the label maps in a folder and writes what was found.
+
+    Args:
+        predictions: Folder of label maps, named after their cases.
+        references: A data set in any understood layout, its label folder, or any
+            folder of label maps.
+        out: Gets ``cases.csv``, ``summary.csv``, ``summary.json`` and, where scored,
+            ``lesions.csv``, ``lesions_by_size.csv``, ``objects.csv`` and
+            ``objects_summary.csv``; further ``report.html``, ``mosaic.png`` and
+            ``pictures/``.
+        scheme: What the values mean; wins over what the references say.
+        settings: What is measured.
+        workers: Processes; None chooses.
+        pictures: How many of the worst, of the middle and of the best cases are
+            pictured.
+        progress: Shows progress and warnings.
+
+    Raises:
+        InputError: There are no predictions or references, none belong together, or
+            none could be scored.
+        OutputError: The folder cannot be written.
+    """
+    progress = progress or Silent()
+    found = find_references(references, predictions, scheme=scheme, progress=progress)
+    progress.say(f"references: {found.source}; labels {found.scheme.describe()}")
+    pairing = pair_files(predictions, found.labels, patients=found.patients)
+    lone = tuple(path.name for path in pairing.lone_predictions)
+    _warn_of_lone_files(lone, pairing.lone_references, progress)
+    evaluation = score(
+        pairing.pairs,
+        found.scheme,
+        settings or MetricSettings(),
+        workers=workers,
+        progress=progress,
+        unpaired_predictions=lone,
+        unpaired_references=pairing.lone_references,
+    )
+    write_evaluation(out, evaluation)
+    if evaluation.cases.empty:
+        raise InputError(
+            f"{predictions}: none of {len(evaluation.scored)} cases could be scored; "
+            f"the first: {evaluation.failures[0]}"
+        )
+    drawn = write_pictures(
+        out, evaluation, images=found.images, each=pictures, progress=progress
+    )
+    content = evaluation_content(
+        evaluation,
+        title=f"Scores of {predictions.name}",
+        subtitle=f"{evaluation.num_scored} cases; references: {found.source}",
+        pictures=drawn,
+    )
+    write_page(out / "report.html", content)
+    return evaluation
+
+
+def _warn_of_lone_files(
+    predictions: Sequence[str], references: Sequence[str], progress: Progress
+) -> None:
+    for lone, what in (
+        (predictions, "predictions without a reference"),
+        (references, "references without a prediction"),
+    ):
+        if lone:
+            names = ", ".join(lone[:5]) + (", ..." if len(lone) > 5 else "")
+            progress.warn(f"{len(lone)} {what} are not scored: {names}")

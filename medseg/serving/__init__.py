@@ -1,0 +1,1 @@
+"""Servers that segment what they are sent."""

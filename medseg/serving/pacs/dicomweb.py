@@ -1,0 +1,236 @@
+"""An archive with DICOMweb: QIDO finds studies, WADO fetches, STOW files results."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import InputError, OutputError
+from medseg.io.dicom.elements import quiet
+from medseg.serving.pacs.inbox import require_uid
+from medseg.serving.pacs.settings import PacsSettings, WebAddress
+
+_PAGE = 100
+_CHUNK = 1 << 20
+_NO_IMAGES = {"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "DOC", "REG"}
+
+
+@dataclass(frozen=True)
+class WebStudy:
+    """A study as the archive lists it.
+
+    Attributes:
+        uid: StudyInstanceUID.
+        num_objects: How many objects it holds, as far as the archive says.
+    """
+
+    uid: str
+    num_objects: int
+
+
+@dataclass(frozen=True)
+class WebObject:
+    """One object: the bytes of a DICOM file, and its two UIDs."""
+
+    content: bytes
+    sop_class: str
+    sop_instance: str
+
+
+class WebArchive:
+    """A DICOMweb server that the user named; nobody else is called."""
+
+    def __init__(self, address: WebAddress, settings: PacsSettings) -> None:
+        """Calls nobody yet.
+
+        Raises:
+            InputError: The file with the token cannot be read.
+        """
+        from dicomweb_client.api import DICOMwebClient
+
+        self._address = address
+        self._session, self._meter = _session(settings)
+        self._client = DICOMwebClient(
+            address.url.rstrip("/"),
+            session=self._session,
+            timeout=settings.timeout,
+            chunk_size=_CHUNK,
+        )
+        self._client.set_http_retry_params(retry=False)
+
+    def studies(self, query: dict[str, str]) -> list[WebStudy]:
+        """All studies that meet a query, such as ``{"ModalitiesInStudy": "CT"}``.
+
+        Raises:
+            InputError: The archive cannot be reached or does not answer as it should.
+        """
+        found: dict[str, WebStudy] = {}
+        with self._explained("does not list its studies"):
+            while True:
+                page = self._client.search_for_studies(
+                    search_filters=query,
+                    fields=["NumberOfStudyRelatedInstances"],
+                    limit=_PAGE,
+                    offset=len(found),
+                )
+                before = len(found)
+                found |= {study.uid: study for study in map(_study, page)}
+                if len(page) < _PAGE or len(found) == before:
+                    return list(found.values())
+
+    def has_segmentation(self, study: WebStudy) -> bool:
+        """Whether a study holds a segmentation already, ours or another's.
+
+        Raises:
+            InputError: The archive cannot be reached or does not answer as it should.
+        """
+        with self._explained("does not list the series of a study"):
+            return "SEG" in {modality for _, modality in self._series(study)}
+
+    def objects(self, study: WebStudy) -> Iterator[WebObject]:
+        """The images of a study, one by one, pixels as they are stored.
+
+        Raises:
+            InputError: The archive cannot be reached, does not answer as it should,
+                or sends an object above the limit.
+        """
+        import pydicom
+
+        with self._explained("does not send a study"), quiet():
+            for uid, modality in self._series(study):
+                if modality in _NO_IMAGES:
+                    continue
+                self._meter.start_anew()
+                kinds = (("application/dicom", "*"),)
+                for dataset in self._client.iter_series(study.uid, uid, kinds):
+                    self._meter.start_anew()
+                    buffer = BytesIO()
+                    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+                    yield WebObject(
+                        buffer.getvalue(),
+                        str(dataset.get("SOPClassUID", "")),
+                        str(dataset.get("SOPInstanceUID", "")),
+                    )
+
+    def store(self, path: Path) -> None:
+        """Files an object.
+
+        Raises:
+            OutputError: The archive cannot be reached or does not take it.
+        """
+        import pydicom
+
+        try:
+            with self._explained(f"does not take {path.name}"), quiet():
+                answer = self._client.store_instances([pydicom.dcmread(path)])
+                failed = answer.get("FailedSOPSequence") or []
+        except InputError as error:
+            raise OutputError(str(error)) from error
+        if failed:
+            reason = int(failed[0].get("FailureReason", 0))
+            raise OutputError(
+                f"{path.name}: {self._address} refuses it with reason 0x{reason:04X}"
+            )
+
+    def _series(self, study: WebStudy) -> list[tuple[str, str]]:
+        """UID and modality of each series of a study."""
+        found = self._client.search_for_series(study.uid, fields=["Modality"])
+        series = [(_value(s, "0020000E"), _value(s, "00080060")) for s in found]
+        for uid, _ in series:
+            require_uid(uid)
+        return series
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Turns whatever goes wrong into one line without UIDs.
+
+        Raises:
+            InputError: Something did.
+        """
+        import requests
+
+        try:
+            yield
+        except InputError:
+            raise
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else "?"
+            raise InputError(f"{self._address} {what}: HTTP {status}") from error
+        except (requests.RequestException, OSError) as error:
+            reason = type(error).__name__
+            raise InputError(f"{self._address} {what}: {reason}") from error
+        except Exception as error:  # whatever parsing an answer stumbles on
+            raise InputError(
+                f"{self._address} {what}: its answer makes no sense "
+                f"({type(error).__name__})"
+            ) from error
+
+
+class _Meter:
+    """Counts the bytes of one object and stops reading at a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+
+    def start_anew(self) -> None:
+        """The next object begins."""
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        """Some bytes came.
+
+        Raises:
+            InputError: They are too many.
+        """
+        self._count += count
+        if self._count > self._limit:
+            raise InputError("an object is larger than max_object_mb")
+
+
+def _session(settings: PacsSettings) -> tuple[Any, _Meter]:
+    """A session whose answers are limited, with the user's token and certificates."""
+    import requests
+
+    meter = _Meter(int(settings.max_object_mb * 1e6) + 2 * _CHUNK)
+
+    class Limited(requests.Session):
+        def get(self, *args: Any, **options: Any) -> Any:
+            answer: Any = super().get(*args, **{**options, "stream": True})
+            read = answer.iter_content
+
+            def counted(*more: Any, **kinds: Any) -> Iterator[bytes]:
+                for chunk in read(*more, **kinds):
+                    meter.add(len(chunk))
+                    yield chunk
+
+            meter.start_anew()
+            answer.iter_content = counted
+            return answer
+
+    session = Limited()
+    if settings.tls_ca is not None:
+        session.verify = str(settings.tls_ca)
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        session.cert = (str(settings.tls_cert), str(settings.tls_key))
+    if settings.web_token is not None:
+        try:
+            token = settings.web_token.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{settings.web_token}: cannot be read") from error
+        session.headers["Authorization"] = f"Bearer {token}"
+    return session, meter
+
+
+def _study(item: dict[str, Any]) -> WebStudy:
+    uid = _value(item, "0020000D")
+    require_uid(uid)
+    count = _value(item, "00201208")
+    return WebStudy(uid, int(count) if count.isdigit() else 0)
+
+
+def _value(item: dict[str, Any], tag: str) -> str:
+    values = item.get(tag, {}).get("Value") or [""]
+    return str(values[0])

@@ -1,0 +1,221 @@
+"""Several losses, samplers or networks on the same cases: which is better, honestly?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medseg.errors import MedsegError
+from medseg.evaluation.by_size import IS_BIN
+from medseg.files import write_text
+from medseg.progress import Progress, Silent
+from medseg.studies.comparison import (
+    CASES,
+    VALIDATION,
+    Comparison,
+    compare_runs,
+    log_comparison,
+    read_named_runs,
+    read_scores,
+    write_comparison,
+)
+from medseg.studies.comparison_page import PAGE, write_comparison_page
+from medseg.studies.study import StudyRun, StudySettings, read_study
+from medseg.studies.study_run import is_finished, train_run
+from medseg.training.logger import NullLogger, RunLogger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def compare(
+    study_path: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    root: Path | None = None,
+    device: str = "auto",
+    trained: bool = False,
+    ray_address: str | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Trains what is missing of a study, then compares the variations case by case.
+
+    Finished runs are kept and interrupted ones resumed, so a killed call continues.
+    Every run is a nested MLflow run under the study's own.
+
+    Args:
+        study_path: YAML file of the study.
+        out: The study's folder.
+        data: Data set or prepared store; goes before the study's own.
+        root: Folder that a manifest's paths start from.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        trained: Train nothing: compare what has finished.
+        ray_address: Train the runs side by side through Ray: ``local``, ``auto`` for
+            the cluster at hand, or a cluster's address.
+        progress: Shows progress.
+
+    Raises:
+        SettingsError: The study is wrong, or Ray is asked for and not installed.
+        DatasetError: Fewer than two variations finished, or on different cases.
+        OutputError: The folder cannot be written.
+        KeyboardInterrupt: A signal ended a run; the same call continues.
+    """
+    progress = progress or Silent()
+    study, runs = open_study(study_path, data=data, root=root)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "study.yaml", study_path.read_text(encoding="utf-8"))
+    parent = open_parent(study, runs[0], out, progress)
+    try:
+        if trained:
+            failures = _unfinished(runs, out)
+        elif ray_address is not None:
+            from medseg.studies.ray_runs import train_on_ray
+
+            failures = train_on_ray(
+                runs, out, address=ray_address, device=device, progress=progress
+            )
+        else:
+            failures = _train_all(runs, out, device, progress)
+        comparison = compare_runs(_tables(runs, out), study.metrics, failures=failures)
+        write_comparison(out, comparison)
+        folders = {run.name: out / "runs" / run.name for run in runs}
+        write_comparison_page(out, comparison, folders)
+        parent.log_artifact(out / "study.yaml")
+        parent.log_artifact(out / PAGE)
+        log_comparison(out, parent)
+    except KeyboardInterrupt:
+        parent.finish("KILLED")
+        raise
+    except BaseException:
+        parent.finish("FAILED")
+        raise
+    parent.finish("FINISHED")
+    return comparison
+
+
+def compare_finished(
+    runs: Sequence[tuple[str, str]],
+    out: Path,
+    *,
+    metrics: Sequence[str] = ("dice",),
+    tracking_uri: str | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compares runs that exist, without training.
+
+    Args:
+        runs: Name, and the run's folder or its id in MLflow; a name given several
+            times stands for all of these runs together, such as the folds.
+        out: Folder of the results.
+        metrics: Columns of the runs' tables to compare.
+        tracking_uri: Store that ids are looked up in; where there are ids, the
+            comparison is kept there as a run of its own.
+        progress: Shows progress.
+
+    Raises:
+        MissingFileError: A run is not there or has no scores.
+        DatasetError: Fewer than two names, or they were scored on different cases.
+        OutputError: The folder cannot be written.
+    """
+    tables = read_named_runs(runs, tracking_uri=tracking_uri)
+    comparison = compare_runs(tables, metrics)
+    write_comparison(out, comparison)
+    ids = {run: name for name, run in runs if not Path(run).is_dir()}
+    if ids:
+        from medseg.tracking import find_tracking_uri, open_mlflow_run
+
+        with open_mlflow_run(
+            tracking_uri=find_tracking_uri(tracking_uri),
+            experiment="comparisons",
+            run_name=out.resolve().name,
+            folder=out,
+            progress=progress,
+        ) as logger:
+            logger.log_params({f"runs.{run}": name for run, name in ids.items()})
+            log_comparison(out, logger)
+    return comparison
+
+
+def open_study(
+    path: Path, *, data: Path | None = None, root: Path | None = None
+) -> tuple[StudySettings, list[StudyRun]]:
+    """A study and its runs, on the data that was named last.
+
+    Args:
+        path: YAML file of the study.
+        data: Data set or prepared store; goes before the study's own.
+        root: Folder that a manifest's paths start from.
+
+    Raises:
+        SettingsError: The study is wrong.
+    """
+    study, runs = read_study(path)
+    data, root = data or study.data, root or study.root
+    return study, [run.with_data(data, root, name=study.name) for run in runs]
+
+
+def open_parent(
+    study: StudySettings, first: StudyRun, out: Path, progress: Progress
+) -> RunLogger:
+    """The tracked run that those of a study are nested under."""
+    tracking = first.config.tracking
+    if not tracking.enabled:
+        return NullLogger()
+    from medseg.tracking import open_mlflow_run
+
+    logger = open_mlflow_run(
+        tracking_uri=tracking.uri,
+        experiment=tracking.experiment or study.name,
+        run_name=study.name,
+        folder=out / "runs" / "study",
+        resume=(out / "runs" / "study").exists(),
+        progress=progress,
+    )
+    logger.set_tags({"medseg.study": study.name})
+    return logger
+
+
+def _train_all(
+    runs: Sequence[StudyRun],
+    out: Path,
+    device: str,
+    progress: Progress,
+) -> dict[str, str]:
+    """Trains what has not finished; a run that fails does not stop the others."""
+    failures = {}
+    for number, run in enumerate(runs, start=1):
+        if is_finished(run, out):
+            continue
+        progress.say(f"\nrun {number} of {len(runs)}: {run.name}")
+        try:
+            train_run(run, out, device=device, progress=progress)
+        except MedsegError as error:
+            failures[run.name] = str(error)
+            progress.warn(f"{run.name}: failed: {error}")
+    return failures
+
+
+def _unfinished(runs: Sequence[StudyRun], out: Path) -> dict[str, str]:
+    return {run.name: "has not finished" for run in runs if not is_finished(run, out)}
+
+
+def _tables(runs: Sequence[StudyRun], out: Path) -> dict[str, pd.DataFrame]:
+    """Scores of each variation over all folds, averaged over seeds."""
+    import pandas as pd
+
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for run in runs:
+        folder = out / "runs" / run.name / VALIDATION
+        if (folder / CASES).is_file():
+            table = read_scores(folder, name=run.name)
+            parts.setdefault(run.variation, []).append(table)
+    keys = ["case_id", "patient_id", "structure", IS_BIN]
+    return {
+        name: pd.concat(tables)
+        .groupby(keys, sort=False)
+        .mean(numeric_only=True)
+        .reset_index()
+        for name, tables in parts.items()
+    }

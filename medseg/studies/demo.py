@@ -1,0 +1,89 @@
+"""The whole journey in one call: data, check, train, predict, score, picture."""
+
+import itertools
+import time
+from pathlib import Path
+
+from medseg.datasets import Dataset, load_dataset
+from medseg.datasets.doctor import examine
+from medseg.prediction.predict import predict
+from medseg.prediction.scan import Scan
+from medseg.progress import Progress, Silent
+from medseg.runs.config import RunConfig
+from medseg.runs.train import train
+from medseg.scoring.evaluate import evaluate
+from medseg.store import Store
+from medseg.testing.phantom import SIMULATION_NOTE, make_phantom_study
+
+NUM_CASES = 24
+
+
+def demo(
+    out: Path,
+    *,
+    data: Path | None = None,
+    budget: str = "3m",
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> None:
+    """Runs every step on a simulated study, or on the data set that is given.
+
+    Args:
+        out: Where everything goes.
+        data: A data set of any understood layout instead of the simulated study.
+        budget: Time to train.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        progress: Shows progress.
+
+    Raises:
+        MedsegError: A step failed.
+    """
+    progress = progress or Silent()
+    started = time.monotonic()
+    folder = data or _simulate(out / "data", progress)
+    dataset = load_dataset(folder)
+    _check(folder, progress)
+    config = RunConfig.model_validate(
+        {"data": folder, "fold": 0, "training": {"budget": budget}}
+    )
+    run = _free_name(out / "runs" / "demo")
+    trained = train(config, run, device=device, progress=progress)
+    progress.say("\npredicting the held-out scans anew, from their files")
+    scans = _held_out_scans(dataset, trained.store)
+    predict(run, scans, out / "predictions", device=device, progress=progress)
+    result = evaluate(out / "predictions", folder, out / "scores")
+    minutes = (time.monotonic() - started) / 60
+    progress.say(f"\nthe {len(scans)} cases that were held out:\n{result.to_text()}")
+    if data is None:
+        progress.say(f"\n{SIMULATION_NOTE}")
+    progress.say(
+        f"\nthe journey took {minutes:.1f} minutes\n"
+        f"pictures  {run / 'report.html'}\n"
+        f"scores    {out / 'scores' / 'summary.csv'}\n"
+        f"model     {run / 'model'}\n"
+        f"tracking  medseg ui {out / 'runs'}"
+    )
+
+
+def _simulate(folder: Path, progress: Progress) -> Path:
+    if not (folder / "dataset.json").is_file():
+        make_phantom_study(folder, num_cases=NUM_CASES, progress=progress)
+    return folder
+
+
+def _free_name(folder: Path) -> Path:
+    """The folder, or the first of folder_2, folder_3, ... that is not there yet."""
+    later = (folder.with_name(f"{folder.name}_{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([folder], later) if not p.exists())
+
+
+def _check(folder: Path, progress: Progress) -> None:
+    report = examine(folder, progress=progress)
+    progress.say(f"doctor: {report.verdict}")
+
+
+def _held_out_scans(dataset: Dataset, store: Store) -> list[Scan]:
+    _, held_out = store.split(0)
+    return [
+        Scan.of_files(case_id, dataset.case(case_id).images) for case_id in held_out
+    ]

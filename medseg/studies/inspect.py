@@ -1,0 +1,172 @@
+"""What a network is, costs, sees and gets wrong: from a model, a plan or a config."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.errors import MissingFileError, SettingsError
+from medseg.model import DESCRIPTION, load_model
+from medseg.networks.analysis.costs import Precision
+from medseg.networks.analysis.inspection import Inspection, inspect_network
+from medseg.networks.build import build_network
+from medseg.networks.network import SegmentationNetwork
+from medseg.networks.settings import NetworkSettings
+from medseg.plan import Plan, read_plan
+from medseg.reporting.network_page import write_network_page
+from medseg.runs.config import RunConfig, read_config
+from medseg.runs.resolve import change_plan
+from medseg.settings import apply_overrides, parse_settings, read_yaml
+from medseg.store import Store
+from medseg.studies.study import read_study
+
+PLAN, STORE = "plan.yaml", "store.json"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and what it is used for.
+
+    Attributes:
+        title: For people.
+        network: Trained or fresh.
+        settings: It was built from.
+        patch_size: Spatial size of a training patch.
+        batch_size: Patches per step.
+        trained: Whether its weights were learnt.
+    """
+
+    title: str
+    network: SegmentationNetwork
+    settings: NetworkSettings
+    patch_size: tuple[int, ...]
+    batch_size: int
+    trained: bool = False
+
+
+def inspect(
+    source: Path,
+    *,
+    out: Path | None = None,
+    precision: Precision = "float32",
+    overrides: list[str] | None = None,
+) -> Inspection:
+    """Looks at a network without training it.
+
+    Args:
+        source: A model or run folder; a plan, or a folder with a ``plan.yaml``; a
+            run's configuration that names a network and a patch size, or prepared
+            data; or a study, of which ``variation=NAME`` names one variation.
+        out: Folder for ``inspect.html`` and ``inspect.png``; None writes nothing.
+        precision: What autocast will compute convolutions in.
+        overrides: ``key=value`` for a configuration.
+
+    Raises:
+        MissingFileError: There is nothing at `source`.
+        SettingsError: It does not say which network, or for which patches.
+    """
+    subject = find_subject(source, overrides or [])
+    found = inspect_network(
+        subject.network,
+        subject.settings,
+        patch_size=subject.patch_size,
+        batch_size=subject.batch_size,
+        precision=precision,
+        trained=subject.trained,
+    )
+    if out is not None:
+        write_network_page(out, found, title=subject.title)
+    return found
+
+
+def find_subject(source: Path, overrides: list[str]) -> Subject:
+    """The network that a path names.
+
+    Raises:
+        MissingFileError: There is nothing at `source`.
+        SettingsError: It does not say which network, or for which patches.
+    """
+    if not source.exists():
+        raise MissingFileError(f"{source}: no such file or folder")
+    if source.is_dir():
+        if (source / DESCRIPTION).is_file() or (source / "model").is_dir():
+            return _trained(source)
+        return _fresh(read_plan(source / PLAN), title=f"fresh, {source.name}")
+    values: Any = read_yaml(source)
+    known = values if isinstance(values, dict) else {}
+    if "labels" in known and "network" in known:
+        return _fresh(read_plan(source), title=f"fresh, {source.stem}")
+    if "variations" in known:
+        return _variation(source, overrides)
+    return _configured(read_config(source, overrides), source, name=source.stem)
+
+
+def _trained(folder: Path) -> Subject:
+    model = load_model(folder)
+    network = model.network
+    assert isinstance(network, SegmentationNetwork)
+    plan = model.plan
+    title = f"{plan.network.name} trained on {plan.name} ({model.identity})"
+    return Subject(
+        title,
+        network,
+        plan.network,
+        plan.patch_size,
+        plan.batch_size,
+        trained=True,
+    )
+
+
+def _fresh(plan: Plan, *, title: str) -> Subject:
+    torch.manual_seed(0)
+    network = build_network(
+        plan.network,
+        spatial_dims=plan.spatial_dims,
+        in_channels=len(plan.channels),
+        out_channels=plan.num_outputs,
+    )
+    name = f"{plan.network.name} ({title})"
+    return Subject(name, network, plan.network, plan.patch_size, plan.batch_size)
+
+
+def _variation(source: Path, overrides: list[str]) -> Subject:
+    """One variation of a study, named by an override ``variation=NAME``."""
+    chosen = [text for text in overrides if text.startswith("variation=")]
+    others = [text for text in overrides if text not in chosen]
+    study, runs = read_study(source)
+    configs = {run.variation: run.config for run in runs}
+    name = chosen[-1].removeprefix("variation=") if chosen else ""
+    if name not in configs:
+        raise SettingsError(
+            f"{source}: a study; name one of its variations, such as --set "
+            f"variation={next(iter(configs))}; there are {', '.join(configs)}"
+        )
+    values = configs[name].model_dump(mode="json", exclude_unset=True)
+    values = {"data": None if study.data is None else str(study.data), **values}
+    where = f"{source}: variation {name}"
+    config = parse_settings(RunConfig, apply_overrides(values, others), source=where)
+    return _configured(config, source, name=name)
+
+
+def _configured(config: RunConfig, source: Path, *, name: str) -> Subject:
+    """A configuration over prepared data, or one that says everything itself."""
+    if config.data is not None and (config.data / STORE).is_file():
+        store = Store.open(config.data)
+        plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
+        return _fresh(plan, title=f"fresh, {name}")
+    network, size = config.plan.network, config.plan.patch_size
+    if network is None or size is None:
+        raise SettingsError(
+            f"{source}: which network on which patches is decided when the data is "
+            "prepared: --set data=STORE, a prepared store, or --set plan.patch_size "
+            "and plan.network, or inspect the store itself"
+        )
+    torch.manual_seed(0)
+    return Subject(
+        f"{network.name} (fresh, {name}; one channel, two classes)",
+        build_network(network, spatial_dims=len(size), in_channels=1, out_channels=2),
+        network,
+        size,
+        config.plan.batch_size or 1,
+    )

@@ -1,0 +1,125 @@
+"""A study: variations of one configuration, each on the same folds and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from medseg.runs.config import RunConfig
+from medseg.settings import Settings, load_settings, parse_settings, read_yaml
+from medseg.training.settings import Duration
+
+
+class StudySettings(Settings):
+    """What is compared, and on what."""
+
+    name: str
+    """Names the study in MLflow."""
+    base: Path | None = None
+    """Configuration that all variations share, relative to the study's file."""
+    data: Path | None = None
+    """Data set or prepared store; ``--data`` goes before it."""
+    root: Path | None = None
+    """Folder that a manifest's paths start from; ``--root`` goes before it."""
+    folds: tuple[int, ...] = (0,)
+    """Folds, each held out in turn."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds, each for every fold."""
+    budget: Duration | None = None
+    """Time for each run; None takes the base configuration's length."""
+    shared: dict[str, Any] = {}
+    """Changes to the base that all variations have."""
+    variations: dict[str, dict[str, Any]] = Field(min_length=2)
+    """Each variation's changes to the base, such as
+    ``focal: {training: {loss: {name: focal}}}``."""
+    metrics: tuple[str, ...] = ("dice",)
+    """Columns of the per-case tables that are compared."""
+
+    @field_validator("variations")
+    @classmethod
+    def _file_names(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in value:
+            if not name.replace("_", "").replace("-", "").isalnum():
+                raise ValueError(f"variation {name!r}: letters, digits, '-', '_' only")
+        return value
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One run of a study."""
+
+    variation: str
+    fold: int
+    seed: int
+    config: RunConfig
+
+    @property
+    def name(self) -> str:
+        """Name of the run and of its folder."""
+        return f"{self.variation}_fold{self.fold}_seed{self.seed}"
+
+    def with_data(self, data: Path | None, root: Path | None, *, name: str) -> StudyRun:
+        """The same run on data of the study, in the study's experiment."""
+        tracking = self.config.tracking
+        changes = {
+            "data": data or self.config.data,
+            "root": root or self.config.root,
+            "tracking": tracking.model_copy(
+                update={"experiment": tracking.experiment or name}
+            ),
+        }
+        return replace(self, config=self.config.model_copy(update=changes))
+
+
+def read_study(path: Path) -> tuple[StudySettings, list[StudyRun]]:
+    """The study in a YAML file and its runs, fold by fold so that pairs come early.
+
+    Raises:
+        MissingFileError: A file is not there.
+        SettingsError: A key is unknown or a value is wrong, also in a variation.
+    """
+    study = load_settings(StudySettings, path)
+    base: dict[str, Any] = {}
+    if study.base is not None:
+        base = read_yaml(path.parent / study.base) or {}
+    return study, list(_runs(study, base, path))
+
+
+def _runs(study: StudySettings, base: dict[str, Any], path: Path) -> Iterator[StudyRun]:
+    for fold in study.folds:
+        for seed in study.seeds:
+            for name, changes in study.variations.items():
+                values = merge(merge(base, study.shared), _length(study))
+                values = merge(values, changes)
+                values = merge(values, {"fold": fold, "training": {"seed": seed}})
+                source = f"{path}: variation {name}"
+                config = parse_settings(RunConfig, values, source=source)
+                yield StudyRun(name, fold, seed, config)
+
+
+def _length(study: StudySettings) -> dict[str, Any]:
+    if study.budget is None:
+        return {}
+    return {"training": {"budget": study.budget, "epochs": None, "steps": None}}
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested values with changes laid over them; what names its kind is replaced.
+
+    A mapping with another ``name`` is another kind of thing (another loss, another
+    network), so nothing of the old one is kept.
+    """
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        same_kind = (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and value.get("name", old.get("name")) == old.get("name")
+        )
+        result[key] = merge(old, value) if same_kind else value  # type: ignore[arg-type]
+    return result

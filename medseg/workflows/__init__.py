@@ -1,1 +1,0 @@
-"""One file per user's job; what the command line calls."""

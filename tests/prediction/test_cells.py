@@ -1,0 +1,174 @@
+"""The way of single cells: trained, cut apart, predicted whole and in tiles, tested."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from small_cells import cell_settings
+
+from medseg.augmentation.settings import AugmentationSettings
+from medseg.calibration.object_decoding import start_decoding
+from medseg.conversion.export import export
+from medseg.datasets import load_dataset
+from medseg.errors import DatasetError, ModelError
+from medseg.inference.settings import InferenceSettings
+from medseg.instances.tiles import TileGrid
+from medseg.io import read_label_map, read_volume
+from medseg.labels import LabelScheme
+from medseg.model import load_model
+from medseg.prediction.cells import begin_in_core
+from medseg.prediction.predict import predict
+from medseg.runs.config import RunConfig
+from medseg.runs.train import TrainedRun, train
+from medseg.sampling import PatchSampler, SamplingSettings
+from medseg.scoring.evaluate import evaluate
+from medseg.scoring.test_split import score_test_cases
+from medseg.store import Store
+from medseg.testing.tiny_cells import make_tiny_cells
+from medseg.training.batches import BatchSource
+
+TORCH = InferenceSettings(engine="torch", precision="float32", overlap=0.5)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """A tiny network that has learned tiny cells."""
+    folder = tmp_path_factory.mktemp("cells")
+    values = cell_settings(make_tiny_cells(folder / "data"), steps=60)
+    values["tracking"] = {"enabled": False}
+    return train(RunConfig.model_validate(values), folder / "run", device="cpu")
+
+
+def as_tiff(path: Path, picture: Path) -> None:
+    pixels = np.asarray(Image.open(picture))
+    path.parent.mkdir(exist_ok=True)
+    kind = "rgb" if pixels.ndim == 3 else "minisblack"
+    tifffile.imwrite(path, pixels, tile=(32, 32), photometric=kind)
+
+
+def test_objects_are_learned_and_cut_apart(run):
+    model = load_model(run.folder)
+    assert model.plan.instance_target == "border"
+    assert {c.normalization for c in model.plan.channels} == {"stain"}
+    assert model.decoding is not None
+    assert "held-out cases it was chosen on" in model.decoding.reason
+    assert "seeds above" in (run.folder / "model" / "card.md").read_text()
+    assert run.evaluation is not None
+    assert run.evaluation.objects["ap_0.5"].mean() > 0.2
+    assert "IoU 0.5" in run.evaluation.to_text()
+
+
+def test_rims_are_a_voxel_thick_however_patches_are_scaled(run, tmp_path):
+    store = Store.open(next(run.folder.parent.rglob("store.json")).parent)
+    cases = [store.case(case_id) for case_id in store.case_ids]
+    assert all(case.is_painted for case in cases)
+    sampling = SamplingSettings(strategy="uniform")
+    sampler = PatchSampler(cases, patch_size=(48, 48, 1), settings=sampling, seed=0)
+    zoom = {"scaling_probability": 1.0, "scaling": (1.6, 1.6), "flip_axes": ()}
+    source = BatchSource(
+        cases,
+        sampler,
+        plan=store.plan.model_copy(update={"batch_size": 8, "patch_size": (48, 48)}),
+        augmentation=AugmentationSettings.model_validate(zoom),
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    levels = source.next().labels.numpy()
+    rim = levels == 1
+    thick = rim[:, :-2, 1:-1] & rim[:, 1:-1, 1:-1] & rim[:, 2:, 1:-1]
+    thick &= rim[:, 1:-1, :-2] & rim[:, 1:-1, 2:]
+    assert rim.any()
+    assert thick.sum() < 0.01 * rim.sum()  # tips of cells
+
+
+def test_the_least_size_comes_from_the_training_part(run):
+    found = start_decoding(run.store, run.store.split(0)[0])
+    assert 5 < found.min_voxels < 80
+    assert "training objects" in found.reason
+
+
+def test_predict_writes_objects_a_table_and_outlines(run, tmp_path):
+    pictures = run.folder.parent / "data" / "images"
+    lines = predict(run.folder, pictures, tmp_path, device="cpu", settings=TORCH)
+    assert lines[1].outputs == (
+        "cells_01.png", "cells/cells_01.csv", "outlines/cells_01.png"
+    )  # fmt: skip
+    labels = read_label_map(tmp_path / "cells_01.png").voxels
+    table = pd.read_csv(tmp_path / "cells" / "cells_01.csv")
+    assert table["label"].tolist() == list(range(1, labels.max() + 1))
+    assert table["area"].sum() == np.count_nonzero(labels)
+    found = np.count_nonzero(labels) / 1000
+    assert lines[1].volumes_ml == pytest.approx({"cell": found})
+    outlines = np.asarray(Image.open(tmp_path / "outlines" / "cells_01.png"))
+    assert outlines.shape == (96, 96, 3)
+    again = predict(run.folder, pictures, tmp_path, device="cpu", settings=TORCH)
+    assert {line.status for line in again} == {"unchanged"}
+
+
+def test_outlines_are_no_predictions(run, tmp_path):
+    data = run.folder.parent / "data"
+    predict(run.folder, data / "images", tmp_path / "p", device="cpu", settings=TORCH)
+    scheme = LabelScheme(names={"cell": 1}, instances=True)
+    result = evaluate(
+        tmp_path / "p", data / "labels", tmp_path / "e", scheme=scheme, pictures=0
+    )
+    assert result.num_scored == 12
+    assert result.unpaired_predictions == ()
+
+
+def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
+    as_tiff(tmp_path / "in" / "a.tif", run.folder.parent / "data/images/cells_03.png")
+    whole = predict(
+        run.folder, tmp_path / "in", tmp_path / "w", device="cpu", settings=TORCH
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medseg.prediction.cells.MOST_IN_MEMORY", 96 * 96 * 59)
+        tiled = predict(
+            run.folder, tmp_path / "in", tmp_path / "t", device="cpu", settings=TORCH
+        )
+    assert tiled[0].outputs == ("a.tif", "cells/a.csv", "outlines/a.ome.tif")
+    assert not list((tmp_path / "t" / "outlines").glob(".*"))
+    assert any("stitched" in note for note in tiled[0].warnings)
+    assert tiled[0].volumes_ml == pytest.approx(whole[0].volumes_ml)
+    one, other = (read_volume(tmp_path / n / "a.tif").voxels for n in "wt")
+    assert np.array_equal(one > 0, other > 0)
+    assert one.max() == other.max()
+    tables = [pd.read_csv(tmp_path / n / "cells" / "a.csv") for n in "wt"]
+    areas = [sorted(table["area"]) for table in tables]
+    assert areas[0] == areas[1]
+    drawn = tifffile.imread(tmp_path / "t" / "outlines" / "a.ome.tif")
+    np.testing.assert_array_equal(
+        drawn, np.asarray(Image.open(tmp_path / "w" / "outlines" / "a.png"))
+    )
+
+
+def test_each_object_begins_in_one_tile():
+    labels = np.zeros((20, 20), np.uint32)
+    labels[2:18, 9:12] = 1
+    labels[12:14, 2:4] = 2
+    found = [
+        begin_in_core(labels[tile.outer], tile).tolist()
+        for tile in TileGrid((20, 20), 10, 10)
+    ]
+    assert found == [[1], [], [2], []]
+
+
+def test_test_cases_are_scored(run, tmp_path):
+    dataset = load_dataset(run.folder.parent / "data" / "cells.csv")
+    found = score_test_cases(
+        run.folder, dataset, tmp_path, settings=TORCH, device="cpu"
+    )
+    assert len(found.objects) == len(dataset.test_cases) == 3
+    assert (tmp_path / "report.html").is_file()
+    with pytest.raises(DatasetError, match="no test case with a label map"):
+        score_test_cases(run.folder, replace(dataset, test_cases=()), tmp_path)
+
+
+def test_a_bundle_cannot_number_objects(run, tmp_path):
+    with pytest.raises(ModelError, match="watershed"):
+        export(run.folder, tmp_path / "b", to="monai-bundle")

@@ -1,0 +1,219 @@
+"""Studies: variations are laid over a base, paired, compared and never flattered."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from medseg.errors import DatasetError, MissingFileError, SettingsError
+from medseg.evaluation.by_size import scores_by_size
+from medseg.studies.compare import compare, compare_finished
+from medseg.studies.comparison import (
+    compare_runs,
+    read_named_runs,
+    write_comparison,
+)
+from medseg.studies.study import merge, read_study
+from medseg.tracking import open_mlflow_run
+from medseg.tracking.store import connect
+
+
+def table(shift: float, *, seed: int = 1, num_cases: int = 20) -> pd.DataFrame:
+    """Dice of one structure; the same cases are hard in every variation."""
+    hard = np.random.default_rng(0).uniform(0.5, 0.9, num_cases)
+    noise = np.random.default_rng(seed).normal(0, 0.005, num_cases)
+    names = [f"case_{number:02d}" for number in range(num_cases)]
+    return pd.DataFrame(
+        {
+            "case_id": names,
+            "patient_id": names,
+            "structure": "lesion",
+            "dice": hard + shift + noise,
+        }
+    )
+
+
+def test_a_clear_winner_is_called_one(tmp_path: Path) -> None:
+    tables = {
+        "good": table(0.05, seed=3),
+        "poor": table(0.0),
+        "same": table(0.001, seed=2),
+    }
+    found = compare_runs(tables, ["dice"])
+    assert found.ranking.iloc[0]["variation"] == "good"
+    first = found.statistics.iloc[0]
+    assert (first["first"], first["wins"]) == ("good", 20)
+    assert "good has the best mean and differs from poor, same" in found.text
+    write_comparison(tmp_path, found)
+    assert (tmp_path / "figures" / "dice.png").stat().st_size > 10_000
+
+
+def test_chance_is_called_chance() -> None:
+    found = compare_runs({"a": table(0.0), "b": table(0.0, seed=2)}, ["dice"])
+    assert "by more than chance explains" in found.text
+    assert "differs from none" in found.text
+
+
+def test_variations_on_different_cases_are_refused() -> None:
+    with pytest.raises(DatasetError, match="case"):
+        compare_runs({"a": table(0.0), "b": table(0.0).iloc[1:]}, ["dice"])
+
+
+def test_one_variation_is_nothing_to_compare() -> None:
+    with pytest.raises(DatasetError, match="nothing to compare: 1 variations"):
+        compare_runs({"a": table(0.0)}, ["dice"])
+
+
+def test_an_unfinished_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="the run has not finished"):
+        read_named_runs([("a", str(tmp_path))])
+
+
+def test_merging_replaces_what_has_another_name() -> None:
+    base = {"loss": {"name": "dice_ce", "ce_weight": 2.0}, "seed": 1}
+    assert merge(base, {"loss": {"name": "focal"}})["loss"] == {"name": "focal"}
+    assert merge(base, {"loss": {"ce_weight": 3.0}})["loss"] == {
+        "name": "dice_ce",
+        "ce_weight": 3.0,
+    }
+
+
+def write_study(folder: Path, **changes: object) -> Path:
+    base = {
+        "prepare": {"num_folds": 3},
+        "plan": {
+            "patch_size": [16, 16, 16],
+            "batch_size": 2,
+            "network": {"name": "unet", "channels": [4, 8], "strides": [1, 2]},
+        },
+        "training": {"steps": 2, "precision": "float32"},
+        "metrics": {"num_resamples": 100, "distances": False},
+        "tracking": {"enabled": False},
+    }
+    (folder / "base.yaml").write_text(yaml.safe_dump(base))
+    study = {
+        "name": "losses",
+        "base": "base.yaml",
+        "folds": [0, 1],
+        "variations": {
+            "dice_ce": {"training": {"loss": {"name": "dice_ce"}}},
+            "dice_focal": {"training": {"loss": {"name": "dice_focal"}}},
+        },
+        **changes,
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study))
+    return path
+
+
+def test_runs_come_fold_by_fold(tmp_path: Path) -> None:
+    _, runs = read_study(write_study(tmp_path))
+    assert [run.name for run in runs] == [
+        "dice_ce_fold0_seed0",
+        "dice_focal_fold0_seed0",
+        "dice_ce_fold1_seed0",
+        "dice_focal_fold1_seed0",
+    ]
+
+
+def test_a_wrong_variation_is_named(tmp_path: Path) -> None:
+    variations = {"a": {}, "b": {"training": {"los": {}}}}
+    with pytest.raises(SettingsError, match=r"variation b: training\.los: unknown key"):
+        read_study(write_study(tmp_path, variations=variations))
+
+
+def test_a_study_is_trained_compared_and_continued(
+    tmp_path: Path, tiny_study: Path
+) -> None:
+    path = write_study(tmp_path)
+    found = compare(path, tmp_path / "out", data=tiny_study)
+    assert set(found.statistics["structure"]) == {"ball", "kernel"}
+    assert found.statistics.iloc[0]["n"] >= 2
+    weights = tmp_path / "out/runs/dice_ce_fold0_seed0/model/weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    compare(path, tmp_path / "out", data=tiny_study)
+    assert weights.stat().st_mtime_ns == before
+    by_folder = [
+        (run.variation, str(tmp_path / "out/runs" / run.name))
+        for run in read_study(path)[1]
+    ]
+    again = compare_finished(by_folder, tmp_path / "again")
+    wanted = found.statistics[found.statistics["metric"] == "dice"]
+    pd.testing.assert_frame_equal(again.statistics, wanted)
+
+
+def test_finished_runs_are_found_in_mlflow(tmp_path: Path) -> None:
+    store, names = f"sqlite:///{tmp_path / 'mlflow.db'}", {"good": 0.05, "poor": 0.0}
+    ids = {}
+    for name, shift in names.items():
+        cases = tmp_path / name / "cases.csv"
+        cases.parent.mkdir()
+        table(shift).to_csv(cases, index=False)
+        with open_mlflow_run(
+            tracking_uri=store, experiment="x", run_name=name, folder=cases.parent
+        ) as run:
+            run.log_artifact(cases, folder="validation")
+            ids[name] = run.run_id
+    found = compare_finished(
+        [(name, str(run_id)) for name, run_id in ids.items()],
+        tmp_path / "out",
+        tracking_uri=store,
+    )
+    assert found.ranking.iloc[0]["variation"] == "good"
+    client = connect(store)
+    experiment = client.get_experiment_by_name("comparisons")
+    (kept,) = client.search_runs([experiment.experiment_id])
+    names = {entry.path for entry in client.list_artifacts(kept.info.run_id)}
+    assert names == {"statistics.csv", "ranking.csv", "summary.md", "figures"}
+    with pytest.raises(MissingFileError, match="neither the folder of a run nor"):
+        compare_finished([("a", "0" * 32)], tmp_path / "out", tracking_uri=store)
+
+
+def test_a_run_that_is_nowhere_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="nowhere: no such folder of a run"):
+        read_named_runs([("a", str(tmp_path / "nowhere"))])
+
+
+def test_folds_of_one_name_must_not_share_cases(tmp_path: Path) -> None:
+    (tmp_path / "validation").mkdir()
+    table(0.0).to_csv(tmp_path / "validation/cases.csv", index=False)
+    with pytest.raises(DatasetError, match="case case_00 was held out in two"):
+        read_named_runs([("a", str(tmp_path)), ("a", str(tmp_path))])
+
+
+def lesions(shift: float, *, num_patients: int = 6) -> pd.DataFrame:
+    """Each patient has a small lesion and, but for the last, a large one."""
+    rows = [
+        ("lesion", number, size, volume, 0.5 + shift * number)
+        for number in range(num_patients)
+        for size, volume in (("1 to 10 ml", 2.0), ("below 0.1 ml", 0.05))
+        if volume < 1 or number < num_patients - 2
+    ]
+    rows.append(("false positive", 0, "1 to 10 ml", 3.0, 0.0))
+    found = pd.DataFrame(
+        rows, columns=["kind", "case", "size_bin", "volume_ml", "dice"]
+    )
+    case = found.pop("case").map("case_{:02d}".format)
+    return found.assign(
+        case_id=case, patient_id=case, structure="lesion", detected=found["dice"] > 0.5
+    )
+
+
+def test_lesions_are_compared_by_size_smallest_first() -> None:
+    sized = scores_by_size(lesions(0.0))
+    assert list(sized["structure"].unique()) == [
+        "lesion, below 0.1 ml",
+        "lesion, 1 to 10 ml",
+    ]
+    assert len(sized) == 6 + 4  # false positives are nobody's lesion
+    tables = {
+        name: pd.concat([table(shift), scores_by_size(lesions(shift))])
+        for name, shift in {"good": 0.05, "poor": 0.0}.items()
+    }
+    found = compare_runs(tables, ["dice"])
+    rows = found.statistics.set_index("structure")
+    assert rows.loc["lesion, below 0.1 ml", "mean_difference"] == pytest.approx(0.125)
+    assert "lesion, 1 to 10 ml" not in rows.index  # too few patients have one
+    assert rows.loc["lesion", "p_holm"] == rows.loc["lesion", "p_value"]
