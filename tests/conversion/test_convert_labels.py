@@ -23,6 +23,7 @@ from medseg.io.dicom.segment_codes import load_codes, segment_for
 from medseg.io.dicom.segmentation import read_segmentation
 from medseg.io.dicom.segmentation_writing import SegmentationType, write_segmentation
 from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
+from medseg.io.dicom.structure_masks import structure_labels
 from medseg.io.dicom.structures import read_structures
 from medseg.labels import LabelScheme
 from medseg.preparation import prepare
@@ -147,10 +148,10 @@ def test_overlapping_contours_count_by_rank(tmp_path: Path) -> None:
     object.__setattr__(both, "structures", tuple(structures))
     grid = label_map.grid
     choice = parse_structures("tumour, organ")
-    found = both.label_map(series, grid, choice=choice).voxels
+    found = structure_labels(both, series, grid, choice=choice).voxels
     assert np.bincount(found.ravel()).tolist()[1:] == [4 * 60, 12 * 60]
     with pytest.raises(LabelError, match="'tumour' overlaps 'organ'"):
-        both.label_map(series, grid)
+        structure_labels(both, series, grid)
 
 
 def test_label_maps_of_one_image_are_merged_or_left_out(
@@ -276,7 +277,7 @@ def test_label_maps_are_filed_with_their_series_by_name(
     if to == "seg":
         back = read_segmentation(path).label_map(expected.grid)
     else:
-        back = read_structures(path).label_map(first, expected.grid)
+        back = structure_labels(read_structures(path), first, expected.grid)
     assert np.array_equal(back.voxels, expected.voxels)
     assert dcmread(path).StudyInstanceUID == "1.2.3.0"
     content = path.read_bytes()
