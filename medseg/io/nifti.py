@@ -1,14 +1,13 @@
 """NIfTI-1 and NIfTI-2 files, plain or gzipped, as volumes.
 
-The affine is the sform where its code is above 0, else the qform, else the voxel
-size with the middle of the grid at the origin (nibabel's and ITK's order). nibabel
-owns the header; the bytes are read here, once, which is faster and bounds what a
-damaged or malicious file can ask for.
+nibabel owns the header; the bytes are read here, once, which is faster and bounds
+what a damaged or malicious file can ask for. A pair without NIfTI's magic is an
+Analyze 7.5 one, whose header says neither orientation nor, but for SPM's, origin.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +15,17 @@ from medseg.errors import GeometryError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.bytestream import ByteSource, open_file
 from medseg.io.geometry_warning import settle_affine, warn_geometry
+from medseg.io.nifti_affine import NiftiHeader, affine_of
 from medseg.types import Affine, Shape
 from medseg.volume import Volume
 
-NiftiHeader: TypeAlias = Any
-"""nibabel's Nifti1Header or Nifti2Header, whose methods carry no types."""
-
 _HEADER_SIZES = (348, 540)
-_MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_MAGIC = (b"n+", b"ni")
+_ANALYZE = (
+    "an Analyze 7.5 header, which says no orientation: the first axis is taken as "
+    "right to left, the second as back to front, the third as feet to head, as SPM "
+    "does; check the sides, or convert the scan from its source"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def read_nifti(path: Path, *, allow_shear: bool = False) -> Volume:
         InputError: The file is missing, damaged, not NIfTI, or its geometry is
             unusable; the message says which.
     """
+    path = _header_file(path)
     with open_file(path) as stream:
         header, source, size = _read_header(stream, path)
         layout = _layout(header, path, allow_shear=allow_shear)
@@ -67,6 +70,7 @@ def read_nifti_grid(path: Path, *, allow_shear: bool = False) -> Grid:
     Raises:
         InputError: As for `read_nifti`.
     """
+    path = _header_file(path)
     with open_file(path) as stream:
         header, _, _ = _read_header(stream, path)
     layout = _layout(header, path, allow_shear=allow_shear)
@@ -79,8 +83,16 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     Raises:
         InputError: The file is missing, damaged or not NIfTI.
     """
+    path = _header_file(path)
     with open_file(path) as stream:
         return _read_header(stream, path)[0]
+
+
+def _header_file(path: Path) -> Path:
+    """The .hdr beside an .img, where there is one; else the file itself."""
+    head, found, tail = path.name.lower().rpartition(".img")
+    header = path.with_name(f"{path.name[: len(head)]}.hdr{tail}")
+    return header if found and header.exists() else path
 
 
 def _read_header(stream: Any, path: Path) -> tuple[NiftiHeader, ByteSource, int]:
@@ -96,8 +108,30 @@ def _read_header(stream: Any, path: Path) -> tuple[NiftiHeader, ByteSource, int]
             f"{path}: not a NIfTI file: its header does not begin with 348 or 540"
         )
     kind: Any = Nifti1Header if size == _HEADER_SIZES[0] else Nifti2Header
+    if size == _HEADER_SIZES[0] and block[344:346] not in _MAGIC:
+        kind = _analyze_header(path)
     block += source.read(size - len(block)).tobytes()
     return kind(block, check=False), source, size
+
+
+def _analyze_header(path: Path) -> Any:
+    """SPM's kind of Analyze header, for a pair that has no magic of NIfTI."""
+    from nibabel.spm99analyze import Spm99AnalyzeHeader
+
+    if not _in_pair(path):
+        raise UnreadableFileError(
+            f"{path}: not a NIfTI file: its header has no magic (n+1), as Analyze 7.5 "
+            "has none, whose files end in .hdr and .img"
+        )
+    return Spm99AnalyzeHeader
+
+
+def _is_analyze(header: NiftiHeader) -> bool:
+    return "magic" not in header.keys()  # noqa: SIM118 - a header is no dictionary
+
+
+def _in_pair(path: Path) -> bool:
+    return ".hdr" in path.name.lower() or ".img" in path.name.lower()
 
 
 def _starts_with(block: bytes, number: int) -> bool:
@@ -106,8 +140,13 @@ def _starts_with(block: bytes, number: int) -> bool:
 
 def _layout(header: NiftiHeader, path: Path, *, allow_shear: bool) -> NiftiLayout:
     shape, num_channels = _shape_of(header, path)
-    affine = _affine_of(header, shape, path)
-    affine = settle_affine(affine, source=path, allow_shear=allow_shear)
+    if _is_analyze(header):
+        warn_geometry(path, _ANALYZE)
+        header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])  # SPM marks flips so
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    else:
+        affine = affine_of(header, shape, path)
+    affine = settle_affine(_as_sform(affine), source=path, allow_shear=allow_shear)
     return NiftiLayout(shape, num_channels, _as_sform(affine))
 
 
@@ -130,47 +169,9 @@ def _shape_of(header: NiftiHeader, path: Path) -> tuple[Shape, int]:
     return (i, j, k), max(rest)
 
 
-def _affine_of(header: NiftiHeader, shape: Shape, path: Path) -> Affine:
-    """World affine in mm, by the rule sform, qform, voxel size."""
-    sform = _matrix_of(header, "sform")
-    qform = _matrix_of(header, "qform")
-    if sform is not None and qform is not None:
-        _compare_forms(sform, qform, shape, path)
-    chosen = sform if sform is not None else qform
-    if chosen is None:
-        chosen = np.asarray(header.get_base_affine(), dtype=np.float64)
-    unit = header.get_xyzt_units()[0]
-    scale = np.diag([*[_MM_PER_UNIT.get(unit, 1.0)] * 3, 1.0])
-    return _as_sform(scale @ chosen)
-
-
 def _as_sform(affine: Affine) -> Affine:
     """The affine in float32, as a file holds it: writing what was read is exact."""
     return np.asarray(affine.astype(np.float32), dtype=np.float64)
-
-
-def _matrix_of(header: NiftiHeader, form: str) -> Affine | None:
-    """The sform or the qform; None where its code is 0."""
-    if int(header[f"{form}_code"]) <= 0:
-        return None
-    if form == "sform":
-        return np.asarray(header.get_sform(), dtype=np.float64)
-    try:
-        return np.asarray(header.get_qform(), dtype=np.float64)
-    except ValueError:  # a quaternion longer than 1
-        return np.full((4, 4), np.nan)
-
-
-def _compare_forms(sform: Affine, qform: Affine, shape: Shape, path: Path) -> None:
-    """Warns where sform and qform place the voxels differently."""
-    try:
-        difference = Grid(shape, sform).mismatch(Grid(shape, qform))
-    except GeometryError as error:
-        difference = str(error)
-    if difference:
-        warn_geometry(
-            path, f"sform and qform disagree, the sform is used (qform: {difference})"
-        )
 
 
 def _stored_dtype(header: NiftiHeader, path: Path) -> np.dtype:
@@ -178,9 +179,9 @@ def _stored_dtype(header: NiftiHeader, path: Path) -> np.dtype:
 
     try:
         dtype: np.dtype = np.dtype(header.get_data_dtype())
-    except HeaderDataError as error:
+    except (HeaderDataError, KeyError) as error:
         raise UnreadableFileError(
-            f"{path}: unknown voxel type in the header"
+            f"{path}: unknown voxel type {int(header['datatype'])} in the header"
         ) from error
     if dtype.kind == "c" or dtype.itemsize == 0 or dtype.name in {"float128", "void"}:
         raise UnreadableFileError(
@@ -191,7 +192,7 @@ def _stored_dtype(header: NiftiHeader, path: Path) -> np.dtype:
 
 def _image_of_pair(header: NiftiHeader, path: Path) -> Path | None:
     """The .img beside a .hdr; None for a file that holds its own voxels."""
-    if bytes(header["magic"]).rstrip(b"\0")[:2] == b"n+":
+    if not _is_analyze(header) and bytes(header["magic"]).rstrip(b"\0")[:2] == b"n+":
         return None
     for suffix in (".hdr", ".img"):
         head, found, tail = path.name.lower().rpartition(suffix)
@@ -222,7 +223,8 @@ def _arrange(raw: np.ndarray, dtype: np.dtype, layout: NiftiLayout) -> np.ndarra
 
 def _scaled(voxels: np.ndarray, header: NiftiHeader) -> np.ndarray:
     """Voxels times scl_slope plus scl_inter, where the header sets them."""
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    slope = float(header["scl_slope"])
+    inter = 0.0 if _is_analyze(header) else float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0 or header.get_data_dtype().names:
         return voxels
     inter = inter if np.isfinite(inter) else 0.0

@@ -11,7 +11,8 @@ from medseg.errors import OutputError
 from medseg.files import atomic_write
 from medseg.geometry import orthonormality_error
 from medseg.io.geometry_warning import ROUNDING_TOLERANCE, GeometryWarning
-from medseg.io.nifti import NiftiHeader, read_nifti_grid, read_nifti_header
+from medseg.io.nifti import read_nifti_grid, read_nifti_header
+from medseg.io.nifti_affine import NiftiHeader, has_sound_geometry
 from medseg.types import Affine
 
 _SCANNER_CODE = 1
@@ -110,6 +111,8 @@ def _keep_geometry(header: NiftiHeader, affine: Affine, like: Path) -> bool:
     ):
         return False
     model = read_nifti_header(like)
+    if "magic" not in model.keys() or not has_sound_geometry(model):  # noqa: SIM118
+        return False  # an Analyze header, or one that had to be mended
     for field in _GEOMETRY_FIELDS:
         header[field] = model[field]
     header["pixdim"][:4] = model["pixdim"][:4]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import InputError, LabelError
+from medseg.errors import InputError, LabelError, MedsegError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.formats import Format, format_of
 from medseg.volume import LabelMap, Volume
@@ -86,7 +86,20 @@ def read_grid(path: Path, *, allow_shear: bool = False) -> Grid:
 
 
 def _read_one(path: Path, *, allow_shear: bool, as_labels: bool = False) -> Volume:
+    """The volume of one file; whatever a reader stumbles on is an `InputError`."""
     kind = format_of(path)
+    try:
+        return _read_as(kind, path, allow_shear=allow_shear, as_labels=as_labels)
+    except (MedsegError, MemoryError):
+        raise
+    except Exception as error:  # no single file may end a batch, whatever is in it
+        raise UnreadableFileError(
+            f"{path}: cannot be read as {kind.value}: no reader expects what is in it "
+            f"({type(error).__name__}: {error!s:.100}); copy or export it again"
+        ) from error
+
+
+def _read_as(kind: Format, path: Path, *, allow_shear: bool, as_labels: bool) -> Volume:
     if kind is Format.NIFTI:
         from medseg.io.nifti import read_nifti
 
