@@ -72,7 +72,7 @@ def check_affine(affine: Affine) -> None:
         raise GeometryError("affine holds NaN or infinite values")
     if not np.array_equal(affine[3], [0, 0, 0, 1]):
         raise GeometryError(f"affine's last row is {affine[3]}, expected [0 0 0 1]")
-    if min(spacing_of(affine)) < 1e-6:
+    if min(spacing_of(affine)) < 1e-9:  # electron microscopes reach 1e-7 mm
         raise GeometryError(f"affine has a voxel size of 0: {spacing_of(affine)}")
     if abs(np.linalg.det(direction_of(affine))) < 1e-3:
         raise GeometryError("affine is singular: two voxel axes are parallel")
@@ -153,6 +153,23 @@ class Reorientation:
         return affine @ matrix
 
 
+def reorientation_between(source: "Grid", target: "Grid") -> Reorientation | None:
+    """The axis permutation and flips that make one grid the other, exactly.
+
+    None where the grids do not hold the same voxel positions; where they are equal,
+    nothing is permuted or flipped.
+    """
+    old, new = axis_order(source.affine), axis_order(target.affine)
+    order = [next(n for n in range(3) if old[n][0] == new[axis][0]) for axis in range(3)]
+    flips = [old[order[axis]][1] != new[axis][1] for axis in range(3)]
+    turn = Reorientation(
+        (order[0], order[1], order[2]), (flips[0], flips[1], flips[2])
+    )
+    i, j, k = (source.shape[axis] for axis in order)
+    turned = Grid((i, j, k), turn.apply_to_affine(source.affine, source.shape))
+    return None if target.mismatch(turned) else turn
+
+
 def canonical_reorientation(affine: Affine) -> Reorientation:
     """The axis permutation and flips that bring a grid closest to RAS+."""
     axes = axis_order(affine)
@@ -211,16 +228,17 @@ class Grid:
         """How another grid differs from this one, in words; empty if it does not.
 
         Two grids agree when their shapes are equal and no corner lies further than
-        the tolerance from its counterpart.
+        the tolerance, or a twentieth of a voxel, from its counterpart.
         """
         if self.shape != other.shape:
             return f"shape {other.shape}, expected {self.shape}"
+        tolerance_mm = min(tolerance_mm, 0.05 * min(self.spacing))
         offsets = self._corners() - other._corners()  # noqa: SLF001 - same class
         distance = float(np.linalg.norm(offsets, axis=1).max())
         if distance <= tolerance_mm:
             return ""
-        if not np.allclose(self.spacing, other.spacing, atol=1e-3):
-            return f"spacing {_round(other.spacing)}, expected {_round(self.spacing)}"
+        if not np.allclose(self.spacing, other.spacing, rtol=1e-3, atol=0):
+            return f"spacing {_short(other.spacing)}, expected {_short(self.spacing)}"
         if not np.allclose(
             direction_of(self.affine), direction_of(other.affine), atol=1e-3
         ):
@@ -246,6 +264,11 @@ class Grid:
         last = np.asarray(self.shape) - 1
         corners = np.array(list(itertools.product((0, 1), repeat=3))) * last
         return np.asarray(corners @ self.affine[:3, :3].T + self.affine[:3, 3])
+
+
+def _short(spacing: Spacing) -> list[float]:
+    """A voxel size with four digits, whatever its unit made of it."""
+    return [float(f"{size:.4g}") for size in spacing]
 
 
 def _round(values: object) -> list[object]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.errors import GeometryError
-from medseg.geometry import Grid
+from medseg.geometry import Grid, reorientation_between
 from medseg.types import Affine, ImageArray, LabelArray, Shape
 
 
@@ -40,6 +40,14 @@ class Volume:
         """Number of channels."""
         return int(self.voxels.shape[0])
 
+    def turned_to(self, grid: Grid) -> "Volume":
+        """The volume in the axis order of a grid of the same voxels, exactly.
+
+        Itself where the grid holds other voxels.
+        """
+        turn = reorientation_between(self.grid, grid)
+        return self if turn is None else Volume(turn.apply(self.voxels), grid.affine)
+
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -70,6 +78,14 @@ class LabelMap:
     def grid(self) -> Grid:
         """Where the voxels lie."""
         return Grid(_shape(self.voxels), self.affine)
+
+    def turned_to(self, grid: Grid) -> "LabelMap":
+        """The label map in the axis order of a grid of the same voxels, exactly.
+
+        Itself where the grid holds other voxels.
+        """
+        turn = reorientation_between(self.grid, grid)
+        return self if turn is None else LabelMap(turn.apply(self.voxels), grid.affine)
 
 
 def _shape(array: np.ndarray) -> Shape:

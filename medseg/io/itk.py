@@ -18,6 +18,7 @@ from medseg.files import atomic_write
 from medseg.geometry import Grid, direction_of, lps_from_ras, spacing_of
 from medseg.io.bytestream import open_file, require_memory
 from medseg.io.geometry_warning import settle_affine
+from medseg.io.itk_header import read_itk_header
 from medseg.types import Affine, Shape
 from medseg.volume import Volume
 
@@ -36,7 +37,9 @@ def read_itk(path: Path, *, allow_shear: bool = False) -> Volume:
     """
     reader = _open(path)
     shape, num_channels = _shape_of(reader, path)
-    affine = settle_affine(_affine_of(reader), source=path, allow_shear=allow_shear)
+    affine = settle_affine(
+        _affine_of(reader, path), source=path, allow_shear=allow_shear
+    )
     try:
         with _hushed():
             array = _simpleitk().GetArrayFromImage(reader.Execute())
@@ -59,7 +62,9 @@ def read_itk_grid(path: Path, *, allow_shear: bool = False) -> Grid:
     """
     reader = _open(path)
     shape, _ = _shape_of(reader, path)
-    affine = settle_affine(_affine_of(reader), source=path, allow_shear=allow_shear)
+    affine = settle_affine(
+        _affine_of(reader, path), source=path, allow_shear=allow_shear
+    )
     return Grid(shape, affine)
 
 
@@ -161,8 +166,8 @@ def _shape_of(reader: SitkReader, path: Path) -> tuple[Shape, int]:
     return (i, j, k), extra * components
 
 
-def _affine_of(reader: SitkReader) -> Affine:
-    """World affine in RAS+; a 2D image lies in the plane z = 0."""
+def _affine_of(reader: SitkReader, path: Path) -> Affine:
+    """World affine in RAS+ and mm; a 2D image lies in the plane z = 0."""
     rank = reader.GetDimension()
     direction = np.asarray(reader.GetDirection()).reshape(rank, rank)
     used = min(rank, 3)
@@ -170,7 +175,9 @@ def _affine_of(reader: SitkReader) -> Affine:
     spacing = np.asarray(reader.GetSpacing())[:used]
     affine[:used, :used] = direction[:used, :used] * spacing
     affine[:used, 3] = np.asarray(reader.GetOrigin())[:used]
-    return lps_from_ras(affine)
+    header = read_itk_header(path)
+    header.say_what_is_missing(" x ".join(f"{size:g}" for size in spacing))
+    return lps_from_ras(header.in_millimetres(affine))
 
 
 def _reason(error: RuntimeError) -> str:
@@ -178,6 +185,11 @@ def _reason(error: RuntimeError) -> str:
     text = str(error)
     if "truncated" in text.lower() or "hit eof" in text.lower():
         return "the file is truncated; copy or export it again"
+    if "encoding not available" in text:
+        return (
+            "its encoding is not supported; expected raw, gzip, ascii or hex: save it "
+            "with gzip"
+        )
     if "Reason: Success" in text:  # MetaIO found too little, the system found no fault
         return "the file is damaged or truncated; copy or export it again"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

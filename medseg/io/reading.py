@@ -1,14 +1,14 @@
-"""One door for reading: whatever the format, a volume, a label map or a grid."""
+"""One door for reading: whatever the format, a volume or a grid."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import InputError, LabelError, MedsegError, UnreadableFileError
+from medseg.errors import InputError, MedsegError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.formats import Format, format_of
-from medseg.volume import LabelMap, Volume
+from medseg.volume import Volume
 
 
 def read_volume(source: Path | Sequence[Path], *, allow_shear: bool = False) -> Volume:
@@ -17,7 +17,7 @@ def read_volume(source: Path | Sequence[Path], *, allow_shear: bool = False) -> 
     Args:
         source: One file (further axes, vectors and colours become channels), a
             folder with one DICOM series, or several files on one grid whose channels
-            are stacked in the order given.
+            are stacked in the order given; the axes of the first one count.
         allow_shear: Whether a grid with leaning axes is returned as it is instead of
             refused.
 
@@ -25,42 +25,20 @@ def read_volume(source: Path | Sequence[Path], *, allow_shear: bool = False) -> 
         InputError: Something cannot be read or used; the message names the file.
     """
     if isinstance(source, Path):
-        return _read_one(source, allow_shear=allow_shear)
+        return read_one(source, allow_shear=allow_shear)
     if not source:
         raise InputError("no file given, expected one for each channel")
-    volumes = [_read_one(path, allow_shear=allow_shear) for path in source]
+    volumes = [read_one(path, allow_shear=allow_shear) for path in source]
     if len(volumes) == 1:
         return volumes[0]
+    first = volumes[0].grid
+    volumes[1:] = [volume.turned_to(first) for volume in volumes[1:]]
     for path, volume in zip(source[1:], volumes[1:], strict=True):
-        volumes[0].grid.require_match(
+        first.require_match(
             volume.grid, what=f"{path} does not lie on the grid of {source[0]}"
         )
     voxels = np.concatenate([volume.voxels for volume in volumes])
     return Volume(voxels, volumes[0].affine)
-
-
-def read_label_map(path: Path) -> LabelMap:
-    """The label map held by a file; whole numbers stored as floats are accepted.
-
-    A DICOM segmentation object lies on the smallest grid that holds its planes; the
-    labels are the numbers of its segments.
-
-    Raises:
-        InputError: The file cannot be read, has several channels, or holds values
-            that are no whole numbers.
-    """
-    if format_of(path) is Format.DICOM and path.is_file():
-        from medseg.io.dicom.segmentation import read_segmentation
-
-        return read_segmentation(path).label_map()
-    volume = _read_one(path, allow_shear=False, as_labels=True)
-    first = volume.voxels[:1]
-    if volume.num_channels > 1 and not (volume.voxels == first).all():
-        raise LabelError(
-            f"{path}: label map has {volume.num_channels} different channels, "
-            "expected 1; is it an image?"
-        )
-    return LabelMap(_integral(volume.voxels[0], path), volume.affine)
 
 
 def read_grid(path: Path, *, allow_shear: bool = False) -> Grid:
@@ -82,11 +60,22 @@ def read_grid(path: Path, *, allow_shear: bool = False) -> Grid:
         from medseg.io.picture import read_picture_grid
 
         return read_picture_grid(path)
-    return _read_one(path, allow_shear=allow_shear).grid
+    return read_one(path, allow_shear=allow_shear).grid
 
 
-def _read_one(path: Path, *, allow_shear: bool, as_labels: bool = False) -> Volume:
-    """The volume of one file; whatever a reader stumbles on is an `InputError`."""
+def read_one(
+    path: Path, *, allow_shear: bool = False, as_labels: bool = False
+) -> Volume:
+    """The volume of one file; whatever a reader stumbles on is an `InputError`.
+
+    Args:
+        path: A file, or a folder with one DICOM series.
+        allow_shear: Whether a grid with leaning axes is returned as it is.
+        as_labels: Whether the numbers of a palette picture are wanted.
+
+    Raises:
+        InputError: It cannot be read or used.
+    """
     kind = format_of(path)
     try:
         return _read_as(kind, path, allow_shear=allow_shear, as_labels=as_labels)
@@ -115,23 +104,3 @@ def _read_as(kind: Format, path: Path, *, allow_shear: bool, as_labels: bool) ->
     from medseg.io.dicom.single import read_dicom
 
     return read_dicom(path, allow_shear=allow_shear)
-
-
-def _integral(voxels: np.ndarray, path: Path) -> np.ndarray:
-    """Whole numbers as integers, in the smallest type where they came as floats."""
-    if voxels.dtype == np.bool_:
-        return voxels.astype(np.uint8)
-    if np.issubdtype(voxels.dtype, np.integer):
-        return voxels
-    low, high = float(voxels.min()), float(voxels.max())
-    if not np.isfinite([low, high]).all() or not np.array_equal(
-        voxels, np.rint(voxels)
-    ):
-        odd = voxels[~np.isfinite(voxels) | (voxels != np.rint(voxels))][:3]
-        raise LabelError(
-            f"{path}: label map holds {odd.tolist()}, expected whole numbers; is it "
-            "an image or a probability map?"
-        )
-    return voxels.astype(
-        np.promote_types(*map(np.min_scalar_type, (int(low), int(high))))
-    )
