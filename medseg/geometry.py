@@ -160,11 +160,11 @@ def reorientation_between(source: "Grid", target: "Grid") -> Reorientation | Non
     nothing is permuted or flipped.
     """
     old, new = axis_order(source.affine), axis_order(target.affine)
-    order = [next(n for n in range(3) if old[n][0] == new[axis][0]) for axis in range(3)]
+    order = [
+        next(n for n in range(3) if old[n][0] == new[axis][0]) for axis in range(3)
+    ]
     flips = [old[order[axis]][1] != new[axis][1] for axis in range(3)]
-    turn = Reorientation(
-        (order[0], order[1], order[2]), (flips[0], flips[1], flips[2])
-    )
+    turn = Reorientation((order[0], order[1], order[2]), (flips[0], flips[1], flips[2]))
     i, j, k = (source.shape[axis] for axis in order)
     turned = Grid((i, j, k), turn.apply_to_affine(source.affine, source.shape))
     return None if target.mismatch(turned) else turn

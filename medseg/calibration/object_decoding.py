@@ -130,9 +130,9 @@ def start_decoding(store: Store, train_ids: Sequence[str]) -> DecodingSettings:
 
 def _object_sizes(store: Store, case_id: str) -> np.ndarray:
     """Voxels of each object of a case, on the prepared grid's scale."""
-    label_map = read_label_map(store.label(case_id))
-    values, counts = np.unique(label_map.voxels, return_counts=True)
     scheme, placement = store.plan.labels, store.case(case_id).placement
+    label_map = read_label_map(store.label(case_id), scheme=scheme)
+    values, counts = np.unique(label_map.voxels, return_counts=True)
     outside = [scheme.background, *([] if scheme.ignore is None else [scheme.ignore])]
     scale = placement.cropped.voxel_volume_mm3 / placement.prepared.voxel_volume_mm3
     return np.asarray(counts[~np.isin(values, outside)] * scale)
@@ -140,7 +140,9 @@ def _object_sizes(store: Store, case_id: str) -> np.ndarray:
 
 def _answer(predictor: Predictor, store: Store, case_id: str) -> _Answer:
     case, scheme = store.case(case_id), store.plan.labels
-    truth = read_label_map(store.label(case_id)).voxels
+    truth = read_label_map(
+        store.label(case_id), scheme=scheme, grid=case.placement.source
+    ).voxels
     outside = truth == scheme.background
     if scheme.ignore is not None:
         outside |= truth == scheme.ignore

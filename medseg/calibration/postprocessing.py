@@ -208,8 +208,8 @@ def _read(
     pairs: Sequence[CasePair], scheme: LabelScheme
 ) -> Iterator[tuple[CasePair, np.ndarray, np.ndarray, tuple[float, float, float]]]:
     for pair in pairs:
-        prediction = read_label_map(pair.prediction)
-        reference = read_label_map(pair.reference)
+        prediction = read_label_map(pair.prediction, scheme=scheme)
+        reference = read_label_map(pair.reference, scheme=scheme, grid=prediction.grid)
         yield (
             pair,
             scheme.to_indices(prediction.voxels, name=pair.case_id),

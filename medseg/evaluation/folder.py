@@ -68,8 +68,8 @@ def _score_pair(
     pair: CasePair, *, scheme: LabelScheme, settings: MetricSettings
 ) -> ScoredCase:
     try:
-        prediction = read_label_map(pair.prediction)
-        reference = read_label_map(pair.reference)
+        prediction = read_label_map(pair.prediction, scheme=scheme)
+        reference = read_label_map(pair.reference, scheme=scheme, grid=prediction.grid)
         rows = score_case(
             prediction,
             reference,

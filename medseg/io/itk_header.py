@@ -58,7 +58,8 @@ class ItkHeader:
         unknown = sorted({n for n, s in zip(names, scales, strict=False) if s is None})
         if unknown:
             warn_geometry(
-                self.path, f"unit of length {', '.join(unknown)} is unknown; mm is taken"
+                self.path,
+                f"unit of length {', '.join(unknown)} is unknown; mm is taken",
             )
         if not scales:
             return np.ones(3)

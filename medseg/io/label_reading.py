@@ -74,9 +74,7 @@ def label_map_of(
     return label_map.turned_to(grid)
 
 
-def read_named_labels(
-    path: Path, *, scheme: LabelScheme | None = None
-) -> NamedLabels:
+def read_named_labels(path: Path, *, scheme: LabelScheme | None = None) -> NamedLabels:
     """The label map in the file's own values, and its own names of them.
 
     Args:
@@ -185,7 +183,8 @@ def whole_numbers(voxels: np.ndarray, path: Path) -> np.ndarray:
             "interpolation?"
         )
     limits = (int(near.min()), int(near.max()))
-    return near.astype(np.promote_types(*map(np.min_scalar_type, limits)))
+    kind = np.promote_types(*map(np.min_scalar_type, limits))
+    return np.asarray(near.astype(kind))
 
 
 def plain_name(name: str) -> str:
@@ -220,7 +219,9 @@ def _in_values_of(
     if not set(table.values()) - {scheme.background}:
         return labels.label_map  # the scheme speaks of values, not of these names
     voxels = labels.label_map.voxels
-    left = {n for n, v in labels.names.items() if v not in table and (voxels == v).any()}
+    left = {
+        n for n, v in labels.names.items() if v not in table and (voxels == v).any()
+    }
     if left:
         raise LabelError(
             f"{path}: holds {', '.join(sorted(left))}, absent from the scheme "

@@ -1,8 +1,9 @@
 """PNG, TIFF, JPEG and BMP pictures as volumes with a single k (TIFF pages: k).
 
 Index order: i is the column (x, to the right), j the row (y, downwards), k the page,
-the order that DICOM and ITK use. A picture knows no place in a body: the affine is
-the identity, so that lengths are in pixels.
+the order that DICOM and ITK use. A picture knows no place in a body: the affine holds
+the voxel size where a TIFF says one, else it is the identity, so that lengths are in
+pixels.
 """
 
 import logging
@@ -16,8 +17,10 @@ import numpy as np
 
 from medseg.errors import GeometryError, OutputError, UnreadableFileError
 from medseg.files import atomic_write
-from medseg.geometry import Grid
+from medseg.geometry import Grid, spacing_of
 from medseg.io.bytestream import open_file, require_memory
+from medseg.io.tiff_spacing import SPACING_KEY, tiff_affine
+from medseg.types import Affine
 from medseg.volume import Volume
 
 T = TypeVar("T")
@@ -43,18 +46,20 @@ def read_picture(path: Path, *, as_labels: bool = False) -> Volume:
     with open_file(path) as stream:
         signature = stream.read(32)
     _refuse_deep_colour(signature, path)
+    affine = np.eye(4)
     if path.name.lower().endswith(_TIFF):
         pages = _guarded(path, lambda: _read_tiff(path))
+        affine = _guarded(path, lambda: tiff_affine(path))
     else:
         pages = _guarded(path, lambda: _read_pillow(path, as_labels=as_labels))
     if not pages.size:
         raise UnreadableFileError(f"{path}: the picture has no pixels")
     voxels = _without_constant_alpha(pages).transpose(3, 2, 1, 0)
-    return Volume(voxels, np.eye(4))
+    return Volume(voxels, affine)
 
 
 def read_picture_grid(path: Path) -> Grid:
-    """Shape of a picture with the identity affine, from its header alone.
+    """Shape and voxel size of a picture, from its header alone.
 
     Raises:
         InputError: As for `read_picture`.
@@ -63,18 +68,22 @@ def read_picture_grid(path: Path) -> Grid:
         pass
     if path.name.lower().endswith(_TIFF):
         k, j, i, _ = _guarded(path, lambda: _tiff_shape(path))
-        return Grid((i, j, k), np.eye(4))
+        return Grid((i, j, k), _guarded(path, lambda: tiff_affine(path)))
     i, j = _guarded(path, lambda: _pillow_size(path))
     return Grid((i, j, 1), np.eye(4))
 
 
-def write_picture(path: Path, voxels: np.ndarray) -> None:
+def write_picture(path: Path, voxels: np.ndarray, affine: Affine | None = None) -> None:
     """Writes a picture without loss: PNG of 8 or 16 bits, or TIFF of any type.
+
+    A TIFF of one page and one channel is an array of rows and columns, as other
+    programs write and expect it.
 
     Args:
         path: Where to, .png or .tif.
         voxels: Shape (I, J, K) or (C, I, J, K); PNG holds one k and 1, 3 or 4
             channels.
+        affine: Its voxel size is kept in a TIFF; where it is the identity, nothing.
 
     Raises:
         OutputError: The format cannot hold the voxels, or cannot be written.
@@ -88,7 +97,7 @@ def write_picture(path: Path, voxels: np.ndarray) -> None:
         if suffix == ".png":
             _write_png(temporary, _for_png(pages, path))
         else:
-            _write_tiff(temporary, pages)
+            _write_tiff(temporary, pages, affine)
 
 
 def _refuse_deep_colour(signature: bytes, path: Path) -> None:
@@ -245,16 +254,23 @@ def _write_png(path: Path, page: np.ndarray) -> None:
     Image.fromarray(page).save(path, format="PNG")
 
 
-def _write_tiff(path: Path, pages: np.ndarray) -> None:
+def _write_tiff(path: Path, pages: np.ndarray, affine: Affine | None) -> None:
     import tifffile
 
     is_colour = pages.shape[3] in (3, 4) and pages.dtype in (np.uint8, np.uint16)
     planes = pages if is_colour else pages.transpose(0, 3, 1, 2)
     axes = "ZYXS" if is_colour else "ZCYX"
+    for axis in (axis for axis in "ZC" if axis in axes):
+        place = axes.index(axis)
+        if planes.shape[place] == 1:
+            planes, axes = planes.squeeze(place), axes.replace(axis, "")
+    metadata: dict[str, Any] = {"axes": axes}
+    if affine is not None and not np.array_equal(affine, np.eye(4)):
+        metadata[SPACING_KEY] = list(spacing_of(affine))
     tifffile.imwrite(
         path,
         planes,
         photometric="rgb" if is_colour else "minisblack",
         compression="zlib",
-        metadata={"axes": axes},
+        metadata=metadata,
     )

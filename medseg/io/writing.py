@@ -57,7 +57,7 @@ def _write(path: Path, voxels: np.ndarray, affine: Affine, like: Path | None) ->
     if kind is Format.PICTURE:
         from medseg.io.picture import write_picture
 
-        write_picture(path, voxels)
+        write_picture(path, voxels, affine)
         return
     raise OutputError(
         f"{path}: no format has this suffix; expected .nii.gz, .nii, .nrrd, .mha, "

@@ -41,15 +41,15 @@ def measure_case(
     Raises:
         InputError: A file is missing, unreadable or unusable; it is named.
     """
-    volume, label_map = read_case(case)
+    volume, label_map = read_case(case, scheme)
     name = f"{case.case_id}: {', '.join(path.name for path in case.images)}"
     volume = with_channels(volume, channels, name=name)
     indices = scheme.to_indices(label_map.voxels, name=f"{case.case_id}: {case.label}")
     return measure(volume, indices, scheme.num_classes, case.case_id, reorient=reorient)
 
 
-def read_case(case: Case) -> tuple[Volume, LabelMap]:
-    """The scan and its reference label map, checked against each other.
+def read_case(case: Case, scheme: LabelScheme) -> tuple[Volume, LabelMap]:
+    """The scan and its reference label map on its grid, in the scheme's values.
 
     Raises:
         InputError: A file is missing, unreadable or unusable, or the two do not lie
@@ -59,7 +59,7 @@ def read_case(case: Case) -> tuple[Volume, LabelMap]:
         raise InputError(f"{case.case_id}: no label map is given")
     volume = read_volume(case.images if len(case.images) > 1 else case.images[0])
     require_finite(volume.voxels, f"{case.case_id}: {case.images[0]}")
-    label_map = read_label_map(case.label)
+    label_map = read_label_map(case.label, scheme=scheme, grid=volume.grid)
     volume.grid.require_match(
         label_map.grid, what=f"{case.case_id}: {case.label} against {case.images[0]}"
     )

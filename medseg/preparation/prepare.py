@@ -134,7 +134,7 @@ def prepare_case(
         InputError: A file of the case cannot be used.
         OutputError: The folder cannot be written.
     """
-    volume, label_map = read_case(case)
+    volume, label_map = read_case(case, plan.labels)
     prepared = preprocess(volume, plan, name=case.case_id)
     name = f"{case.case_id}: {case.label}"
     label, painted = _targets(label_map, prepared.placement, plan, name)

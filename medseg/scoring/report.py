@@ -141,8 +141,9 @@ def _picture(
     images: Mapping[str, Sequence[Path]],
     progress: Progress,
 ) -> tuple[Picture, Tile]:
-    prediction = read_label_map(pair.prediction)
-    reference = read_label_map(pair.reference)
+    scheme = evaluation.scheme
+    prediction = read_label_map(pair.prediction, scheme=scheme)
+    reference = read_label_map(pair.reference, scheme=scheme, grid=prediction.grid)
     volume = _scan_or_black(case.case_id, reference, images, progress)
     kind = "PQ" if len(evaluation.objects) else "Dice"
     score = f"{kind} {case.score:.3f}"
@@ -177,7 +178,7 @@ def _scan_or_black(
 ) -> Volume:
     try:
         if images.get(case_id):
-            volume = read_volume(images[case_id])
+            volume = read_volume(images[case_id]).turned_to(reference.grid)
             volume.grid.require_match(
                 reference.grid, what=f"{case_id}: scan, label map"
             )

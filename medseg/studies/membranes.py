@@ -89,7 +89,11 @@ def _held_out(
             read_volume(store.images(case_id)), predictor.plan, name=case_id
         )
         reference = preprocess_label(
-            read_label_map(store.label(case_id)),
+            read_label_map(
+                store.label(case_id),
+                scheme=predictor.plan.labels,
+                grid=prepared.placement.source,
+            ),
             prepared.placement,
             predictor.plan,
             name=case_id,

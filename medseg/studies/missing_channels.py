@@ -58,7 +58,9 @@ def score_without_channels(
             network = model.network.to(where)
             predictors[run] = Predictor(network, model.plan, where, settings)
         volume = read_volume(store.images(case_id))
-        reference = read_label_map(store.label(case_id))
+        reference = read_label_map(
+            store.label(case_id), scheme=store.plan.labels, grid=volume.grid
+        )
         channels = predictors[run].plan.channels
         for absent in (None, *range(len(channels))):
             scan = volume if absent is None else _without(volume, absent, channels)
