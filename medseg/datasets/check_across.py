@@ -9,7 +9,9 @@ import numpy as np
 from medseg.datasets.case import Dataset
 from medseg.datasets.check_case import CaseFacts
 from medseg.datasets.finding import Finding, Kind
+from medseg.datasets.ignored_rim import RIM_VALUE, ignored_by_name
 from medseg.datasets.splits import split_problems
+from medseg.io.label_reading import plain_name
 
 _RARE = 0.05
 """A value that fewer than this share of the cases hold may be a slip."""
@@ -34,6 +36,8 @@ def check_across(
     yield from _same_labels(facts)
     yield from _faults_of_splits(dataset)
     yield from _lost_geometry(facts)
+    yield from _names_with_several_values(dataset, facts)
+    yield from _ignored_by_name(dataset)
 
 
 def check_found_scheme(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
@@ -53,6 +57,7 @@ def check_found_scheme(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
                 "a slip of the pen? If not, name the labels in a description",
                 "warning",
             )
+    yield from _rims(labelled)
     share = sum(fact.labelled_share for fact in labelled) / max(len(labelled), 1)
     if share > _MOST:
         yield Finding(
@@ -63,6 +68,68 @@ def check_found_scheme(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
             "if 0 is the structure that is sought, name it and the background in a "
             "description",
             "warning",
+        )
+
+
+def _rims(labelled: Sequence[CaseFacts]) -> Iterator[Finding]:
+    """A value that lies along borders, as what is not to be scored is marked."""
+    holding = [fact for fact in labelled if RIM_VALUE in fact.label_values]
+    rims = [fact for fact in holding if fact.has_rim]
+    if rims and 2 * len(rims) > len(holding):
+        yield Finding(
+            "",
+            None,
+            "label values",
+            f"value {RIM_VALUE} lies along the borders of structures in {len(rims)} of "
+            f"{len(holding)} label maps, as PASCAL VOC marks what is not to be scored",
+            f"say `ignore: {RIM_VALUE}` beside the labels in dataset.yaml; as it is, "
+            "it is learnt as a structure",
+            "warning",
+        )
+
+
+def _ignored_by_name(dataset: Dataset) -> Iterator[Finding]:
+    """Structures whose name says that they are not to be scored."""
+    if dataset.scheme.ignore is not None:
+        return
+    for name, value in ignored_by_name(dataset.scheme).items():
+        yield Finding(
+            "",
+            None,
+            "label values",
+            f"structure {name} ({value}) is named as what is not to be scored",
+            f"say `ignore: {value}` in place of the structure; as it is, it is learnt",
+            "warning",
+        )
+
+
+def _names_with_several_values(
+    dataset: Dataset, facts: Sequence[CaseFacts]
+) -> Iterator[Finding]:
+    """Structures that files name, with values that differ, where no name decides."""
+    known = {plain_name(name) for name in dataset.scheme.names}
+    values = defaultdict(lambda: defaultdict(list))  # type: ignore[var-annotated]
+    for fact in facts:
+        for name, value in fact.label_names.items():
+            values[plain_name(name)][value].append(fact)
+    if known & set(values):
+        return  # the names decide; what they leave out was refused
+    for holders in values.values():
+        if len(holders) < 2:
+            continue
+        rarest = min(holders.values(), key=len)
+        name = next(
+            n for n in rarest[0].label_names if values[plain_name(n)] is holders
+        )
+        yield Finding(
+            _ids(rarest),
+            rarest[0].case.label,
+            "label values",
+            f"the files name a structure {name}, which is "
+            f"{' and '.join(map(str, sorted(holders)))} in different cases, and the "
+            "scheme has other names",
+            "name the structures in the scheme as the files do",
+            "error",
         )
 
 

@@ -1,20 +1,26 @@
 """What is wrong with one case, found by reading all of its files."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from medseg.datasets.case import Case
 from medseg.datasets.check_label import check_label_map
 from medseg.datasets.finding import Finding, Kind
-from medseg.errors import GeometryError, InputError, MissingFileError
+from medseg.datasets.ignored_rim import RIM_VALUE, is_rim
+from medseg.errors import GeometryError, InputError, LabelError, MissingFileError
 from medseg.geometry import Grid
 from medseg.io import read_volume
+from medseg.io.label_reading import label_map_of, read_named_labels
 from medseg.labels import LabelScheme
 from medseg.volume import Volume
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -29,6 +35,10 @@ class CaseFacts:
     """Of the first image that could be read."""
     label_hash: str = ""
     label_values: tuple[int, ...] = ()
+    label_names: dict[str, int] = field(default_factory=dict)
+    """Value of each structure that the label map's own file names."""
+    has_rim: bool = False
+    """Whether 255 lies along the borders of structures and nowhere else."""
     labelled_share: float = 0.0
     """Share of the voxels that belong to a structure."""
 
@@ -42,7 +52,10 @@ def check_case(
 ) -> CaseFacts:
     """Everything that is wrong with a case; never raises for a bad file."""
     facts = CaseFacts(case)
-    volumes = [(path, _read(path, facts)) for path in case.images]
+    volumes = [
+        (path, _attempt(partial(read_volume, path), path, facts))
+        for path in case.images
+    ]
     readable = [(path, volume) for path, volume in volumes if volume is not None]
     for path, volume in readable:
         for finding in _check_image(path, volume, case):
@@ -54,17 +67,33 @@ def check_case(
     facts.grid = readable[0][1].grid if readable else None
     for finding in _check_channels(readable, case, channels, facts.channel_hashes):
         facts.add(finding)
-    if case.label is not None and (label := _read(case.label, facts)) is not None:
-        facts.label_hash = hash_voxels(label.voxels[0])
-        values, findings = check_label_map(case, case.label, label, scheme)
-        facts.label_values = values
-        facts.labelled_share = float(np.mean(label.voxels != scheme.background))
-        facts.findings += findings
-        if readable:
-            facts.findings += _compare(
-                readable[0][1].grid, case.label, label.grid, case, "label map"
-            )
+    if case.label is not None:
+        _check_label(case, case.label, scheme, facts)
     return facts
+
+
+def _check_label(case: Case, path: Path, scheme: LabelScheme, facts: CaseFacts) -> None:
+    """The label map as preparing reads it, against the scheme and the image's grid."""
+    read = partial(read_named_labels, path, scheme=scheme)
+    labels = _attempt(read, path, facts)
+    if labels is None:
+        return
+    place = partial(label_map_of, labels, path, scheme, facts.grid)
+    label_map = _attempt(place, path, facts)
+    if label_map is None:
+        return
+    voxels = label_map.voxels
+    values, findings = check_label_map(
+        case, path, voxels, scheme, stored_as=labels.stored_as
+    )
+    facts.findings += findings
+    facts.label_hash = hash_voxels(voxels)
+    facts.label_values = values
+    facts.label_names = labels.names
+    facts.labelled_share = float(np.mean(voxels != scheme.background))
+    facts.has_rim = RIM_VALUE in values and is_rim(voxels)
+    if facts.grid is not None:
+        facts.findings += _compare(facts.grid, path, label_map.grid, case, "label map")
 
 
 def hash_channels(path: Path) -> tuple[str, ...]:
@@ -83,10 +112,11 @@ def hash_voxels(voxels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, facts: CaseFacts) -> Volume | None:
+def _attempt(read: Callable[[], T], path: Path, facts: CaseFacts) -> T | None:
+    """What a reader returns; None where it fails, which is taken down."""
     case_id = facts.case.case_id
     try:
-        return read_volume(path)
+        return read()
     except MissingFileError as error:
         repair = "restore the file, or take the case out of the data set"
         kind: Kind = "missing"
@@ -94,6 +124,9 @@ def _read(path: Path, facts: CaseFacts) -> Volume | None:
     except GeometryError as error:
         repair = "repair the header, or export the scan anew"
         kind, message = "geometry", str(error)
+    except LabelError as error:
+        repair = "export one whole number per voxel, without interpolation"
+        kind, message = "label values", str(error)
     except InputError as error:
         repair = "copy the file again from its source; it is damaged or no image"
         kind, message = "unreadable", str(error)
@@ -150,7 +183,8 @@ def _check_channels(
             "error",
         )
     for path, volume in readable[1:]:
-        yield from _compare(readable[0][1].grid, path, volume.grid, case, "channel")
+        first = readable[0][1].grid
+        yield from _compare(first, path, volume.turned_to(first).grid, case, "channel")
     twins = _equal_pairs(hashes)
     if twins and not _is_gray_picture(readable, hashes):
         names = [

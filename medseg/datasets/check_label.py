@@ -5,37 +5,40 @@ from pathlib import Path
 import numpy as np
 
 from medseg.datasets.case import Case
-from medseg.datasets.discovery import values_in
+from medseg.datasets.discovery import LOSSY, values_in
 from medseg.datasets.finding import Finding, Severity
+from medseg.datasets.label_noise import CAUSE, REPAIR, noise_in
 from medseg.labels import LabelScheme
-from medseg.volume import Volume
+from medseg.types import LabelArray
 
 
 def check_label_map(
-    case: Case, path: Path, label: Volume, scheme: LabelScheme
+    case: Case,
+    path: Path,
+    voxels: LabelArray,
+    scheme: LabelScheme,
+    *,
+    stored_as: str = "",
 ) -> tuple[tuple[int, ...], list[Finding]]:
     """The values of a label map, sorted, and what is wrong with them.
 
     Args:
         case: Whose label map it is.
         path: Its file.
-        label: What the file holds, as it is.
+        voxels: As preparing reads them, in the scheme's values.
         scheme: What the values should be.
+        stored_as: Type of the stored voxels.
     """
-    voxels = label.voxels
-    if label.num_channels > 1:
-        return (), [_finding(case, path, *_several_channels(label))]
-    if voxels.dtype.kind == "f" and (odd := _not_whole(voxels)):
-        return (), [_finding(case, path, *_no_labels(odd, voxels.size))]
     findings = []
-    if voxels.dtype.kind == "f":
-        findings.append(_stored_as_float(case, path, voxels))
-    whole = voxels[0] if voxels.dtype.kind in "iu" else voxels[0].astype(np.int64)
-    values = values_in(whole)
+    if stored_as.startswith("float"):
+        findings.append(_stored_as_float(case, path, stored_as))
+    values = values_in(voxels)
     known = {*scheme.values, *([] if scheme.ignore is None else [scheme.ignore])}
     unknown = [] if scheme.instances else sorted(set(values) - known)
     if unknown:
-        message, repair = _unknown(values, unknown, whole, scheme)
+        message, repair = _unknown(values, unknown, voxels, scheme)
+        if set(unknown) & set(noise_in(voxels, lossy=path.suffix.lower() in LOSSY)):
+            message, repair = f"{message}, {CAUSE}", REPAIR
         findings.append(_finding(case, path, message, repair))
     if not set(values) - {scheme.background, scheme.ignore}:
         findings.append(_empty(case, path, values))
@@ -48,31 +51,12 @@ def _finding(
     return Finding(case.case_id, path, "label values", message, repair, severity)
 
 
-def _several_channels(label: Volume) -> tuple[str, str]:
-    return (
-        f"label map has {label.num_channels} channels, expected 1",
-        "store one value per voxel; overlapping structures become regions",
-    )
-
-
-def _not_whole(voxels: np.ndarray) -> int:
-    return int(np.count_nonzero(~(voxels == np.rint(voxels))))
-
-
-def _no_labels(num_odd: int, size: int) -> tuple[str, str]:
-    return (
-        f"{num_odd} of {size} voxels are no whole numbers",
-        "is it an image, a probability map, or a label map resampled with "
-        "interpolation? Export the label map itself",
-    )
-
-
-def _stored_as_float(case: Case, path: Path, voxels: np.ndarray) -> Finding:
+def _stored_as_float(case: Case, path: Path, stored_as: str) -> Finding:
     return Finding(
         case.case_id,
         path,
         "label type",
-        f"labels are stored as {voxels.dtype.name}; the values are whole numbers and "
+        f"labels are stored as {stored_as}; the values are whole numbers and "
         "are read as such",
         "nothing must be done; other programs may want an integer type",
         "warning",

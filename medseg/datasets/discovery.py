@@ -1,16 +1,18 @@
 """Label values and channels of data sets that nobody described: read from the files."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from medseg.datasets.known import Known
+from medseg.datasets.label_noise import CAUSE, noise_in
 from medseg.errors import DatasetError, InputError
+from medseg.io.label_reading import plain_name
 from medseg.labels import LabelScheme
 from medseg.types import LabelArray
 
@@ -19,7 +21,20 @@ T = TypeVar("T")
 MOST_STRUCTURES = 254
 _OBJECTS_IN_A_MAP = 10
 _BLOCK = 1 << 20
-_PICTURES = {".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg"}
+LOSSY = {".jpg", ".jpeg"}
+_PICTURES = {".png", ".tif", ".tiff", ".bmp", *LOSSY}
+
+
+@dataclass(frozen=True)
+class MapContent:
+    """What one label map holds."""
+
+    values: tuple[int, ...]
+    """Sorted; without those that seem to be noise."""
+    names: dict[str, int] = field(default_factory=dict)
+    """Value of each structure that the file itself names."""
+    noise: tuple[int, ...] = ()
+    """Values that compression or interpolation seems to have left."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,9 @@ def discover_scheme(labels: Sequence[Path], *, root: Path, known: Known) -> Labe
 
     Names are ``label_1``, ``label_2`` after the values; a single value is named
     ``foreground``, whether it is 1 or 255. Maps that number objects become one
-    structure named ``object``. Files that cannot be read are passed over; the doctor
-    names them.
+    structure named ``object``. Where the files name their structures, as 3D Slicer's
+    do and folders of masks, these names count. Files that cannot be read, and values
+    that are noise, are passed over; the doctor names them.
 
     Args:
         labels: Label maps to read.
@@ -68,9 +84,11 @@ def discover_scheme(labels: Sequence[Path], *, root: Path, known: Known) -> Labe
     """
     if known.scheme is not None:
         return known.scheme
-    found = Discovery(tuple(_read_values(labels, known)))
-    if not found.values:
-        raise DatasetError(f"{root}: none of {len(labels)} label maps can be read")
+    contents = read_contents(labels, root=root, known=known)
+    if any(content.names for content in contents):
+        return _scheme_of_names(contents, root)
+    found = Discovery(tuple(content.values for content in contents))
+    _say_noise(contents, root, known)
     if found.are_objects:
         known.progress.warn(
             f"{root}: label values number objects (up to {max(found.all_values)} in "
@@ -86,6 +104,23 @@ def discover_scheme(labels: Sequence[Path], *, root: Path, known: Known) -> Labe
     scheme = LabelScheme(names=_names(values))
     known.progress.say(f"{root}: labels found in the files: {scheme.describe()}")
     return scheme
+
+
+def read_contents(
+    labels: Sequence[Path], *, root: Path, known: Known
+) -> list[MapContent]:
+    """What each label map holds, of those that can be read.
+
+    Raises:
+        DatasetError: None can be read; the reason of the first is given.
+    """
+    results = _in_threads(_content_of, labels, "Reading label maps", known)
+    contents = [result for result in results if isinstance(result, MapContent)]
+    if not contents:
+        reasons = [str(result) for result in results]
+        why = f"; {reasons[0]}" if reasons else ""
+        raise DatasetError(f"{root}: none of {len(labels)} label maps can be read{why}")
+    return contents
 
 
 def discover_channels(
@@ -128,9 +163,50 @@ def values_in(voxels: LabelArray) -> tuple[int, ...]:
     return tuple(int(value) for value in np.flatnonzero(seen))
 
 
-def _read_values(labels: Sequence[Path], known: Known) -> Iterator[tuple[int, ...]]:
-    results = _in_threads(_values_or_none, labels, "Reading label maps", known)
-    yield from (values for values in results if values is not None)
+def _scheme_of_names(contents: Sequence[MapContent], root: Path) -> LabelScheme:
+    """The scheme of structures that the files name, values as the first file's.
+
+    A name whose value is another structure's gets the next free one.
+
+    Raises:
+        DatasetError: Some files name their structures and others do not, and the
+            names do not always have the same value.
+    """
+    names: dict[str, int] = {}
+    plain: dict[str, str] = {}
+    for content in contents:
+        for name, value in content.names.items():
+            key = plain_name(name) or name
+            if key in plain or key == "background":
+                continue
+            plain[key] = name
+            taken = {0, *names.values()}
+            free = next(n for n in range(1, len(taken) + 1) if n not in taken)
+            names[name] = value if value not in taken else free
+    changing = sorted(
+        name
+        for content in contents
+        for name, value in content.names.items()
+        if names.get(plain.get(plain_name(name), name)) != value
+    )
+    if changing and not all(content.names for content in contents):
+        raise DatasetError(
+            f"{root}: {changing[0]} has several values in the label maps that name "
+            "their structures, and others name none, so that theirs cannot be told; "
+            "save all in one format"
+        )
+    return LabelScheme(names=names)
+
+
+def _say_noise(contents: Sequence[MapContent], root: Path, known: Known) -> None:
+    count = sum(bool(content.noise) for content in contents)
+    if count:
+        odd = next(content.noise for content in contents if content.noise)
+        known.progress.warn(
+            f"{root}: {count} of {len(contents)} label maps hold values such as "
+            f"{', '.join(map(str, odd[:4]))} between those of structures, {CAUSE}; "
+            "medseg doctor names the files"
+        )
 
 
 def _in_threads(
@@ -145,13 +221,17 @@ def _in_threads(
         return list(known.progress.track(results, label=label, total=len(paths)))
 
 
-def _values_or_none(path: Path) -> tuple[int, ...] | None:
-    from medseg.io import read_label_map
+def _content_of(path: Path) -> MapContent | InputError:
+    from medseg.io.label_reading import read_named_labels
 
     try:
-        return values_in(read_label_map(path).voxels)
-    except InputError:
-        return None
+        labels = read_named_labels(path)
+    except InputError as error:
+        return error
+    voxels = labels.label_map.voxels
+    noise = noise_in(voxels, lossy=path.suffix.lower() in LOSSY)
+    values = tuple(value for value in values_in(voxels) if value not in noise)
+    return MapContent(values, labels.names, noise)
 
 
 def _channel_counts(images: Sequence[tuple[Path, ...]], known: Known) -> list[int]:

@@ -11,15 +11,15 @@ from medseg.types import LabelArray
 FEWEST_NOISE_VALUES = 3
 """Fewer odd values than this may be small structures."""
 _COHERENT = 0.5
-"""Pairs of equal neighbours per voxel: 2 to 3 inside of a structure, near 0 in noise."""
+"""Pairs of equal neighbours per voxel: 2 to 3 inside of structures, 0 in noise."""
 _SPREAD = 12
 """Noise lies within this part of the largest value around a structure's own."""
 _SMALLEST = 0.2
 """Beside noise, a structure has at least this share of the largest one's voxels."""
 
-REASON = (
-    "as JPEG compression or an edge smoothed by interpolation leaves them; export the "
-    "label map itself, without loss, or resample it by nearest neighbour"
+CAUSE = "as JPEG compression or an edge smoothed by interpolation leaves them"
+REPAIR = (
+    "export the label map itself, without loss, or resample it by nearest neighbour"
 )
 
 
