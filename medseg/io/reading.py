@@ -79,7 +79,7 @@ def read_one(
     kind = format_of(path)
     try:
         return _read_as(kind, path, allow_shear=allow_shear, as_labels=as_labels)
-    except (MedsegError, MemoryError):
+    except (MedsegError, MemoryError, Warning):
         raise
     except Exception as error:  # no single file may end a batch, whatever is in it
         raise UnreadableFileError(

@@ -144,7 +144,7 @@ def test_a_probability_map_is_no_label_map(study):
     label = read_label_map(path)
     write_volume(path, Volume(label.voxels[None] * np.float32(0.3), label.affine))
     (finding,) = examine(study).findings
-    assert "no whole numbers" in finding.message
+    assert "expected whole numbers" in finding.message
 
 
 def test_a_mask_of_255_gets_the_description_it_needs(study):
