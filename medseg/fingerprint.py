@@ -134,16 +134,14 @@ class Fingerprint(Settings):
     def permuted(self, axes: tuple[int, int, int]) -> "Fingerprint":
         """The same data set, its axes in another order."""
         cases = tuple(
-            case.model_copy(
-                update={
-                    "shape": tuple(case.shape[axis] for axis in axes),
-                    "cropped_shape": tuple(case.cropped_shape[axis] for axis in axes),
-                    "spacing": tuple(case.spacing[axis] for axis in axes),
-                }
+            case.replaced(
+                shape=tuple(case.shape[axis] for axis in axes),
+                cropped_shape=tuple(case.cropped_shape[axis] for axis in axes),
+                spacing=tuple(case.spacing[axis] for axis in axes),
             )
             for case in self.cases
         )
-        return self.model_copy(update={"cases": cases})
+        return self.replaced(cases=cases)
 
 
 def read_fingerprint(path: Path) -> Fingerprint:

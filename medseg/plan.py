@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from medseg.files import write_text
 from medseg.instances.targets import LEVELS, Target
@@ -78,7 +78,7 @@ class Plan(Settings):
     """What the network learns of single objects, where labels number them: ``border``
     (rim and inside), ``depth`` (rim, between and core), or ``none``: the objects'
     union alone."""
-    patch_size: tuple[int, ...]
+    patch_size: tuple[PositiveInt, ...]
     """Voxels of a training patch along (i, j, k), or (i, j) in 2D."""
     batch_size: int = Field(ge=1)
     """Patches per training step."""

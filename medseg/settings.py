@@ -1,12 +1,13 @@
 """The base of all settings, and how YAML becomes settings."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medseg.errors import MissingFileError, SettingsError
+from medseg.setting_errors import describe
 
 
 class Settings(BaseModel):
@@ -15,6 +16,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True
     )
+
+    def replaced(self, **changes: Any) -> Self:
+        """A copy with some fields replaced, checked as if it had been written so.
+
+        Raises:
+            SettingsError: A name is unknown, or the values do not go together.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return parse_settings(type(self), {**given, **changes})
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -39,28 +49,30 @@ def parse_settings(
         raise SettingsError(f"{source}: {describe(error, kind)}") from error
 
 
-def describe(error: ValidationError, kind: type[BaseModel]) -> str:
-    """One line naming every wrong key by its path, with what was found."""
-    parts = []
-    for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        if item["type"] == "extra_forbidden":
-            known = _known_keys(kind, item["loc"][:-1])
-            hint = f"; known keys: {', '.join(known)}" if known else ""
-            parts.append(f"{path}: unknown key{hint}")
-        else:
-            parts.append(f"{path}: {item['msg']}, found {item.get('input')!r:.80}")
-    return "; ".join(parts)
+class _RepeatedKeyError(ValueError):
+    """A YAML mapping holds a key twice."""
 
 
-def _known_keys(kind: Any, path: tuple[int | str, ...]) -> list[str]:
-    """Field names of the settings class found at a path below `kind`."""
-    for part in path:
-        fields = getattr(kind, "model_fields", {})
-        if part not in fields:
-            return []
-        kind = fields[part].annotation
-    return sorted(getattr(kind, "model_fields", {}))
+class _OneOfEachKey(yaml.SafeLoader):
+    """Refuses a key that a mapping holds twice; YAML's own rule, which PyYAML skips."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """The node of a mapping.
+
+        Raises:
+            _RepeatedKeyError: A key occurs twice; both lines are named.
+        """
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            line, name = key.start_mark.line + 1, (key.tag, str(key.value))
+            if name in lines:
+                raise _RepeatedKeyError(
+                    f"key {key.value!r} stands twice, at lines {lines[name]} and "
+                    f"{line}; join the two or delete one"
+                )
+            lines[name] = line
+        return node
 
 
 def read_yaml(path: Path) -> Any:
@@ -74,10 +86,19 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise SettingsError(
+            f"{path}: is a folder, a YAML file is expected; a data set is named by "
+            "--data"
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not a text file") from error
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_OneOfEachKey)
+    except _RepeatedKeyError as error:
+        raise SettingsError(f"{path}: {error}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
@@ -119,7 +140,9 @@ def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, A
             node[parent] = dict(child)
             node = node[parent]
         try:
-            node[key] = yaml.safe_load(value)
+            node[key] = yaml.load(value, Loader=_OneOfEachKey)
+        except _RepeatedKeyError as error:
+            raise SettingsError(f"--set {text}: {error}") from error
         except yaml.YAMLError as error:
             raise SettingsError(f"--set {text}: not valid YAML") from error
     return result

@@ -9,7 +9,15 @@ import pytest
 ROOT = Path(__file__).parent.parent / "medseg"
 
 FLOORS = [
-    {"types", "errors", "settings", "files", "progress", "plain_text"},
+    {
+        "types",
+        "errors",
+        "settings",
+        "setting_errors",
+        "files",
+        "progress",
+        "plain_text",
+    },
     {"geometry", "labels", "device", "folder_lock"},
     {"volume", "postprocessing", "instances"},
     {"resampling"},

@@ -99,7 +99,7 @@ def choose_decoding(
         ("alone", ALONE),
         ("min_voxels", sorted({round(start.min_voxels * times) for times in LEAST})),
     ):
-        options = [best.model_copy(update={name: value}) for value in values]
+        options = [best.replaced(**{name: value}) for value in values]
         scores = [mean_score(option) for option in options]
         score = max(scores)
         best = options[scores.index(score)]
@@ -107,7 +107,7 @@ def choose_decoding(
         f"mean AP {score:.4f} over IoU {min(thresholds):g} to {max(thresholds):g} on "
         f"the {len(answers)} held-out cases it was chosen on; {start.reason}"
     )
-    return best.model_copy(update={"reason": reason})
+    return best.replaced(reason=reason)
 
 
 def start_decoding(store: Store, train_ids: Sequence[str]) -> DecodingSettings:

@@ -141,9 +141,9 @@ def _with_holes(
         return rule
     reason = f"holes: {_reason(found, len(gains))}"
     if rule is None:
-        return filling.model_copy(update={"reason": reason})
+        return filling.replaced(reason=reason)
     update = {"fill_holes": True, "reason": f"{rule.reason}; {reason}"}
-    return rule.model_copy(update=update)
+    return rule.replaced(**update)
 
 
 def _interval(

@@ -76,7 +76,7 @@ def train(
         data=data,
         root=root,
         fold=_fold(fold),
-        budget=budget,
+        budget=None if budget is None else repr(budget),  # a text, also where it is 2
         epochs=epochs,
         steps=steps,
         cache=cache,

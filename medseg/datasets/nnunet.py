@@ -97,11 +97,11 @@ def scheme_of(values: dict[str, Any], path: Path) -> LabelScheme:
     labels = values.get("labels")
     if not isinstance(labels, dict):
         return plain_scheme(values, path)
-    ignore = labels.get("ignore")
     named = {name: value for name, value in labels.items() if name != "ignore"}
     if not any(isinstance(value, list) for value in named.values()):
-        scheme = plain_scheme({"labels": named}, path)
-        return scheme.model_copy(update={"ignore": ignore})
+        plain = plain_scheme({"labels": named}, path)
+        settings = plain.model_dump() | {"ignore": labels.get("ignore")}
+        return parse_settings(LabelScheme, settings, source=f"{path}: labels")
     members = {
         name: [value] if isinstance(value, int) else [int(v) for v in value]
         for name, value in named.items()
@@ -115,7 +115,7 @@ def scheme_of(values: dict[str, Any], path: Path) -> LabelScheme:
         "names": {name: value for value, name in names.items()},
         "background": named.get("background", 0),
         "regions": {name: [names[v] for v in vs] for name, vs in members.items()},
-        "ignore": ignore,
+        "ignore": labels.get("ignore"),
     }
     return parse_settings(LabelScheme, settings, source=f"{path}: labels")
 

@@ -1,6 +1,10 @@
 """The metrics that tables hold: names, units and which way is better."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from medseg.errors import SettingsError
+from medseg.setting_errors import nearest_name
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,46 @@ OBJECT_METRICS: tuple[Metric, ...] = (
 )
 """Metrics of the single objects of one image; precision and F1 per threshold follow
 the pattern ``ap_0.5`` and ``f1_0.5``."""
+
+
+SYNONYMS = {
+    "hd95": "hd95_mm",
+    "hausdorff95": "hd95_mm",
+    "hd": "hd_mm",
+    "hausdorff": "hd_mm",
+    "assd": "assd_mm",
+    "asd": "assd_mm",
+    "dsc": "dice",
+    "surface_dice": "nsd",
+    "jaccard": "iou",
+    "recall": "sensitivity",
+    "volume": "volume_ml",
+}
+"""Column by other usual names of a metric; upper and lower case are alike."""
+
+
+def column_of(name: str, columns: Iterable[str] | None = None) -> str:
+    """The column of the per-case tables that a metric's name means.
+
+    Args:
+        name: As a user writes it, such as ``HD95``.
+        columns: Columns that there are; None takes those that medseg measures of
+            structures.
+
+    Raises:
+        SettingsError: There is no such column; the nearest is named.
+    """
+    known = [m.name for m in STRUCTURE_METRICS] if columns is None else list(columns)
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    column = SYNONYMS.get(plain, plain)
+    for found in (name, column):
+        if found in known:
+            return found
+    other = [synonym for synonym, column in SYNONYMS.items() if column in known]
+    raise SettingsError(
+        f"metric {name}: unknown{nearest_name(plain, [*known, *other])}; known: "
+        f"{', '.join(known)}"
+    )
 
 
 def metric_named(name: str) -> Metric:

@@ -4,7 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from medseg.errors import SettingsError
 from medseg.evaluation.surface import SurfaceKind
+from medseg.labels import LabelScheme
+from medseg.setting_errors import nearest_name
 from medseg.settings import Settings
 
 
@@ -53,6 +56,43 @@ class MetricSettings(Settings):
         if negative:
             raise ValueError(f"tolerances of {negative} are negative")
         return self
+
+    def require_names(self, scheme: LabelScheme) -> None:
+        """Refuses names of structures or regions that a label scheme does not have.
+
+        Raises:
+            SettingsError: There are such; the nearest right name is given.
+        """
+        known = (*scheme.structures, *scheme.regions)
+        lesions = () if self.lesions == "all" else self.lesions
+        for key, names in (
+            ("metrics.tolerances_mm", tuple(self.tolerances_mm)),
+            ("metrics.lesions", lesions),
+        ):
+            for name in names:
+                if name not in known:
+                    raise SettingsError(
+                        f"{key}: no structure or region is called {name!r}"
+                        f"{nearest_name(name, known)}; known: {', '.join(known)}"
+                    )
+
+    def require_measured(self, column: str) -> None:
+        """Refuses a column that tables of these settings do not have.
+
+        Raises:
+            SettingsError: Distances or lesions are not measured; says what to set.
+        """
+        if not self.distances and column in {"nsd", "hd_mm", "hd95_mm", "assd_mm"}:
+            raise SettingsError(
+                f"metric {column}: not measured with metrics.distances=false; set it "
+                "to true"
+            )
+        lesions = {"lesion_sensitivity", "lesion_f1", "lesionwise_dice"}
+        if not self.lesions and column in lesions | {"num_false_lesions"}:
+            raise SettingsError(
+                f"metric {column}: lesions are not scored; name their structures in "
+                "metrics.lesions, or set it to all"
+            )
 
     def tolerance_of(self, structure: str) -> float:
         """Tolerance in mm that applies to a structure or region."""

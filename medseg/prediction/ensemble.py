@@ -113,9 +113,7 @@ def _settings_for(
 ) -> InferenceSettings:
     if variant is None:
         return settings
-    return settings.model_copy(
-        update={"engine": variant.name, "precision": variant.precision}
-    )
+    return settings.replaced(engine=variant.name, precision=variant.precision)
 
 
 def load_members(path: Path) -> Members:
@@ -218,11 +216,8 @@ def _joint(models: Sequence[Model]) -> Model:
         return first
     sizes = zip(*(model.plan.patch_size for model in models), strict=True)
     widest = max(models, key=_reach)
-    plan = first.plan.model_copy(
-        update={
-            "patch_size": tuple(max(size) for size in sizes),
-            "network": widest.plan.network,
-        }
+    plan = first.plan.replaced(
+        patch_size=tuple(max(size) for size in sizes), network=widest.plan.network
     )
     return replace(
         first,

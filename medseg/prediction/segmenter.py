@@ -95,7 +95,7 @@ class Segmenter:
         settings, options = settings or InferenceSettings(), options or ScanOptions()
         flips = model.flips if settings.flips is None else settings.flips
         flips = flips and model.plan.can_mirror
-        settings = settings.model_copy(update={"flips": flips})
+        settings = settings.replaced(flips=flips)
         forward, engine = members.forward(
             settings, device=where, progress=progress or Silent()
         )

@@ -61,4 +61,4 @@ def apply_preset(plan: Plan, fingerprint: Fingerprint, preset: Preset) -> Plan:
             "network": f"{why}: nnU-Net's residual-encoder U-Net",
         },
     }
-    return plan.model_copy(update=changes)
+    return plan.replaced(**changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,11 @@ SIGNIFICANT = 0.05
 
 
 def format_comparison(
-    statistics: pd.DataFrame, ranking: pd.DataFrame, *, failures: Mapping[str, str]
+    statistics: pd.DataFrame,
+    ranking: pd.DataFrame,
+    *,
+    failures: Mapping[str, str],
+    remarks: Sequence[str] = (),
 ) -> str:
     """The result of a study as Markdown.
 
@@ -28,6 +32,7 @@ def format_comparison(
         ranking: A row per metric, structure and variation, as `rank_variations`
             gives.
         failures: Runs that failed, each with its reason.
+        remarks: What was left out of the comparison.
     """
     lines = ["# Comparison", ""]
     for (metric, structure), ranks in ranking.groupby(
@@ -40,11 +45,8 @@ def format_comparison(
     if failures:
         lines += ["## Runs that failed", ""]
         lines += [f"- {name}: {reason}" for name, reason in failures.items()]
-        lines += [
-            "",
-            "Their cases are missing from nothing above: variations are only ",
-        ]
-        lines += ["compared on the same cases.", ""]
+        lines += ["", *remarks]
+        lines += ["Variations are only compared on the same cases and seeds.", ""]
     return "\n".join(lines)
 
 

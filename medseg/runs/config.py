@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from medseg.errors import SettingsError
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.targets import Target
@@ -23,10 +25,10 @@ class PreparationSettings(Settings):
     instance_target: Target | Literal["none"] | None = None
     """What the network learns of single objects, where labels number them:
     ``border``, ``depth`` or ``none`` (their union); None chooses."""
-    target_spacing: tuple[float, float, float] | None = None
+    target_spacing: tuple[PositiveFloat, PositiveFloat, NonNegativeFloat] | None = None
     """Voxel size in mm that scans are resampled to, along (i, j, k); None chooses.
     In 2D the third is 0: slices stay where they are."""
-    num_folds: int = 5
+    num_folds: int = Field(default=5, ge=2)
     """Folds, split by patient, unless the data set came with its own."""
     seed: int = 0
     """Another seed gives other folds."""
@@ -40,9 +42,9 @@ class PlanChanges(Settings):
     preset: Preset | None = None
     """A published recipe, such as ``resenc_m``: sets network, patch and batch for
     the data; what is given beside it goes before it."""
-    patch_size: tuple[int, ...] | None = None
+    patch_size: tuple[PositiveInt, ...] | None = None
     """Voxels of a training patch."""
-    batch_size: int | None = None
+    batch_size: int | None = Field(default=None, ge=1)
     """Patches per step."""
     network: NetworkSettings | None = None
     """The network."""
@@ -71,7 +73,7 @@ class RunConfig(Settings):
     """Only used where the data is not prepared yet."""
     plan: PlanChanges = PlanChanges()
     """Changes to the plan for this run."""
-    fold: int | None = 0
+    fold: int | None = Field(default=0, ge=0)
     """Fold that is held out; None trains on all cases."""
     training: TrainingSettings = TrainingSettings()
     """How to train."""
@@ -91,8 +93,14 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
 
     Raises:
         MissingFileError: There is no such file.
-        SettingsError: A key is unknown or a value is wrong; each is named by path.
+        SettingsError: It is a data set, a key is unknown or a value is wrong; each is
+            named by path.
     """
+    if path.suffix.lower() in {".csv", ".tsv", ".json"}:
+        raise SettingsError(
+            f"{path}: a data set, where a YAML configuration is expected; write "
+            f"medseg train CONFIG --data {path}"
+        )
     values: Any = read_yaml(path) or {}
     if isinstance(values, dict):
         values = apply_overrides(values, overrides)

@@ -157,7 +157,7 @@ def _score(
         progress=run.progress,
     )
     dice = dice_of_structures(evaluation)
-    scored = origin.model_copy(update={"validation_dice": dice})
+    scored = origin.replaced(validation_dice=dice)
     with run.spent.measure("choosing post-processing"):
         rules = rules_that_help(evaluation, run)
     save_model(

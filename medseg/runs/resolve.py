@@ -1,12 +1,12 @@
 """A configuration with everything decided that it left open."""
 
 from medseg.augmentation.settings import AugmentationSettings, suggest_augmentation
-from medseg.errors import SettingsError
 from medseg.fingerprint import Fingerprint
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
 from medseg.preparation.presets import apply_preset
 from medseg.runs.config import RunConfig
+from medseg.settings import parse_settings
 from medseg.training.settings import TrainingSettings
 
 DEFAULT_EPOCHS = 200
@@ -28,7 +28,7 @@ def change_plan(plan: Plan, config: RunConfig, *, fingerprint: Fingerprint) -> P
     augmentation = config.training.augmentation
     if augmentation is not None and augmentation.channel_dropout > 0:
         names = tuple(channel.name for channel in plan.channels)
-        plan = plan.model_copy(update={"optional_channels": names})
+        plan = plan.replaced(optional_channels=names)
     if config.plan.preset is not None:
         plan = apply_preset(plan, fingerprint, config.plan.preset)
     if not given:
@@ -37,10 +37,8 @@ def change_plan(plan: Plan, config: RunConfig, *, fingerprint: Fingerprint) -> P
         **plan.reasons,
         **dict.fromkeys(given, "set in the run's configuration"),
     }
-    try:
-        return Plan.model_validate({**plan.model_dump(), **given, "reasons": reasons})
-    except ValueError as error:
-        raise SettingsError(f"plan: {error}") from error
+    values = {**plan.model_dump(), **given, "reasons": reasons}
+    return parse_settings(Plan, values, source="plan")
 
 
 def settle_training(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
@@ -58,8 +56,8 @@ def settle_training(settings: TrainingSettings, plan: Plan) -> TrainingSettings:
         )
         given = settings.augmentation or AugmentationSettings()
         named = {name: getattr(given, name) for name in given.model_fields_set}
-        changes["augmentation"] = suggested.model_copy(update=named)
-    return settings.model_copy(update=changes)
+        changes["augmentation"] = suggested.replaced(**named)
+    return settings.replaced(**changes)
 
 
 def with_mirrors(plan: Plan, settings: TrainingSettings) -> Plan:
@@ -68,7 +66,7 @@ def with_mirrors(plan: Plan, settings: TrainingSettings) -> Plan:
     axes: tuple[int, ...] | None = ()
     if augmentation is not None and augmentation.enabled:
         axes = augmentation.flip_axes
-    return plan.model_copy(update={"mirror_axes": axes})
+    return plan.replaced(mirror_axes=axes)
 
 
 def _leaves_open(augmentation: AugmentationSettings | None) -> bool:

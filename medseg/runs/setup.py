@@ -95,10 +95,11 @@ def set_up_run(
     spent = TimeSpent()
     with spent.measure("preparing data"):
         store = _open_together(config, out, device, ranks, progress)
+    config.metrics.require_names(store.plan.labels)
     plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
     settings = settle_training(config.training, plan)
     plan = with_mirrors(plan, settings)
-    config = config.model_copy(update={"training": settings})
+    config = config.replaced(training=settings)
     train_ids, held_out = split(store, config.fold)
     return RunSetup(
         config=config,

@@ -131,5 +131,5 @@ def _train(
 
 
 def _untracked(config: RunConfig) -> RunConfig:
-    off = config.tracking.model_copy(update={"enabled": False})
-    return config.model_copy(update={"tracking": off})
+    off = config.tracking.replaced(enabled=False)
+    return config.replaced(tracking=off)

@@ -51,6 +51,8 @@ def evaluate(
     """
     progress = progress or Silent()
     found = find_references(references, predictions, scheme=scheme, progress=progress)
+    settings = settings or MetricSettings()
+    settings.require_names(found.scheme)
     progress.say(f"references: {found.source}; labels {found.scheme.describe()}")
     pairing = pair_files(predictions, found.labels, patients=found.patients)
     lone = tuple(path.name for path in pairing.lone_predictions)
@@ -58,7 +60,7 @@ def evaluate(
     evaluation = score(
         pairing.pairs,
         found.scheme,
-        settings or MetricSettings(),
+        settings,
         workers=workers,
         progress=progress,
         unpaired_predictions=lone,

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medseg.errors import MedsegError
-from medseg.evaluation.by_size import IS_BIN
 from medseg.files import write_text
 from medseg.progress import Progress, Silent
 from medseg.studies.comparison import (
-    CASES,
-    VALIDATION,
     Comparison,
     compare_runs,
     log_comparison,
     read_named_runs,
-    read_scores,
     write_comparison,
 )
 from medseg.studies.comparison_page import PAGE, write_comparison_page
+from medseg.studies.data import prepare_study
+from medseg.studies.scores import study_tables
 from medseg.studies.study import StudyRun, StudySettings, read_study
 from medseg.studies.study_run import is_finished, train_run
 from medseg.training.logger import NullLogger, RunLogger
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def compare(
@@ -43,7 +37,8 @@ def compare(
     """Trains what is missing of a study, then compares the variations case by case.
 
     Finished runs are kept and interrupted ones resumed, so a killed call continues.
-    Every run is a nested MLflow run under the study's own.
+    A run that fails stops no other; its variation is left out of the tables. Every run
+    is a nested MLflow run under the study's own.
 
     Args:
         study_path: YAML file of the study.
@@ -57,7 +52,8 @@ def compare(
         progress: Shows progress.
 
     Raises:
-        SettingsError: The study is wrong, or Ray is asked for and not installed.
+        SettingsError: The study is wrong or a run of it does not fit the data, or Ray
+            is asked for and not installed.
         DatasetError: Fewer than two variations finished, or on different cases.
         OutputError: The folder cannot be written.
         KeyboardInterrupt: A signal ended a run; the same call continues.
@@ -66,6 +62,8 @@ def compare(
     study, runs = open_study(study_path, data=data, root=root)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "study.yaml", study_path.read_text(encoding="utf-8"))
+    if not trained and any(not is_finished(run, out) for run in runs):
+        prepare_study(runs, out, device=device, progress=progress)
     parent = open_parent(study, runs[0], out, progress)
     try:
         if trained:
@@ -78,7 +76,10 @@ def compare(
             )
         else:
             failures = _train_all(runs, out, device, progress)
-        comparison = compare_runs(_tables(runs, out), study.metrics, failures=failures)
+        tables, remarks = study_tables(runs, out)
+        comparison = compare_runs(
+            tables, study.metrics, failures=failures, remarks=remarks
+        )
         write_comparison(out, comparison)
         folders = {run.name: out / "runs" / run.name for run in runs}
         write_comparison_page(out, comparison, folders)
@@ -199,23 +200,3 @@ def _train_all(
 
 def _unfinished(runs: Sequence[StudyRun], out: Path) -> dict[str, str]:
     return {run.name: "has not finished" for run in runs if not is_finished(run, out)}
-
-
-def _tables(runs: Sequence[StudyRun], out: Path) -> dict[str, pd.DataFrame]:
-    """Scores of each variation over all folds, averaged over seeds."""
-    import pandas as pd
-
-    parts: dict[str, list[pd.DataFrame]] = {}
-    for run in runs:
-        folder = out / "runs" / run.name / VALIDATION
-        if (folder / CASES).is_file():
-            table = read_scores(folder, name=run.name)
-            parts.setdefault(run.variation, []).append(table)
-    keys = ["case_id", "patient_id", "structure", IS_BIN]
-    return {
-        name: pd.concat(tables)
-        .groupby(keys, sort=False)
-        .mean(numeric_only=True)
-        .reset_index()
-        for name, tables in parts.items()
-    }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import DatasetError, MissingFileError
 from medseg.evaluation.by_size import IS_BIN, scores_by_size
-from medseg.evaluation.metrics import metric_named
+from medseg.evaluation.metrics import column_of, metric_named
 from medseg.evaluation.ranking import rank_variations
 from medseg.evaluation.statistics import compare_pairs, paired_scores
 from medseg.files import atomic_write, write_text
@@ -50,6 +50,7 @@ def compare_runs(
     metrics: Sequence[str],
     *,
     failures: Mapping[str, str] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Comparison:
     """Paired statistics of variations that were scored on the same cases.
 
@@ -62,18 +63,25 @@ def compare_runs(
             before.
         metrics: Columns to compare.
         failures: Runs that are missing, to be said in the text.
+        remarks: What was left out, to be said in the text.
 
     Raises:
         DatasetError: There are fewer than two variations, or they were scored on
             different cases.
+        SettingsError: A metric is no column of the tables.
     """
     import pandas as pd
 
+    failures = failures or {}
     if len(tables) < 2:
+        missing = "".join(f"; {name}: {why}" for name, why in failures.items())
         raise DatasetError(
             f"nothing to compare: {len(tables)} variations have finished, two or more "
-            "are needed"
+            f"are needed{missing}"
         )
+    first, *others = tables.values()
+    shared = [name for name in first if all(name in table for table in others)]
+    metrics = [column_of(metric, shared) for metric in metrics]
     whole = {name: table[~_is_bin(table)] for name, table in tables.items()}
     bins = {name: table[_is_bin(table)] for name, table in tables.items()}
     found = [_compare(whole, metric) for metric in metrics]
@@ -81,8 +89,8 @@ def compare_runs(
         found.append(_compare(bins, "dice", min_patients=MIN_PATIENTS))
     statistics = pd.concat([rows for rows, _ in found], ignore_index=True)
     ranking = pd.concat([ranks for _, ranks in found], ignore_index=True)
-    text = format_comparison(statistics, ranking, failures=failures or {})
-    return Comparison(statistics, ranking, failures or {}, text)
+    text = format_comparison(statistics, ranking, failures=failures, remarks=remarks)
+    return Comparison(statistics, ranking, failures, text)
 
 
 def _is_bin(table: pd.DataFrame) -> pd.Series:

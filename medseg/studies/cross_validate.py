@@ -110,7 +110,7 @@ def cross_validate(
     with ExitStack() as stack:
         logger = open_parent(config, store, out, progress, stack)
         configs = {
-            run: config.model_copy(update={"fold": fold})
+            run: config.replaced(fold=fold)
             for fold, run in zip(chosen, runs, strict=True)
         }
         train_runs(configs, out, device=device, progress=progress)

@@ -38,10 +38,8 @@ ARTIFACTS = (
 def on_store(config: RunConfig, store: Store, out: Path) -> RunConfig:
     """The configuration of every run: on prepared data, tracked where all are."""
     uri = resolve_tracking_uri(config.tracking.uri, folder=out)
-    tracking = config.tracking.model_copy(update={"uri": uri})
-    return config.model_copy(
-        update={"data": store.folder, "root": None, "tracking": tracking}
-    )
+    tracking = config.tracking.replaced(uri=uri)
+    return config.replaced(data=store.folder, root=None, tracking=tracking)
 
 
 def open_parent(

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.device import pick_device
 from medseg.errors import MedsegError, SettingsError
 from medseg.progress import Progress, Silent
-from medseg.runs.data import open_data
+from medseg.studies.data import prepare_study
 from medseg.studies.study import StudyRun
 from medseg.studies.study_run import is_finished, train_run
 
@@ -72,9 +71,7 @@ def train_on_ray(
 def _prepare(runs: Sequence[StudyRun], out: Path, device: str) -> str:
     """On a worker: prepares what the runs train on; why it failed, or nothing."""
     try:
-        for run in runs:  # the same data is prepared once
-            folder, where = out / "runs" / run.name, pick_device(device)
-            open_data(run.config, folder, device=where, progress=Silent())
+        prepare_study(runs, out, device=device, progress=Silent())
     except MedsegError as error:
         return str(error)
     return ""

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from medseg.errors import SettingsError
+from medseg.evaluation.metrics import column_of
 from medseg.runs.config import RunConfig
 from medseg.settings import Settings, load_settings, parse_settings, read_yaml
 from medseg.training.settings import Duration
@@ -39,6 +41,14 @@ class StudySettings(Settings):
     metrics: tuple[str, ...] = ("dice",)
     """Columns of the per-case tables that are compared."""
 
+    @field_validator("metrics")
+    @classmethod
+    def _columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(column_of(name) for name in value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+
     @field_validator("variations")
     @classmethod
     def _file_names(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -68,11 +78,9 @@ class StudyRun:
         changes = {
             "data": data or self.config.data,
             "root": root or self.config.root,
-            "tracking": tracking.model_copy(
-                update={"experiment": tracking.experiment or name}
-            ),
+            "tracking": tracking.replaced(experiment=tracking.experiment or name),
         }
-        return replace(self, config=self.config.model_copy(update=changes))
+        return replace(self, config=self.config.replaced(**changes))
 
 
 def read_study(path: Path) -> tuple[StudySettings, list[StudyRun]]:
@@ -98,6 +106,8 @@ def _runs(study: StudySettings, base: dict[str, Any], path: Path) -> Iterator[St
                 values = merge(values, {"fold": fold, "training": {"seed": seed}})
                 source = f"{path}: variation {name}"
                 config = parse_settings(RunConfig, values, source=source)
+                for metric in study.metrics:
+                    config.metrics.require_measured(metric)
                 yield StudyRun(name, fold, seed, config)
 
 

@@ -4,12 +4,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from medseg.device import pick_device
 from medseg.errors import SettingsError
 from medseg.files import write_text
 from medseg.progress import Progress
-from medseg.runs.data import open_data
 from medseg.studies.compare import compare, open_parent, open_study
+from medseg.studies.data import prepare_study
 from medseg.studies.study_run import train_run
 
 SPARE = 1.5
@@ -50,10 +49,7 @@ def run_task(
         progress.say(result.text)
     elif task == "prepare":
         open_parent(study, runs[0], out, progress).finish("KILLED")  # goes on later
-        for run in runs:  # the same data is prepared once
-            folder = out / "runs" / run.name
-            where = pick_device(device)
-            open_data(run.config, folder, device=where, progress=progress)
+        prepare_study(runs, out, device=device, progress=progress)
     elif task.isdecimal() and int(task) < len(runs):
         train_run(runs[int(task)], out, device=device, progress=progress)
     else:

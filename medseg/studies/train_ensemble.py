@@ -184,8 +184,8 @@ def _refuse_other_cases(runs: Sequence[Path], fold: int, store: Store) -> None:
 
 def _seeded(config: RunConfig, number: int) -> RunConfig:
     seed = config.training.seed + number
-    training = config.training.model_copy(update={"seed": seed})
-    return config.model_copy(update={"training": training})
+    training = config.training.replaced(seed=seed)
+    return config.replaced(training=training)
 
 
 def _score_together(

@@ -1,7 +1,13 @@
 """How long a run is, and how much of it is done: by steps or by the clock."""
 
+import math
 import time
 from typing import Protocol
+
+from medseg.errors import TrainingError
+
+LEAST_STEPS = 10
+"""A run that the clock ends before so many steps has trained nothing."""
 
 
 class RunLength(Protocol):
@@ -9,6 +15,22 @@ class RunLength(Protocol):
 
     def done(self, step: int) -> float:
         """Share of the run that is over before a step, 1 when it must end."""
+        ...
+
+    def taken(self, step: int) -> None:
+        """Is told that the run has taken so many steps.
+
+        Raises:
+            TrainingError: The run will end with too few steps to have trained anything.
+        """
+        ...
+
+    def ended(self, step: int) -> None:
+        """Is told after how many steps the run ends.
+
+        Raises:
+            TrainingError: They are too few to have trained anything.
+        """
         ...
 
     def describe(self) -> str:
@@ -26,6 +48,12 @@ class StepLength:
     def done(self, step: int) -> float:
         """Share of the steps taken."""
         return min(step / self.steps, 1.0)
+
+    def taken(self, step: int) -> None:
+        """Nothing: somebody counted the steps."""
+
+    def ended(self, step: int) -> None:
+        """Nothing: somebody counted the steps."""
 
     def describe(self) -> str:
         """The number of steps."""
@@ -49,6 +77,7 @@ class TimeBudget:
         self.seconds = seconds
         self.reserve = 0.0
         self._start = time.monotonic() - used
+        self._first_step_at: float | None = None
 
     @property
     def elapsed(self) -> float:
@@ -61,6 +90,48 @@ class TimeBudget:
         available = max(self.seconds - self.reserve, 1e-9)
         return min(self.elapsed / available, 1.0)
 
+    def taken(self, step: int) -> None:
+        """Looks at the second step, whose time is that of the others.
+
+        Raises:
+            TrainingError: Fewer than `LEAST_STEPS` fit into the budget.
+        """
+        if step == 1:
+            self._first_step_at = self.elapsed
+        if step != 2 or self._first_step_at is None:
+            return
+        now = self.elapsed
+        each = max(now - self._first_step_at, 1e-9)
+        if 2 + (self.seconds - self.reserve - now) / each < LEAST_STEPS:
+            needed = now + LEAST_STEPS * each + self.reserve
+            raise TrainingError(
+                f"the budget of {self.seconds:.3g} s is too short: a step takes "
+                f"{each:.2g} s here, and fewer than {LEAST_STEPS} steps train nothing; "
+                f"give at least --budget {_round_up(needed)}"
+            )
+
+    def ended(self, step: int) -> None:
+        """Looks at how many steps there were.
+
+        Raises:
+            TrainingError: There were fewer than `LEAST_STEPS`.
+        """
+        if step >= LEAST_STEPS:
+            return
+        needed = max(30.0, 3 * self.elapsed)
+        raise TrainingError(
+            f"the budget of {self.seconds:.3g} s was over after {step} steps, and "
+            f"fewer than {LEAST_STEPS} train nothing; no model was saved; give at "
+            f"least --budget {_round_up(needed)}"
+        )
+
     def describe(self) -> str:
         """The budget in minutes."""
         return f"{self.seconds / 60:.3g} minutes"
+
+
+def _round_up(seconds: float) -> str:
+    """A duration of at least so many seconds, in words of the command line."""
+    if seconds <= 120:
+        return f"{10 * math.ceil(seconds / 10)}s"
+    return f"{math.ceil(seconds / 60)}m"

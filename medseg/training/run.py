@@ -44,6 +44,7 @@ class Run:
         Raises:
             NonFiniteLossError: The loss became NaN or infinite.
             LostProcessError: Another process of the run ended.
+            TrainingError: The budget is too short for a training.
         """
         state, first = self.state, self.state.step
         start = time.monotonic() - state.seconds
@@ -65,10 +66,12 @@ class Run:
                 state.seconds = time.monotonic() - start
                 continue
             if done >= 1:
+                length.ended(state.step)
                 break
             if reason:
                 return reason
             self.stepping.take(done)
+            length.taken(state.step)
             self.profile.step()
             now = time.monotonic()
             state.seconds = now - start

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.losses.settings import DiceCESettings, LossSettings
@@ -15,11 +15,14 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 def parse_duration(text: object) -> object:
     """Seconds meant by a text such as ``"15m"``, ``"90s"``, ``"1.5h"`` or ``"1h30m"``.
 
-    Anything that is no text is returned as it is.
+    A decimal number is taken as seconds: earlier versions wrote them so into the
+    configuration of a run.
 
     Raises:
-        ValueError: The text is no duration.
+        ValueError: The text is no duration, or a whole number has no unit.
     """
+    if isinstance(text, int) and not isinstance(text, bool):
+        raise ValueError(f"{text} has no unit; write {text}s, {text}m or {text}h")
     if not isinstance(text, str):
         return text
     seconds, number = 0.0, ""
@@ -36,8 +39,18 @@ def parse_duration(text: object) -> object:
     return seconds
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
-"""Seconds; YAML and the command line may write ``15m``."""
+def format_duration(seconds: float) -> str:
+    """A duration as `parse_duration` reads it, such as ``"900s"``."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0),
+    PlainSerializer(format_duration, when_used="json"),
+]
+"""Seconds; YAML and the command line write ``90s``, ``15m`` or ``1h30m``."""
 
 
 class OptimizerSettings(Settings):

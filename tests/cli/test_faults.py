@@ -178,7 +178,7 @@ def test_a_misspelt_setting_is_named(tiny_study: Path, tmp_path: Path) -> None:
     config.write_text("training:\n  optimiser: {}\n")
     done = medseg("train", config, "--data", tiny_study, "-o", tmp_path / "run")
     assert done.returncode == 2
-    assert "training.optimiser: unknown key; known keys:" in done.stderr
+    assert "training.optimiser: unknown key (nearest: optimizer)" in done.stderr
 
 
 @pytest.mark.parametrize("loss", ["ce", "dice_ce"])

@@ -190,7 +190,7 @@ def test_no_case_is_refused() -> None:
 
 
 def test_unknown_strategy_is_named() -> None:
-    with pytest.raises(SettingsError, match="strategy: Input should be 'uniform'"):
+    with pytest.raises(SettingsError, match="strategy: must be 'uniform'"):
         parse_settings(SamplingSettings, {"strategy": "random"})
     with pytest.raises(SettingsError, match="do not rise"):
         parse_settings(SamplingSettings, {"size_bins": [10, 5]})

@@ -1,5 +1,6 @@
 """Studies: variations are laid over a base, paired, compared and never flattered."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import yaml
 
 from medseg.errors import DatasetError, MissingFileError, SettingsError
 from medseg.evaluation.by_size import scores_by_size
+from medseg.runs.config import RunConfig
 from medseg.studies.compare import compare, compare_finished
 from medseg.studies.comparison import (
     compare_runs,
     read_named_runs,
     write_comparison,
 )
-from medseg.studies.study import merge, read_study
+from medseg.studies.scores import comparable_runs
+from medseg.studies.study import StudyRun, merge, read_study
 from medseg.tracking import open_mlflow_run
 from medseg.tracking.store import connect
 
@@ -80,6 +83,9 @@ def test_merging_replaces_what_has_another_name() -> None:
     }
 
 
+DISTANCES = {"distances": True}
+
+
 def write_study(folder: Path, **changes: object) -> Path:
     base = {
         "prepare": {"num_folds": 3},
@@ -103,6 +109,8 @@ def write_study(folder: Path, **changes: object) -> Path:
         },
         **changes,
     }
+    if (metrics := study.pop("base_metrics", None)) is not None:
+        study["shared"] = {**study.get("shared", {}), "metrics": metrics}
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study))
     return path
@@ -217,3 +225,124 @@ def test_lesions_are_compared_by_size_smallest_first() -> None:
     assert rows.loc["lesion, below 0.1 ml", "mean_difference"] == pytest.approx(0.125)
     assert "lesion, 1 to 10 ml" not in rows.index  # too few patients have one
     assert rows.loc["lesion", "p_holm"] == rows.loc["lesion", "p_value"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "column"),
+    [
+        ("hd95", "hd95_mm"),
+        ("HD95", "hd95_mm"),
+        ("DSC", "dice"),
+        ("surface-dice", "nsd"),
+    ],
+)
+def test_usual_names_of_metrics_are_understood(
+    tmp_path: Path, metric: str, column: str
+) -> None:
+    study, _ = read_study(
+        write_study(tmp_path, metrics=[metric], base_metrics=DISTANCES)
+    )
+    assert study.metrics == (column,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": ["dise"]}, r"metric dise: unknown \(nearest: dice\)"),
+        ({"metrics": ["dice", "hd59"]}, r"metric hd59: unknown \(nearest: hd95\)"),
+        ({"metrics": ["panoptic_quality"]}, "metric panoptic_quality: unknown"),
+        (
+            {"metrics": ["nsd"], "base_metrics": {"distances": False}},
+            "metric nsd: not measured with metrics.distances=false",
+        ),
+        ({"metrics": ["lesion_f1"]}, "metric lesion_f1: lesions are not scored"),
+    ],
+)
+def test_a_metric_that_no_run_would_measure_is_refused_before_training(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_study(write_study(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": [0, 7]}, "dice_ce_fold7_seed0: fold 7: .*no fold 7, only"),
+        (
+            {"base_metrics": {"tolerances_mm": {"bal": 3}}},
+            r"no structure or region is called 'bal' \(nearest: ball\)",
+        ),
+        ({"base_metrics": {"lesions": ["kernels"]}}, r"\(nearest: kernel\)"),
+        (
+            {"variations": {"a": {}, "b": {"plan": {"patch_size": [16, 16]}}}},
+            "b_fold0_seed0: plan: .*patch_size .* has 2 numbers, spatial_dims is 3",
+        ),
+    ],
+)
+def test_what_would_fail_at_its_turn_is_refused_before_the_first(
+    tmp_path: Path, tiny_study: Path, changes: dict[str, object], message: str
+) -> None:
+    path = write_study(tmp_path, **changes)
+    with pytest.raises(SettingsError, match=message):
+        compare(path, tmp_path / "out", data=tiny_study)
+    assert not list((tmp_path / "out").rglob("*.pt"))
+
+
+def runs_of(*names: str) -> list[StudyRun]:
+    """Runs called variation, fold and seed in three signs, such as ``a01``."""
+    return [StudyRun(n[0], int(n[1]), int(n[2]), RunConfig()) for n in names]
+
+
+ALL = [f"{name}{fold}{seed}" for fold in "01" for seed in "01" for name in "abc"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "left", "remark"),
+    [
+        ([], ALL, None),
+        (["b10"], [n for n in ALL if n[0] != "b"], "left out, .*: b$"),
+        (["a00", "b11"], [n for n in ALL if n[1:] in ("01", "10")], "2 of 4 parts"),
+        ([n for n in ALL if n[0] != "a"], [n for n in ALL if n[0] == "a"], None),
+    ],
+)
+def test_complete_variations_are_compared_else_the_parts_that_all_have(
+    failed: list[str], left: list[str], remark: str | None
+) -> None:
+    missing = {run.name for run in runs_of(*failed)}
+    found, remarks = comparable_runs(runs_of(*ALL), lambda run: run.name not in missing)
+    assert [run.name for run in found] == [run.name for run in runs_of(*left)]
+    assert bool(remarks) == (remark is not None)
+    assert remark is None or re.search(remark, remarks[0])
+
+
+def scored(out: Path, run: str, scores: pd.DataFrame) -> None:
+    folder = out / "runs" / run / "validation"
+    folder.mkdir(parents=True)
+    scores.to_csv(folder / "cases.csv", index=False)
+
+
+def test_a_run_that_failed_costs_its_variation_alone(tmp_path: Path) -> None:
+    variations: dict[str, dict[str, object]] = {"good": {}, "poor": {}, "lost": {}}
+    path = write_study(tmp_path, variations=variations)
+    for name, shift in (("good", 0.05), ("poor", 0.0), ("lost", 0.2)):
+        cases = table(shift)
+        for fold, part in enumerate((cases[:10], cases[10:])):
+            if (name, fold) != ("lost", 1):
+                scored(tmp_path / "out", f"{name}_fold{fold}_seed0", part)
+    found = compare(path, tmp_path / "out", trained=True)
+    (row,) = found.statistics.to_dict(orient="records")
+    assert {row["first"], row["second"]} == {"good", "poor"}
+    assert abs(row["mean_difference"]) == pytest.approx(
+        (table(0.05)["dice"] - table(0.0)["dice"]).mean(), abs=1e-6
+    )
+    assert row["n"] == 20
+    assert "lost_fold1_seed0" in found.failures
+    for name in ("statistics.csv", "ranking.csv", "summary.md", "report.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert ("lost" in text) == (name in {"summary.md", "report.html"})
+
+
+def test_a_column_that_the_tables_lack_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"metric dise: unknown \(nearest: dice\)"):
+        compare_runs({"a": table(0.0), "b": table(0.1)}, ["dise"])

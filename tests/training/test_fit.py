@@ -80,6 +80,20 @@ def test_a_budget_is_kept(
     assert 8.0 <= next(ticks) < 10.0
 
 
+@pytest.mark.parametrize("seconds", [0.25, 1.0, 2.5])
+def test_a_budget_that_trains_nothing_leaves_no_checkpoint(
+    tiny_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+) -> None:
+    ticks = itertools.count(step=0.125)
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
+    with pytest.raises(TrainingError, match="give at least --budget"):
+        run(tiny_store, tmp_path, TimeBudget(seconds))
+    assert not list(tmp_path.rglob("*.pt"))
+
+
 def test_stop_file_ends_the_run_and_resume_goes_on(
     tiny_store: Store, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
+import time
+
 import pytest
 
-from medseg.errors import SettingsError
+from medseg.errors import SettingsError, TrainingError
 from medseg.settings import parse_settings
 from medseg.training.length import StepLength, TimeBudget
 from medseg.training.schedule import learning_rate_factor
@@ -23,6 +25,83 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write 90s, 15m or 1h30m"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize("number", [2, 0, 15])
+@pytest.mark.parametrize("key", ["budget", "checkpoint_every"])
+def test_a_bare_whole_number_asks_for_a_unit(key: str, number: int) -> None:
+    with pytest.raises(SettingsError, match=rf"{key}: {number} has no unit; write"):
+        parse_settings(TrainingSettings, {key: number})
+
+
+@pytest.mark.parametrize("seconds", [900.0, 0.5, 1e6, 5400.25])
+def test_durations_are_written_with_their_unit(seconds: float) -> None:
+    settings = TrainingSettings(budget=seconds)  # as earlier versions wrote them
+    written = settings.model_dump(mode="json")
+    assert parse_duration(written["budget"]) == seconds
+    assert written["budget"].endswith("s")
+    assert parse_settings(TrainingSettings, written) == settings
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def test_a_budget_with_room_for_no_training_is_refused_at_the_second_step(
+    clock: Clock,
+) -> None:
+    budget = TimeBudget(20)
+    clock.now += 5.0  # making ready
+    budget.taken(0)
+    clock.now += 6.0  # the first step warms up
+    budget.taken(1)
+    clock.now += 2.0
+    with pytest.raises(TrainingError, match=r"a step takes 2 s here.*--budget 40s"):
+        budget.taken(2)  # 13 s gone, 7 s left: 3.5 steps; 13 + 10 x 2 = 33 s needed
+
+
+def test_a_budget_with_room_for_ten_steps_is_not_refused(clock: Clock) -> None:
+    budget = TimeBudget(30)
+    for step in range(1, 12):
+        clock.now += 2.0
+        budget.taken(step)
+    budget.ended(11)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 9])
+def test_a_budget_that_ended_before_ten_steps_is_refused(
+    clock: Clock, steps: int
+) -> None:
+    budget = TimeBudget(3)
+    clock.now += 41.0
+    with pytest.raises(TrainingError, match=rf"over after {steps} steps.*--budget 3m"):
+        budget.ended(steps)
+
+
+def test_a_resumed_run_is_not_asked_again(clock: Clock) -> None:
+    budget = TimeBudget(20, used=19)
+    clock.now += 5.0
+    budget.taken(500)
+    budget.taken(501)
+    budget.ended(501)
+
+
+def test_a_number_of_steps_is_anybodys_choice() -> None:
+    StepLength(1).taken(1)
+    StepLength(1).ended(1)
 
 
 def test_two_lengths_are_refused_by_name() -> None:

@@ -1,0 +1,49 @@
+"""Before the first run of a study: its data, and that every run fits them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medseg.device import pick_device
+from medseg.errors import SettingsError
+from medseg.progress import Progress
+from medseg.runs.data import open_data, split
+from medseg.runs.resolve import change_plan, settle_training
+from medseg.store import Store
+from medseg.studies.study import StudyRun
+
+
+def prepare_study(
+    runs: Sequence[StudyRun], out: Path, *, device: str, progress: Progress
+) -> None:
+    """Prepares what the runs train on, and refuses what would only fail at its turn.
+
+    Args:
+        runs: Of the study; the same data is prepared once.
+        out: The study's folder.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        progress: Shows progress.
+
+    Raises:
+        SettingsError: A run has no such fold, names a structure that there is not, or
+            changes the plan in a way that does not fit; the run is named.
+        MedsegError: The data cannot be used.
+    """
+    where = pick_device(device)
+    stores: dict[tuple[str, ...], Store] = {}
+    for run in runs:
+        config = run.config
+        key = (str(config.data), str(config.root), config.prepare.model_dump_json())
+        if key not in stores:
+            folder = out / "runs" / run.name
+            stores[key] = open_data(config, folder, device=where, progress=progress)
+        try:
+            _require_fit(run, stores[key])
+        except SettingsError as error:
+            raise SettingsError(f"{run.name}: {error}") from error
+
+
+def _require_fit(run: StudyRun, store: Store) -> None:
+    split(store, run.config.fold)
+    run.config.metrics.require_names(store.plan.labels)
+    plan = change_plan(store.plan, run.config, fingerprint=store.fingerprint)
+    settle_training(run.config.training, plan)
