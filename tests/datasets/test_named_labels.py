@@ -13,7 +13,7 @@ from medseg.io import read_label_map, write_label_map, write_volume
 from medseg.labels import LabelScheme
 from medseg.preparation.case_facts import read_case
 from medseg.volume import LabelMap, Volume
-from medseg.workflows.doctor import examine
+from medseg.datasets.doctor import examine
 
 SHAPE = (12, 11, 8)
 GRID_I, GRID_J, GRID_K = np.indices(SHAPE)
