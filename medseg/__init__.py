@@ -2,6 +2,10 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from medseg.telemetry import opt_out
+
+opt_out()
+
 try:
     __version__ = version("medseg")
 except PackageNotFoundError:  # a source tree that was never installed

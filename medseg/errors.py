@@ -11,6 +11,7 @@ MedsegError
 ├── SettingsError              a configuration is wrong         (ValueError)
 ├── StoreError                 a prepared store is unusable     (RuntimeError)
 ├── ModelError                 a model folder is unusable       (RuntimeError)
+├── TrackingError              a tracking store is unusable     (RuntimeError)
 ├── TrainingError              training cannot go on            (RuntimeError)
 │   ├── NonFiniteLossError     the loss became NaN or infinite
 │   └── NonFiniteWeightsError  weights of the network did
@@ -64,6 +65,10 @@ class StoreError(MedsegError, RuntimeError):
 
 class ModelError(MedsegError, RuntimeError):
     """A model folder cannot be used."""
+
+
+class TrackingError(MedsegError, RuntimeError):
+    """A tracking store cannot be used."""
 
 
 class TrainingError(MedsegError, RuntimeError):

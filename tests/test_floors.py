@@ -17,6 +17,7 @@ FLOORS = [
         "files",
         "progress",
         "plain_text",
+        "telemetry",
     },
     {"geometry", "labels", "device", "folder_lock"},
     {"volume", "postprocessing", "instances"},

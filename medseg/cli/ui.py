@@ -13,11 +13,21 @@ def ui(
         Path, typer.Argument(help="A run, or the folder of runs.")
     ] = Path("runs"),
     port: Annotated[int, typer.Option("--port", help="Local port.")] = 5000,
+    replace_broken: Annotated[
+        bool,
+        typer.Option(
+            "--replace-broken",
+            help="Keep a broken mlflow.db under another name and begin a new one.",
+        ),
+    ] = False,
 ) -> None:
     """Open the tracking store in MLflow's pages, on this machine only.
 
     Example: medseg ui runs
     """
-    from medseg.tracking import show_ui
+    from medseg import tracking
 
-    show_ui(folder, port=port, progress=Console())
+    console = Console()
+    if replace_broken:
+        tracking.replace_broken(folder, progress=console)
+    tracking.show_ui(folder, port=port, progress=console)

@@ -3,6 +3,7 @@
 from medseg.tracking.address import default_tracking_uri, resolve_tracking_uri
 from medseg.tracking.fetch import fetch_artifacts, find_tracking_uri
 from medseg.tracking.params import flatten_params
+from medseg.tracking.repair import replace_broken
 from medseg.tracking.run import MlflowRun, open_mlflow_run, replay_journal
 from medseg.tracking.ui import open_ui, show_ui
 
@@ -14,6 +15,7 @@ __all__ = [
     "flatten_params",
     "open_mlflow_run",
     "open_ui",
+    "replace_broken",
     "replay_journal",
     "resolve_tracking_uri",
     "show_ui",

@@ -1,18 +1,20 @@
-"""Carries the journal to the store from a thread of its own, as often as it takes."""
+"""Carries the journal to the store from a thread of its own, as often as it takes.
 
+Nobody waits longer for a store than a deadline: a server that never ends its answers
+would otherwise hold a training up, since no time limit of a single read meets it.
+"""
+
+import math
 import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.progress import Progress
-from medseg.tracking.address import without_credentials
+from medseg.tracking.address import database_file, without_credentials
+from medseg.tracking.delivery import deliver, is_permanent, next_group
 from medseg.tracking.journal import Entry, Journal
-from medseg.tracking.store import (
-    connect,
-    deliver,
-    ensure_run,
-    is_permanent,
-    next_group,
-)
+from medseg.tracking.store import connect, ensure_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,12 +27,26 @@ RETRY_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)
 
 ENTRIES_PER_ROUND = 2000
 
+DEADLINE = 10.0
+"""Seconds for finding the run or for one delivery, beyond which nobody waits."""
+
+_GLANCE = 0.05
+"""Seconds between two looks at the clock while somebody waits."""
+
+SLOWEST_UPLOAD = 100_000
+"""Bytes per second that are waited for while a file is sent."""
+
 
 class Courier:
     """Sends what a journal holds; whatever fails is sent again later."""
 
     def __init__(
-        self, journal: Journal, *, tracking_uri: str, progress: Progress
+        self,
+        journal: Journal,
+        *,
+        tracking_uri: str,
+        progress: Progress,
+        deadline: float = DEADLINE,
     ) -> None:
         """Starts nothing.
 
@@ -38,6 +54,8 @@ class Courier:
             journal: What to send.
             tracking_uri: The store.
             progress: Told when the store goes away and when it is back.
+            deadline: Seconds that a server may take for one answer; an SQLite file
+                may take as long as it wants.
         """
         self._journal = journal
         self._uri = tracking_uri
@@ -45,47 +63,72 @@ class Courier:
         self._client: MlflowClient | None = None
         self._found = False
         self._failures = 0
+        self._told = False
+        """Whether the user knows that the store is away."""
         self._refused: set[str] = set()
-        self._one_at_a_time = threading.Lock()
-        self._wake = threading.Event()
-        self._closing = False
+        self._deadline = math.inf if database_file(tracking_uri) else deadline
+        self._due = math.inf
+        """When, on the monotonic clock, what is under way has taken too long."""
+        self._wake, self._first_round, self._ended = (
+            threading.Event() for _ in range(3)
+        )
+        self._closing = self._given_up = False
+        self._striking_out = threading.Lock()
         self._thread = threading.Thread(
             target=self._work, name="medseg-tracking", daemon=True
         )
 
     def start(self) -> None:
-        """Sends from now on, in the background."""
+        """Sends from now on, in the background; returns after the first attempt."""
         self._thread.start()
+        if not self._waited_for(self._first_round):
+            self._warn_away(f"no answer within {self._deadline:g} s")
 
     def close(self) -> None:
         """Sends what is left, and stops; one more try where the store is away."""
         self._closing = True
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._thread.ident is not None and not self._waited_for(self._ended):
+            with self._striking_out:  # an answer that comes now comes too late
+                self._given_up = True
+            self._warn_away(f"no answer within {self._deadline:g} s")
+
+    def _waited_for(self, event: threading.Event) -> bool:
+        """Whether something came about before what is under way took too long."""
+        while not event.wait(_GLANCE):
+            if time.monotonic() > self._due:
+                return False
+        return True
+
+    def _warn_away(self, reason: str) -> None:
+        if not self._told:
+            self._told = True
+            self._progress.warn(
+                f"tracking: {without_credentials(self._uri)} cannot be reached "
+                f"({reason}); the run goes on, and what is to be tracked waits in its "
+                "folder"
+            )
 
     def send(self) -> bool:
         """Sends all that waits; says whether it arrived. Never raises an error."""
         try:
-            with self._one_at_a_time:
-                self._send()
+            self._send()
         except Exception as error:  # noqa: BLE001  # tracking must not end a training
             self._failures += 1
-            if self._failures == 1:
-                self._progress.warn(
-                    f"tracking: {without_credentials(self._uri)} cannot be reached "
-                    f"({_first_line(error)}); the run goes on, and what is to be "
-                    "tracked waits in its folder"
-                )
+            self._warn_away(_first_line(error))
             return False
-        if self._failures:
+        finally:
+            self._due = math.inf
+        self._failures = 0
+        if self._told and not self._given_up:
+            self._told = False
             self._progress.say("tracking: the store answers again, all caught up")
-            self._failures = 0
         return True
 
     def _send(self) -> None:
         if self._client is None:
             self._client = connect(self._uri)
+        self._due = time.monotonic() + self._deadline
         if not self._found:
             state = self._journal.state
             run_id = ensure_run(self._client, state, tracking_uri=self._uri)
@@ -94,7 +137,10 @@ class Courier:
                 self._journal.update(run_id=run_id)
         while group := next_group(self._journal.waiting(ENTRIES_PER_ROUND)):
             self._deliver(self._client, group)
-            self._journal.arrived(group)
+            with self._striking_out:
+                if self._given_up:
+                    return
+                self._journal.arrived(group)
 
     def _deliver(self, client: "MlflowClient", group: list[Entry]) -> None:
         run_id = self._journal.state.run_id
@@ -102,6 +148,8 @@ class Courier:
         file = None
         if group[0]["kind"] == "artifact":
             file = self._journal.file_of(group[0])
+        seconds = self._deadline + _size(file) / SLOWEST_UPLOAD
+        self._due = time.monotonic() + seconds
         try:
             deliver(client, run_id, group, file=file)
         except Exception as error:
@@ -115,10 +163,21 @@ class Courier:
     def _work(self) -> None:
         while not self._closing:
             self.send()
+            self._first_round.set()
             failed = min(self._failures, len(RETRY_SECONDS))
             pause = RETRY_SECONDS[failed - 1] if failed else FLUSH_SECONDS
             self._wake.wait(pause)
         self.send()
+        self._first_round.set()
+        self._ended.set()
+
+
+def _size(file: Path | None) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if file is None or not file.exists():
+        return 0
+    files = file.rglob("*") if file.is_dir() else [file]
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def _first_line(error: Exception) -> str:

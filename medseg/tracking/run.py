@@ -11,7 +11,7 @@ from types import TracebackType
 from medseg.errors import MissingFileError
 from medseg.progress import Progress, Silent
 from medseg.tracking.address import resolve_tracking_uri, without_credentials
-from medseg.tracking.courier import Courier
+from medseg.tracking.courier import DEADLINE, Courier
 from medseg.tracking.journal import FOLDER, Journal, RunState, now_ms, read_state
 from medseg.tracking.store import status_entry
 from medseg.training.logger import RunStatus
@@ -38,9 +38,8 @@ class MlflowRun:
         self._finished = False
         self._warned: set[str] = set()
         journal.append("status", **status_entry("RUNNING"))
-        courier.send()
-        self.run_id = journal.state.run_id
         courier.start()
+        self.run_id = journal.state.run_id
         atexit.register(self._abandon)
 
     def log_params(self, params: Mapping[str, str | float | int | bool]) -> None:
@@ -126,6 +125,7 @@ def open_mlflow_run(
     parent_folder: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    deadline: float = DEADLINE,
 ) -> MlflowRun:
     """A run in MLflow, new or continued; a store that is away is only warned of.
 
@@ -141,6 +141,8 @@ def open_mlflow_run(
         resume: Continue the run that the folder belongs to, whether or not its id was
             ever known.
         progress: Told about trouble; logging's ``medseg.tracking`` if none.
+        deadline: Seconds that a server may take for one answer before the run goes
+            on without it.
     """
     progress = progress or _Logged()
     uri = resolve_tracking_uri(tracking_uri, folder=folder)
@@ -161,7 +163,7 @@ def open_mlflow_run(
         )
     journal = Journal(folder, state)
     journal.update(tracking_uri=without_credentials(uri))
-    courier = Courier(journal, tracking_uri=uri, progress=progress)
+    courier = Courier(journal, tracking_uri=uri, progress=progress, deadline=deadline)
     return MlflowRun(journal, courier, progress)
 
 
@@ -186,7 +188,9 @@ def replay_journal(
     journal = Journal(folder, state)
     if len(journal):
         uri = tracking_uri or state.tracking_uri
-        Courier(journal, tracking_uri=uri, progress=progress or _Logged()).send()
+        courier = Courier(journal, tracking_uri=uri, progress=progress or _Logged())
+        courier.start()
+        courier.close()
     return len(journal)
 
 

@@ -4,8 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from medseg.errors import MissingFileError
 from medseg.progress import Progress
@@ -16,9 +19,12 @@ from medseg.tracking.address import (
     default_tracking_uri,
     without_credentials,
 )
-from medseg.tracking.store import ENVIRONMENT
+from medseg.tracking.store import ENVIRONMENT, connect
 
 HOST = "127.0.0.1"
+
+END_SECONDS = 10.0
+"""What MLflow's server may take to end by itself."""
 
 
 def ui_command(tracking_uri: str, *, port: int) -> list[str]:
@@ -70,10 +76,19 @@ class Ui:
             self.close()
 
     def close(self) -> None:
-        """Ends the server."""
-        if self.process is not None:
+        """Ends the server and the processes that it started, however busy they are."""
+        if self.process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.terminate()
-            self.process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_SECONDS)
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self.process.kill()
+        self.process.wait()
 
 
 def open_ui(place: str | Path, *, port: int = 5000) -> Ui:
@@ -87,13 +102,17 @@ def open_ui(place: str | Path, *, port: int = 5000) -> Ui:
 
     Raises:
         MissingFileError: No store is there.
+        TrackingError: The store's SQLite file is broken.
     """
     uri = find_store(place)
     if uri.startswith(("http://", "https://")):
         return Ui(without_credentials(uri), None)
+    connect(uri)
     port = _free_port(port)
     process = subprocess.Popen(
-        ui_command(uri, port=port), env={**ENVIRONMENT, **os.environ}
+        ui_command(uri, port=port),
+        env={**ENVIRONMENT, **os.environ},
+        start_new_session=True,  # Ctrl-C is ours to pass on
     )
     return Ui(f"http://{HOST}:{port}", process)
 
@@ -108,6 +127,7 @@ def show_ui(place: str | Path, *, port: int = 5000, progress: Progress) -> None:
 
     Raises:
         MissingFileError: No store is there.
+        TrackingError: The store's SQLite file is broken.
     """
     ui = open_ui(place, port=port)
     end = "; Ctrl-C ends it" if ui.process is not None else ""

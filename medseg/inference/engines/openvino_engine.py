@@ -1,7 +1,7 @@
 """The network run by OpenVINO on the CPU (extra ``[openvino]``).
 
-The graph goes in as ONNX bytes, read by the runtime itself: OpenVINO's own converter,
-which reports its use over the network unless told not to, is never called.
+The graph goes in as ONNX bytes, read by the runtime itself. OpenVINO is imported
+without the package by which it reports its use over the network.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from medseg.inference.engines.onnx_graph import onnx_graph
 from medseg.inference.engines.signal_stack import keep_signal_stack
 from medseg.networks.folding import fold
 from medseg.networks.network import SegmentationNetwork
+from medseg.telemetry import import_openvino
 
 SHAPES_KEPT = 4
 """Shapes of windows whose compiled networks stay loaded."""
@@ -88,8 +89,7 @@ def openvino_network(
     graph: bytes, shape: tuple[int, ...], *, precision: Precision
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function that runs an ONNX graph on inputs of one shape."""
-    import openvino
-
+    openvino = import_openvino()
     with keep_signal_stack():
         core = openvino.Core()
         model = core.read_model(graph)
@@ -116,7 +116,6 @@ def openvino_network(
 
 def computes_in_bfloat16() -> bool:
     """Whether OpenVINO is there and this processor has bfloat16 units."""
-    import openvino
-
+    openvino = import_openvino()
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities

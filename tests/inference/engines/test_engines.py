@@ -212,7 +212,7 @@ assert len(hits) == 3
 
 
 def test_ctrl_c_survives_openvino() -> None:
-    pytest.importorskip("openvino")
+    need("openvino")
     command = [sys.executable, "-X", "faulthandler", "-c", SIGNALS]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
