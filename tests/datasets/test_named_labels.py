@@ -8,12 +8,12 @@ from PIL import Image
 
 from medseg.datasets import load_dataset
 from medseg.datasets.check_case import check_case
+from medseg.datasets.doctor import examine
 from medseg.errors import DatasetError
 from medseg.io import read_label_map, write_label_map, write_volume
 from medseg.labels import LabelScheme
 from medseg.preparation.case_facts import read_case
 from medseg.volume import LabelMap, Volume
-from medseg.datasets.doctor import examine
 
 SHAPE = (12, 11, 8)
 GRID_I, GRID_J, GRID_K = np.indices(SHAPE)
