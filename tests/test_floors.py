@@ -18,6 +18,7 @@ FLOORS = [
         "progress",
         "plain_text",
         "telemetry",
+        "user_folders",
     },
     {"geometry", "labels", "device", "folder_lock"},
     {"volume", "postprocessing", "instances"},

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.errors import OutputError, UnreadableFileError
+from medseg.user_folders import preferred_folder, user_folder
 
+KEY_FILE = "pseudonym.key"
 _KEY_BYTES = 32
 _DIGITS = 12
 
@@ -32,10 +34,15 @@ class Pseudonymizer:
 
 
 def default_key_path() -> Path:
-    """Where the key lies unless the user says otherwise: ~/.config/medseg."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    root = Path(base) if base else Path.home() / ".config"
-    return root / "medseg" / "pseudonym.key"
+    """Where the key lies unless the user says otherwise: ~/.config/medseg.
+
+    One that can be read is taken there even if nothing can be written; where there is
+    none, it belongs in `user_folder`.
+    """
+    usual = preferred_folder("config")
+    if usual is not None and os.access(usual / KEY_FILE, os.R_OK):
+        return usual / KEY_FILE
+    return user_folder("config") / KEY_FILE
 
 
 def load_pseudonymizer(key_path: Path | None = None) -> Pseudonymizer:
@@ -46,7 +53,7 @@ def load_pseudonymizer(key_path: Path | None = None) -> Pseudonymizer:
         OutputError: The file is absent and cannot be made.
     """
     path = key_path or default_key_path()
-    if not path.exists():
+    if not os.path.lexists(path):
         _make_key(path)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())

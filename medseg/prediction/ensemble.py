@@ -13,7 +13,7 @@ from medseg.errors import MissingFileError, ModelError, PredictionError
 from medseg.files import hash_text
 from medseg.inference.engines.choice import choose_engine
 from medseg.inference.engines.engine import Engine, Variant
-from medseg.inference.engines.trials import TrialBook, cache_folder
+from medseg.inference.engines.trials import TrialBook
 from medseg.inference.ensemble import Predict, ensemble
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.window_book import FILE
@@ -23,6 +23,7 @@ from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.network import SegmentationNetwork
 from medseg.postprocessing import joint_rules
 from medseg.progress import Progress
+from medseg.user_folders import record_places
 
 _MAY_DIFFER = {"name", "patch_size", "batch_size", "network", "reasons"}
 """Parts of the plan that the members of an ensemble need not agree on."""
@@ -78,9 +79,8 @@ class Members:
 
     def window_records(self) -> list[Path]:
         """Where the choice of windows may lie: beside a single model, in the cache."""
-        cached = cache_folder() / f"windows_{self.joint.identity}.json"
-        alone = [self.folders[0] / FILE] if len(self.folders) == 1 else []
-        return [*alone, cached]
+        beside = self.folders[0] / FILE if len(self.folders) == 1 else None
+        return record_places(beside, cached=f"windows_{self.joint.identity}.json")
 
     def _engine(
         self,

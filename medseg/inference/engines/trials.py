@@ -1,7 +1,6 @@
 """What engines came to on a machine; kept in the model folder or the user's cache."""
 
 import json
-import os
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from medseg.files import hash_text, write_text
 from medseg.inference.engines.available import versions
 from medseg.inference.engines.engine import Variant
 from medseg.settings import Settings
+from medseg.user_folders import record_places
 
 FILE = "engines.json"
 
@@ -67,7 +67,8 @@ class TrialBook:
             **versions(),
         }
         self._key = hash_text(json.dumps(self._about, sort_keys=True))[:16]
-        self._places = [folder / FILE, cache_folder() / f"engines_{model[:12]}.json"]
+        cached = f"engines_{model[:12]}.json"
+        self._places = record_places(folder / FILE, cached=cached)
         self.trials: list[Trial] = self._read()
 
     def find(self, variant: Variant) -> Trial | None:
@@ -96,12 +97,6 @@ class TrialBook:
                 with suppress(ValidationError, TypeError):
                     return [Trial.model_validate(t) for t in entry.get("trials", [])]
         return []
-
-
-def cache_folder() -> Path:
-    """Where the user's caches lie: ~/.cache/medseg."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "medseg"
 
 
 def machine(device: torch.device) -> str:
