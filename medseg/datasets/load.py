@@ -12,12 +12,7 @@ from medseg.datasets.known import Known
 from medseg.datasets.manifest import load_manifest
 from medseg.datasets.msd import SPECIFICATION, load_msd
 from medseg.datasets.nnunet import is_nnunet, load_nnunet
-from medseg.datasets.paired import (
-    has_paired_files,
-    has_paired_folders,
-    load_paired_files,
-    load_paired_folders,
-)
+from medseg.datasets.paired import has_label_maps, load_tree
 from medseg.errors import DatasetError, MissingFileError
 from medseg.io import find_scans
 from medseg.labels import LabelScheme
@@ -165,18 +160,14 @@ LAYOUTS = (
         lambda folder, known: load_msd(folder / SPECIFICATION, known),
     ),
     Layout(
-        "BIDS subjects and derivatives",
+        "BIDS subjects and label maps (_dseg, _mask, ...)",
         is_bids,
         load_bids,
     ),
     Layout(
-        "folders images/ and labels/ (imagesTr, scans, masks, seg, ...)",
-        has_paired_folders,
-        load_paired_folders,
-    ),
-    Layout(
-        "files X_image and X_label, or X and X_seg",
-        has_paired_files,
-        load_paired_files,
+        "folders images/ and labels/ (imagesTr, scans, masks, seg, ...), files X_image "
+        "and X_label or X and X_seg, folders of cases",
+        has_label_maps,
+        load_tree,
     ),
 )

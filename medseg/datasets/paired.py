@@ -1,68 +1,70 @@
 """Folders in which names alone pair images with label maps; no table, no JSON.
 
-Understood are two folders side by side (``images`` and ``labels``, under any of
-their usual names), one folder that holds both (``a_image``, ``a_label``; ``a``,
-``a_seg``), and one folder per case or patient. Files that are no scans are passed
-over.
+Understood are folders side by side (``images`` and ``labels``, under any of their
+usual names, at any depth), one folder that holds both (``a_image``, ``a_label``; ``a``,
+``a_seg``), one folder per case or patient, also with a folder of one mask per
+structure. Files that are no scans are passed over. How scans are brought together is
+told in `tree`.
 """
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
 from medseg.datasets.discovery import discover_channels, discover_scheme
 from medseg.datasets.known import Known
-from medseg.datasets.pairing import LABEL_WORDS, Pair, Pairs, core_name, pair_files
+from medseg.datasets.off_grid import only_channels, without_off_grid
+from medseg.datasets.pairing import Pair, Pairs, common_channels, complete_images
+from medseg.datasets.patient_folders import Whereabouts, patients_of
 from medseg.datasets.patients import find_patients
+from medseg.datasets.places import Place, folder_name, places_in
+from medseg.datasets.splits import Split, some
+from medseg.datasets.tree import Tree, TreeCase
 from medseg.errors import DatasetError
-from medseg.io import find_scans, scan_stem
 
-IMAGE_FOLDERS = (
-    "images", "image", "imagestr", "imgs", "img", "scans", "volumes", "data", "raw",
-)  # fmt: skip
-LABEL_FOLDERS = (
-    "labels", "label", "labelstr", "masks", "mask", "segmentations", "segmentation",
-    "segs", "seg", "annotations", "groundtruth", "ground_truth", "gt", "targets",
-)  # fmt: skip
-TEST_FOLDERS = ("imagests", "images_test", "test_images")
+_UNNAMEABLE = re.compile(r'[/\\:*?"<>|\n]')
 
 
-def has_paired_folders(folder: Path) -> bool:
-    """Whether a folder has one subfolder of images and one of label maps."""
-    return bool(_child(folder, IMAGE_FOLDERS) and _child(folder, LABEL_FOLDERS))
+def has_label_maps(folder: Path) -> bool:
+    """Whether a folder, or its subfolders, holds files that seem to be label maps."""
+    return any(place.is_label for place in places_in(folder))
 
 
-def has_paired_files(folder: Path) -> bool:
-    """Whether a folder, or its subfolders, holds files named as label maps."""
-    return any(_is_label(path) for path in find_scans(folder))
+def load_tree(folder: Path, known: Known) -> Dataset:
+    """The data set in a tree whose names say what belongs together.
 
+    Folders called ``train``, ``val`` and ``test`` are kept as a split: the validation
+    cases are held out in fold 0, test cases are never trained on.
 
-def load_paired_folders(folder: Path, known: Known) -> Dataset:
-    """The data set in a folder of images and a folder of label maps."""
-    images, labels = _child(folder, IMAGE_FOLDERS), _child(folder, LABEL_FOLDERS)
-    if images is None or labels is None:
-        raise DatasetError(f"{folder}: needs a folder of images and one of label maps")
-    pairs = pair_files(_names_below(images), _names_below(labels))
-    test = _child(folder, TEST_FOLDERS)
-    return dataset_of(
-        pairs,
-        folder,
-        known,
-        layout=f"paired folders {images.name}/ and {labels.name}/",
-        patients=_patients(pairs.pairs, folder, labels),
-        test_images=_names_below(test) if test else {},
+    Raises:
+        DatasetError: No image and label map belong together, or several label maps
+            contend for one image.
+    """
+    tree = Tree(folder, places_in(folder))
+    tree.match()
+    cases = _kept_apart(tree.cases)
+    if not cases:
+        raise DatasetError(_why_nothing_matches(folder, tree))
+    channels = common_channels(case.images for case in cases.values())
+    named = {
+        name: case for name, case in cases.items() if set(case.images) & set(channels)
+    }
+    pairs = Pairs(
+        pairs=tuple(
+            Pair(name, complete_images(case.images, channels), case.label)
+            for name, case in sorted(named.items())
+        ),
+        channels=tuple(filter(None, channels)),
+        lone_images=tuple(sorted(_lone_images(tree, named.values(), channels))),
+        lone_labels=tuple(sorted(place.path for place in tree.lone_labels)),
     )
-
-
-def load_paired_files(folder: Path, known: Known) -> Dataset:
-    """The data set in one folder that holds images and label maps side by side."""
-    names = _names_below(folder)
-    labels = {path: name for path, name in names.items() if _is_label(path)}
-    images = {path: name for path, name in names.items() if path not in labels}
-    pairs = pair_files(images, labels)
-    patients = _patients(pairs.pairs, folder, folder)
-    layout = "images and label maps side by side"
-    return dataset_of(pairs, folder, known, layout=layout, patients=patients)
+    dataset = dataset_of(
+        pairs, folder, known, layout=_layout(folder), patients=_patients(folder, named)
+    )
+    return _with_splits(dataset, named, tree.lone_images)
 
 
 def dataset_of(
@@ -72,7 +74,6 @@ def dataset_of(
     *,
     layout: str,
     patients: tuple[dict[str, str], str],
-    test_images: Mapping[Path, str] | None = None,
 ) -> Dataset:
     """The data set made of pairs; what nobody said is read from the files.
 
@@ -82,11 +83,11 @@ def dataset_of(
         known: What the user said.
         layout: How the folder was understood.
         patients: Patient by case id, and where that comes from.
-        test_images: Name of each image that is held out.
 
     Raises:
         DatasetError: There is no label map, or its values are no labels.
     """
+    pairs, note = _chosen_channels(pairs, folder, known)
     maps = [pair.label for pair in pairs.pairs] or list(pairs.lone_labels)
     images = [pair.images for pair in pairs.pairs]
     patient_of, source = patients
@@ -94,44 +95,132 @@ def dataset_of(
         Case(pair.case_id, patient_of[pair.case_id], pair.images, pair.label)
         for pair in pairs.pairs
     )
-    taken = {case.case_id for case in cases}
     return Dataset(
         name=known.name or folder.resolve().name,
         root=folder,
         channels=discover_channels(images, pairs.channels, known=known),
         scheme=discover_scheme(maps, root=folder, known=known),
         cases=cases,
-        layout=layout,
+        layout=f"{layout}{note}",
         patient_source=source,
         scheme_source=known.scheme_source,
-        test_cases=_test_cases(test_images or {}, pairs.channels, taken),
         lone_images=pairs.lone_images,
         lone_labels=pairs.lone_labels,
     )
 
 
+def _chosen_channels(pairs: Pairs, folder: Path, known: Known) -> tuple[Pairs, str]:
+    """The channels that the user named, else those on the label maps' grid."""
+    if known.channels is not None:
+        names = [name.casefold() for name in pairs.channels]
+        wanted = [name.casefold() for name in known.channels]
+        if names and set(wanted) <= set(names) and wanted != names:
+            return only_channels(pairs, [names.index(name) for name in wanted]), ""
+        return pairs, ""
+    pairs, left = without_off_grid(pairs)
+    if not left:
+        return pairs, ""
+    note = f"{', '.join(left)} left out: not on the label maps' grid"
+    known.progress.warn(
+        f"{folder}: channel {note}; resample it there to use it (medseg doctor "
+        "--repair), or name the wanted channels in dataset.yaml"
+    )
+    return pairs, f", {note}"
+
+
+def _kept_apart(cases: Sequence[TreeCase]) -> dict[str, TreeCase]:
+    """The cases by an id that no two share: the name, led by as many folders as need.
+
+    A folder leads where the name does not already begin with it; a name of digits
+    alone is always led by one.
+    """
+    depths = [1] * len(cases)
+    ids = [_id_of(case, depth) for case, depth in zip(cases, depths, strict=True)]
+    deepest = max((len(case.folders) for case in cases), default=0)
+    for _ in range(deepest):
+        counts = Counter(ids)
+        depths = [
+            depth + (counts[name] > 1) for depth, name in zip(depths, ids, strict=True)
+        ]
+        ids = [_id_of(case, depth) for case, depth in zip(cases, depths, strict=True)]
+    return _numbered(ids, cases)
+
+
+def _id_of(case: TreeCase, depth: int) -> str:
+    """A name for a case, with some of its folders."""
+    own = case.name or (case.folders[-1] if case.folders else "case")
+    above = case.folders if case.name else case.folders[:-1]
+    lead = [part for part in above[-depth:] if not own.startswith(part)]
+    if depth == 1 and not (case.name or own.isdigit()):
+        lead = []
+    if depth == 1 and lead and folder_name(lead[-1]).split:
+        lead = []
+    return _UNNAMEABLE.sub("_", "_".join((*lead, own)))
+
+
+def _numbered(ids: Sequence[str], cases: Sequence[TreeCase]) -> dict[str, TreeCase]:
+    """Cases by id; where even all folders leave two alike, a number tells them."""
+    found: dict[str, TreeCase] = {}
+    for name, case in zip(ids, cases, strict=True):
+        free = (f"{name}_{n}" for n in range(2, len(cases) + 2))
+        found[
+            name if name not in found else next(n for n in free if n not in found)
+        ] = case
+    return found
+
+
+def _lone_images(
+    tree: Tree, cases: Iterable[TreeCase], channels: Sequence[str]
+) -> list[Path]:
+    """Images without a label map, and those of a channel that few cases have."""
+    left = [place.path for place in tree.lone_images if place.split != "test"]
+    for case in cases:
+        left += [path for name, path in case.images.items() if name not in channels]
+    return left
+
+
 def _patients(
-    pairs: tuple[Pair, ...], folder: Path, labels: Path
+    folder: Path, cases: Mapping[str, TreeCase]
 ) -> tuple[dict[str, str], str]:
-    """Patients from a table beside the data, else from subfolders, else the cases."""
-    patients, source = find_patients(folder, [pair.case_id for pair in pairs])
-    nested = {pair.case_id: pair.label.relative_to(labels).parts for pair in pairs}
-    flat = any(len(parts) < 2 for parts in nested.values())
-    if source != OWN_PATIENT or flat or not pairs:
+    """Patients from a table beside the data, else from names of folders and files."""
+    patients, source = find_patients(folder, list(cases))
+    if source != OWN_PATIENT:
         return patients, source
-    chosen = {case_id: parts[0] for case_id, parts in nested.items()}
-    return chosen, "patients from the names of the subfolders"
+    return patients_of(
+        {key: Whereabouts(case.folders, case.name) for key, case in cases.items()}
+    )
+
+
+def _with_splits(
+    dataset: Dataset, cases: Mapping[str, TreeCase], lone_images: Sequence[Place]
+) -> Dataset:
+    """The data set with the split that folders say, and its test cases."""
+    test = {name for name, case in cases.items() if case.split == "test"}
+    if len(test) == len(cases):
+        return dataset
+    val = tuple(sorted(name for name, case in cases.items() if case.split == "val"))
+    train = tuple(sorted(set(cases) - test - set(val)))
+    images = [place for place in lone_images if place.split == "test"]
+    held_out = [case for case in dataset.cases if case.case_id in test]
+    return replace(
+        dataset,
+        cases=tuple(case for case in dataset.cases if case.case_id not in test),
+        test_cases=(*held_out, *_test_cases(images, dataset.channels, set(cases))),
+        splits=(Split(0, train=train, val=val),) if val and train else (),
+    )
 
 
 def _test_cases(
-    images: Mapping[Path, str], channels: tuple[str, ...], taken: set[str]
+    images: Sequence[Place], channels: tuple[str, ...], taken: set[str]
 ) -> tuple[Case, ...]:
+    """Test images without label maps, those of one name a case."""
     cases: dict[str, list[Path]] = {}
-    for path, name in images.items():
-        endings = (
-            f"_{channel}" for channel in channels if name.endswith(f"_{channel}")
-        )
-        cases.setdefault(name.removesuffix(next(endings, "")), []).append(path)
+    for place in images:
+        stem = place.stem
+        ending = next((c for c in channels if stem.endswith(f"_{c}")), "")
+        own = stem.removesuffix(f"_{ending}") if ending else stem
+        name = own if own not in channels else "_".join(place.folders[-1:]) or own
+        cases.setdefault(_UNNAMEABLE.sub("_", name), []).append(place.path)
     return tuple(
         Case(name, name, tuple(sorted(paths)))
         for name, paths in sorted(cases.items())
@@ -139,22 +228,26 @@ def _test_cases(
     )
 
 
-def _names_below(folder: Path) -> dict[Path, str]:
-    """Name of each scan below a folder, led by its subfolder where that adds to it."""
-    names = {}
-    for path in find_scans(folder):
-        stem, parent = scan_stem(path), path.parent
-        nested = parent != folder and not stem.startswith(parent.name)
-        names[path] = f"{parent.name}_{stem}" if nested else stem
-    return names
+def _layout(folder: Path) -> str:
+    """How the tree was understood, in words."""
+    names = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+    roles = {folder_name(name).role: name for name in reversed(names)}
+    if {"image", "label"} <= set(roles):
+        return f"paired folders {roles['image']}/ and {roles['label']}/"
+    return "images and label maps side by side"
 
 
-def _is_label(path: Path) -> bool:
-    stem = scan_stem(path)
-    return stem.lower() in LABEL_WORDS or core_name(stem, LABEL_WORDS) != stem
+def _why_nothing_matches(folder: Path, tree: Tree) -> str:
+    """What was seen of a tree without a single pair, and what to write."""
+    images, labels = tree.lone_images, tree.lone_labels
 
+    def shown(places: Sequence[Place]) -> str:
+        names = [place.path.relative_to(folder).as_posix() for place in places]
+        return some(names, most=2) or "none"
 
-def _child(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The subfolder with the first of several names, in any case."""
-    children = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
-    return next((children[name] for name in names if name in children), None)
+    return (
+        f"{folder}: no image belongs to a label map by its name. {len(images)} images: "
+        f"{shown(images)}. {len(labels)} label maps: {shown(labels)}. List them in a "
+        "manifest.csv with the columns case_id, patient_id, image or image_<channel>, "
+        "and label"
+    )

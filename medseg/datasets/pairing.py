@@ -8,7 +8,7 @@ do not count, at either end.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def pair_files(images: Mapping[Path, str], labels: Mapping[Path, str]) -> Pairs:
     keys = {core_name(labels[path], LABEL_WORDS): path for path in sorted(labels)[::-1]}
     by_case: dict[str, dict[str, Path]] = {}
     for path in sorted(images):
-        if found := _match(images[path], keys):
+        if found := match_name(images[path], keys):
             by_case.setdefault(found[0], {}).setdefault(found[1], path)
     channels = common_channels(by_case.values())
     pairs = tuple(
@@ -91,13 +91,28 @@ def core_name(name: str, words: tuple[str, ...]) -> str:
     return name
 
 
-def _match(name: str, keys: Mapping[str, Path]) -> tuple[str, str] | None:
+def without_word(name: str, words: Container[str]) -> str:
+    """A name without a word that stands between separators, wherever it does.
+
+    ``patient_mask_01`` gives ``patient_01``; a name that consists of such words alone
+    gives nothing.
+    """
+    pieces = re.split(f"([{_SEPARATORS}]+)", name)
+    kept: list[str] = []
+    for separator, piece in zip(["", *pieces[1::2]], pieces[::2], strict=True):
+        if piece.lower() not in words:
+            kept += [separator if kept else "", piece]
+    return "".join(kept)
+
+
+def match_name(name: str, keys: Container[str]) -> tuple[str, str] | None:
     """The case that an image belongs to and what its name has beyond the case's."""
-    core = core_name(name, IMAGE_WORDS)
-    for candidate in (name, core):
+    plain = without_word(name, IMAGE_WORDS)
+    candidates = (name, core_name(name, IMAGE_WORDS), plain)
+    for candidate in candidates:
         if candidate in keys:
             return candidate, ""
-    for candidate in (name, core):
+    for candidate in candidates:
         for end in _separators_from_the_end(candidate):
             if candidate[:end] in keys:
                 return candidate[:end], candidate[end:].lstrip(_SEPARATORS)

@@ -1,0 +1,146 @@
+"""Which patient a case shows, from the names of its folders and files.
+
+A level of folders may be a patient (``patient001``), something of a patient (a date, a
+session) or something of many (a site, a grade, ``training``). The deepest folder that
+is nothing of a patient is the patient, unless several cases in it are named apart.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medseg.datasets.case import OWN_PATIENT
+from medseg.datasets.places import SPLIT_WORDS, words_of
+
+FROM_FOLDERS = "patients from the names of the subfolders"
+
+_NAMES = {
+    "BIDS subjects": re.compile(r"^(sub-[A-Za-z0-9]+)(?![A-Za-z0-9])"),
+    "BraTS numbers": re.compile(r"^(BraTS-[A-Za-z]+-\d{5})-\d{3}(?!\d)"),
+    "TCGA barcodes": re.compile(r"^(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?![A-Z0-9])"),
+}
+_PATIENT = re.compile(
+    r"^(p|pt|pat|patient|subject|subj|sub|case|id|mouse|rat|dog|participant)"
+    r"[-_ ]?\d+$|^\d+$",
+    re.IGNORECASE,
+)
+_OF_A_PATIENT = re.compile(
+    r"^(ses|session|visit|v|tp|time|timepoint|fu|followup|follow-up|baseline|week|month|"
+    r"day|year|pre|post|study|scan|exam|series|image)[-_ ]?[a-z]?\d*$"
+    r"|^\d{1,2}[-.]\d{1,2}[-.]\d{2,4}(\D.*)?$|^(19|20)\d{2}[-_.]?\d{2}([-_.]?\d{2})?(\D.*)?$"
+    r"|^(anat|dwi|perf|func|pet|ct|mr|mri|t1|t2|flair)$",
+    re.IGNORECASE,
+)
+_GROUP_WORDS = {
+    "site", "center", "centre", "hospital", "clinic", "scanner", "vendor", "batch",
+    "part", "fold", "group", "cohort", "hgg", "lgg", "healthy", "control", "controls",
+    "benign", "malignant", "normal", "positive", "negative", "set", "dataset",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a case lies."""
+
+    folders: tuple[str, ...]
+    """Folders below the data set's root, without those that only say what is in."""
+    name: str
+    """As its files are named; empty where only its folders are."""
+
+
+def patients_of(cases: Mapping[str, Whereabouts]) -> tuple[dict[str, str], str]:
+    """Patient by case id, and in words where that comes from.
+
+    Args:
+        cases: Where each case lies, by its id.
+    """
+    for what, pattern in _NAMES.items():
+        matches = {
+            key: pattern.match(_last_name(place)) for key, place in cases.items()
+        }
+        if cases and all(matches.values()):
+            found = {key: match[1] for key, match in matches.items() if match}
+            return found, f"patients from the {what} in the names"
+    levels = {key: _levels(place.folders) for key, place in cases.items()}
+    if not cases or not all(levels.values()):
+        return {key: key for key in cases}, OWN_PATIENT
+    paths = {key: _patient_path(parts) for key, parts in levels.items()}
+    counts = Counter(paths.values())
+    doubtful = sorted(
+        {
+            path[-1]
+            for key, path in paths.items()
+            if counts[path] > 1 and not _is_one_patient(path, cases[key].name)
+        }
+    )
+    groups = [name for name in doubtful if _is_group(name)]
+    if groups and len(groups) == len(doubtful) == len({p[-1] for p in counts}):
+        return {key: key for key in cases}, OWN_PATIENT
+    chosen = {
+        key: key if path[-1] in groups else _shortest(path, list(counts))
+        for key, path in paths.items()
+    }
+    unsure = [name for name in doubtful if name not in groups]
+    hint = (
+        f", such as {unsure[0]}; name them in a table if it is none" if unsure else ""
+    )
+    return chosen, FROM_FOLDERS + hint
+
+
+def _last_name(place: Whereabouts) -> str:
+    """The case's own name, or the folder that stands for it."""
+    if place.name:
+        return place.name
+    named = [part for part in place.folders if not _OF_A_PATIENT.match(part)]
+    return named[-1] if named else ""
+
+
+def _levels(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """Folders without those that only say which split they are."""
+    return tuple(part for part in folders if not _is_split(part))
+
+
+def _is_split(name: str) -> bool:
+    words = [word for word in words_of(name) if not word.isdigit()]
+    rest = [word for word in words if word not in ("data", "batch", "set", "part")]
+    return bool(rest) and all(word in SPLIT_WORDS for word in rest)
+
+
+def _patient_path(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """The folders down to the patient's own."""
+    end = len(parts)
+    while end > 1 and _OF_A_PATIENT.match(parts[end - 1]):
+        end -= 1
+    named = [n for n in range(1, end) if _is_patient(parts[n - 1])]
+    return (
+        parts[: named[-1]] if named and not _is_patient(parts[end - 1]) else parts[:end]
+    )
+
+
+def _is_patient(name: str) -> bool:
+    return bool(_PATIENT.match(name)) and not name.isdigit()
+
+
+def _is_one_patient(path: tuple[str, ...], name: str) -> bool:
+    """Whether several cases of a folder are surely of one patient."""
+    return (
+        bool(_PATIENT.match(path[-1]))
+        or not name
+        or name.lower().startswith(path[-1].lower())
+    )
+
+
+def _is_group(name: str) -> bool:
+    """Whether a folder is named as something of many patients."""
+    words = [word.rstrip("0123456789") for word in words_of(name)]
+    return any(word in _GROUP_WORDS for word in words)
+
+
+def _shortest(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> str:
+    """The end of a path that no other path has."""
+    for start in range(len(path) - 1, -1, -1):
+        end = path[start:]
+        if sum(other[-len(end) :] == end for other in paths) == 1:
+            return "_".join(end)
+    return "_".join(path)
