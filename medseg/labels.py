@@ -1,5 +1,7 @@
 """The label scheme: which value in a file means which structure."""
 
+from collections.abc import Collection
+
 import numpy as np
 from pydantic import model_validator
 
@@ -75,6 +77,20 @@ class LabelScheme(Settings):
     def values(self) -> tuple[int, ...]:
         """Value in the file of each index, background first."""
         return (self.background, *self.names.values())
+
+    def without(self, structures: Collection[str]) -> "LabelScheme":
+        """The scheme of a label map that leaves some structures out; no regions.
+
+        Raises:
+            SettingsError: No structure is left.
+        """
+        kept = {n: value for n, value in self.names.items() if n not in structures}
+        return self.replaced(names=kept, regions={}) if structures else self
+
+    def incomplete(self, structures: Collection[str]) -> frozenset[str]:
+        """Structures that are left out, and regions that have one as a member."""
+        regions = {n for n, parts in self.regions.items() if set(parts) & {*structures}}
+        return frozenset({*structures, *regions})
 
     def unknown_values(self, label_map: LabelArray) -> list[int]:
         """Values of a label map that the scheme does not know, sorted."""

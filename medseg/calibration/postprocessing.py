@@ -90,6 +90,11 @@ def choose_postprocessing(
         return ()
     targets = tuple(scheme.regions) or scheme.structures
     cases = _measure(pairs, scheme, targets)
+    targets = tuple(
+        target
+        for target in targets
+        if len({case.patient for case in cases[target]}) >= FEWEST_PATIENTS
+    )
     tried = {target: _candidates(cases[target]) for target in targets}
     num_tried = sum(len(options) + 1 for options in tried.values())  # and holes
     rules: list[CleaningRule] = []
@@ -131,6 +136,8 @@ def _with_holes(
     filling = CleaningRule(structure=target, fill_holes=True)
     gains, patients = [], []
     for pair, prediction, reference, spacing in _read(pairs, scheme):
+        if target in scheme.incomplete(pair.unannotated):
+            continue
         cleaned, _ = clean(prediction, before, scheme, spacing=spacing)
         filled, _ = clean(cleaned, (filling,), scheme, spacing=spacing)
         scores = [_mask_dice(m, reference, members) for m in (cleaned, filled)]
@@ -178,6 +185,8 @@ def _measure(
     for pair, prediction, reference, spacing in _read(pairs, scheme):
         scored = reference != IGNORE_INDEX
         for target in targets:
+            if target in scheme.incomplete(pair.unannotated):
+                continue
             members = member_indices(target, scheme)
             mask = np.isin(prediction, members)
             truth = np.isin(reference, members)
@@ -209,7 +218,8 @@ def _read(
 ) -> Iterator[tuple[CasePair, np.ndarray, np.ndarray, tuple[float, float, float]]]:
     for pair in pairs:
         prediction = read_label_map(pair.prediction, scheme=scheme)
-        reference = read_label_map(pair.reference, scheme=scheme, grid=prediction.grid)
+        drawn = scheme.without(pair.unannotated)
+        reference = read_label_map(pair.reference, scheme=drawn, grid=prediction.grid)
         yield (
             pair,
             scheme.to_indices(prediction.voxels, name=pair.case_id),

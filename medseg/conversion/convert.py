@@ -119,6 +119,10 @@ class _Run:
         default_factory=lambda: defaultdict(list)
     )
     """Label maps by the name of their image."""
+    annotated: defaultdict[str, set[str]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
+    """Structures that label objects list, by the name of their image."""
 
     def convert(
         self,
@@ -217,6 +221,7 @@ class _Run:
             notes |= dict.fromkeys(map(str, labels.corrections))
             if labels.image:
                 self.labels[labels.image].append(self.out / outputs[-1])
+                self.annotated[labels.image] |= set(labels.names.values())
         assert labels is not None
         if others:
             notes[f"structures: {', '.join(others)} not asked for"] = None
@@ -251,6 +256,7 @@ class _Run:
                     modality=modality if modality.isalpha() else "image",
                     image=self.out / f"{image.name}.nii.gz",
                     labels=tuple(labels),
+                    annotated=frozenset(self.annotated[image.name]),
                 )
 
 

@@ -1,6 +1,6 @@
 """Converted images and labels as a data set: a manifest that `medseg train` takes."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ class LabelledCase:
         modality: Such as ``"CT"``.
         image: The image's file.
         labels: Files of label maps on its grid.
+        annotated: Structures that the label objects list, with voxels or without.
     """
 
     name: str
@@ -34,6 +35,7 @@ class LabelledCase:
     modality: str
     image: Path
     labels: tuple[Path, ...]
+    annotated: frozenset[str] = frozenset()
 
 
 def write_training_sets(
@@ -46,7 +48,8 @@ def write_training_sets(
     """``manifest.csv`` of all cases that have labels, one for each modality.
 
     Several label maps of one case become one. Where two of them mark a voxel, the
-    case is left out and named, unless the choice says which structure counts.
+    case is left out and named, unless the choice says which structure counts. What no
+    label object of a case lists is written down as not annotated there.
 
     Args:
         cases: Images with their label maps.
@@ -68,8 +71,15 @@ def write_training_sets(
             progress.warn(f"{case.name}: left out of the manifest: {error}")
             continue
         groups[case.modality].append(
-            Case(case.name, case.patient, (case.image,), label)
+            Case(
+                case.name,
+                case.patient,
+                (case.image,),
+                label,
+                tuple(n for n in choice.names if n not in case.annotated),
+            )
         )
+    _say_unannotated([c for members in groups.values() for c in members], progress)
     paths = []
     for modality, members in sorted(groups.items()):
         suffix = f"_{modality.lower()}" if len(groups) > 1 else ""
@@ -83,6 +93,18 @@ def write_training_sets(
         )
         write_manifest(paths[-1], dataset)
     return tuple(paths)
+
+
+def _say_unannotated(cases: Sequence[Case], progress: Progress) -> None:
+    counts = Counter(name for case in cases for name in case.unannotated)
+    if counts:
+        listed = ", ".join(f"{name} in {count}" for name, count in counts.items())
+        progress.warn(
+            f"of {len(cases)} cases with labels, some do not list all structures "
+            f"(missing: {listed}); these count as not annotated there, neither trained "
+            "on nor scored. Where absence was meant, empty the manifest's column "
+            "not_annotated"
+        )
 
 
 def _one_label(case: LabelledCase, out: Path, choice: StructureChoice) -> Path:

@@ -9,6 +9,7 @@ from medseg.datasets.splits import Split, some
 from medseg.errors import DatasetError
 from medseg.files import hash_text
 from medseg.labels import LabelScheme
+from medseg.setting_errors import nearest_name
 
 OWN_PATIENT = "each case is its own patient"
 FOUND_IN_LABEL_MAPS = "found in the label maps"
@@ -26,6 +27,9 @@ class Case:
     """One file per channel, or one file that holds all channels."""
     label: Path | None = None
     """The reference label map; None where there is none."""
+    unannotated: tuple[str, ...] = ()
+    """Structures that nobody drew in this case: where they are is not known, so that
+    they are neither trained on nor scored here."""
 
     def __post_init__(self) -> None:
         """Refuses ids that cannot name a file, and cases without an image."""
@@ -71,17 +75,34 @@ class Dataset:
     """Label maps that have no image."""
 
     def __post_init__(self) -> None:
-        """Refuses a case id that occurs twice."""
+        """Refuses a case id that occurs twice, and unknown or no structures."""
         counts = Counter(
             case.case_id
             for case in (*self.cases, *self.test_cases, *self.unlisted_cases)
         )
+        self._check_annotations()
         twice = sorted(case_id for case_id, count in counts.items() if count > 1)
         if twice:
             raise DatasetError(
                 f"{self.root}: {len(twice)} case ids occur twice ({some(twice)}); "
                 "give each case its own"
             )
+
+    def _check_annotations(self) -> None:
+        known = self.scheme.structures
+        for case in (*self.cases, *self.test_cases):
+            for name in case.unannotated:
+                if name not in known:
+                    raise DatasetError(
+                        f"{case.case_id}: said not to annotate {name!r}, which is no "
+                        f"structure{nearest_name(name, known)}; known: "
+                        f"{', '.join(known)}"
+                    )
+            if case.unannotated and set(case.unannotated) >= set(known):
+                raise DatasetError(
+                    f"{case.case_id}: annotates none of the structures; leave the "
+                    "case out"
+                )
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -104,6 +125,9 @@ class Dataset:
             f"{case.case_id}\t{case.patient_id}\tNone\t{self._names(case)}"
             for case in sorted(self.cases, key=lambda case: case.case_id)
         ]
+        for case in self.cases:
+            if case.unannotated:
+                lines.append(f"{case.case_id}\t{sorted(case.unannotated)}")
         for split in self.splits:
             lines.append(f"{split.fold}\t{sorted(split.train)}\t{sorted(split.val)}")
         return hash_text("\n".join([self.scheme.model_dump_json(), *lines]))
@@ -138,6 +162,8 @@ class Dataset:
         ]
         if self.splits:
             parts.append(f"{len(self.splits)} given splits")
+        if partly := sum(bool(case.unannotated) for case in self.cases):
+            parts.append(f"{partly} do not annotate all structures")
         if self.unlisted_cases:
             parts.append(f"{len(self.unlisted_cases)} in no given split, left out")
         if self.test_cases:

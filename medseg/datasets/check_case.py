@@ -74,11 +74,12 @@ def check_case(
 
 def _check_label(case: Case, path: Path, scheme: LabelScheme, facts: CaseFacts) -> None:
     """The label map as preparing reads it, against the scheme and the image's grid."""
-    read = partial(read_named_labels, path, scheme=scheme)
+    drawn = scheme.without(case.unannotated)
+    read = partial(read_named_labels, path, scheme=drawn)
     labels = _attempt(read, path, facts)
     if labels is None:
         return
-    place = partial(label_map_of, labels, path, scheme, facts.grid)
+    place = partial(label_map_of, labels, path, drawn, facts.grid)
     label_map = _attempt(place, path, facts)
     if label_map is None:
         return

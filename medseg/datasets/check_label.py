@@ -40,6 +40,11 @@ def check_label_map(
         if set(unknown) & set(noise_in(voxels, lossy=path.suffix.lower() in LOSSY)):
             message, repair = f"{message}, {CAUSE}", REPAIR
         findings.append(_finding(case, path, message, repair))
+    for name in case.unannotated:
+        if scheme.names[name] in values:
+            message = f"holds {name}, which the case is said not to annotate"
+            repair = "correct the column not_annotated, or the label map"
+            findings.append(_finding(case, path, message, repair))
     if not set(values) - {scheme.background, scheme.ignore}:
         findings.append(_empty(case, path, values))
     return values, findings

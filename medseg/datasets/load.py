@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.datasets.annotations import with_annotations
 from medseg.datasets.bids import is_bids, load_bids
 from medseg.datasets.case import Dataset
 from medseg.datasets.description import Description, read_description
@@ -72,6 +73,7 @@ def load_dataset(
         progress=progress or Silent(),
     )
     dataset = _load(path, known, _root(path, description, root))
+    dataset = with_annotations(dataset)
     if description.checksums:
         return replace(dataset, checksums=beside.parent / description.checksums)
     return dataset

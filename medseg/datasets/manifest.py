@@ -1,19 +1,20 @@
 """Data sets listed in a table, one case a row; and writing such a table.
 
 Columns: ``case_id``, ``patient_id``, ``image`` or one ``image_<channel>`` per
-channel, ``label``, ``split`` and ``fold``; only image columns are required, other
-columns are passed over. Common synonyms are understood (``subject``, ``seg``,
-``fold5``, ...), and where no column is called image, the columns that hold file
-names of scans are the channels. Paths are relative to the table's folder.
+channel, ``label``, ``split``, ``fold`` and ``not_annotated``; only image columns are
+required, other columns are passed over. Common synonyms are understood (``subject``,
+``seg``, ``fold5``, ...), and where no column is called image, the columns that hold
+file names of scans are the channels. Paths are relative to the table's folder.
 """
 
 import csv
 import io
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medseg.datasets.annotations import NOT_ANNOTATED, cell_of
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
 from medseg.datasets.description import write_description
 from medseg.datasets.discovery import discover_channels, discover_scheme
@@ -89,8 +90,13 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
             labelled.append(case)
             lines[case.case_id] = (line, row)
     splits, listed = given_splits(lines, columns.splits)
-    cases, rest = divide_cases(labelled, listed)
-    labels = [case.label for case in cases if case.label is not None]
+    listed_cases, rest = divide_cases(labelled, listed)
+    labels = [case.label for case in listed_cases if case.label is not None]
+    scheme = discover_scheme(labels, root=root, known=known)
+    cases = tuple(
+        replace(case, unannotated=cell_of(lines[case.case_id][1], scheme))
+        for case in listed_cases
+    )
     source = f"patients from column '{columns.patient}' of {path.name}"
     return Dataset(
         name=known.name or _name(path),
@@ -100,7 +106,7 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
             list(filter(None, columns.images)),
             known=known,
         ),
-        scheme=discover_scheme(labels, root=root, known=known),
+        scheme=scheme,
         cases=cases,
         layout=f"manifest {path.name}",
         patient_source=source if columns.patient else OWN_PATIENT,
@@ -146,8 +152,9 @@ def write_manifest(path: Path, dataset: Dataset) -> None:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     folds, columns = folds_of_splits(dataset.splits), _fold_columns(dataset)
+    partly = [NOT_ANNOTATED] if any(case.unannotated for case in dataset.cases) else []
     writer.writerow(
-        ["case_id", "patient_id", *names, "label", "split", "fold", *columns]
+        ["case_id", "patient_id", *names, "label", "split", "fold", *columns, *partly]
     )
     for word, cases in (
         ("train", dataset.cases),
@@ -160,6 +167,8 @@ def write_manifest(path: Path, dataset: Dataset) -> None:
             label = _relative(case.label, path.parent) if case.label else ""
             fold = (folds or {}).get(name, "")
             own = [column.get(name, "") for column in columns.values()]
+            if partly:
+                own.append(";".join(case.unannotated))
             writer.writerow([name, case.patient_id, *images, label, word, fold, *own])
     write_text(path, stream.getvalue())
     write_description(path.with_suffix(".yaml"), dataset)

@@ -50,7 +50,7 @@ def find_patients(folder: Path, case_ids: list[str]) -> tuple[dict[str, str], st
     ``participants``, .csv or .tsv) with a column of case ids and one of patients is
     used when it names every case; otherwise each case is its own patient.
     """
-    for path in _tables(folder):
+    for path in side_tables(folder):
         rows = read_table(path)
         if not rows:
             continue
@@ -65,7 +65,8 @@ def find_patients(folder: Path, case_ids: list[str]) -> tuple[dict[str, str], st
     return {case_id: case_id for case_id in case_ids}, OWN_PATIENT
 
 
-def _tables(folder: Path) -> list[Path]:
+def side_tables(folder: Path) -> list[Path]:
+    """The tables beside a data set's files that may say more of its cases."""
     names = [f"{stem}{ending}" for stem in TABLES for ending in (".csv", ".tsv")]
     return [folder / name for name in names if (folder / name).is_file()]
 

@@ -8,6 +8,7 @@ score (NaN) and is left out of means, whose n says so.
 
 import itertools
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,6 +76,7 @@ def score_case(
     *,
     case_id: str = "case",
     patient_id: str = "",
+    unannotated: Collection[str] = (),
 ) -> list[StructureScore]:
     """A row of scores for every structure and every overlapping region.
 
@@ -86,6 +88,8 @@ def score_case(
         settings: What is measured; defaults when left out.
         case_id: For the rows and for messages.
         patient_id: For the rows; the case itself when left out.
+        unannotated: Structures that the reference does not annotate. They, and regions
+            that have one as a member, get no row.
 
     Raises:
         GridMismatchError: The two grids differ; the message says how.
@@ -98,11 +102,13 @@ def score_case(
     }
     for region, parts in scheme.regions.items():
         members[region] = tuple(scheme.structures.index(part) + 1 for part in parts)
+    left_out = scheme.incomplete(unannotated)
     return [
         _score_structure(
             pair, name, labels, settings, case_id, patient_id=patient_id or case_id
         )
         for name, labels in members.items()
+        if name not in left_out
     ]
 
 

@@ -69,7 +69,8 @@ def _score_pair(
 ) -> ScoredCase:
     try:
         prediction = read_label_map(pair.prediction, scheme=scheme)
-        reference = read_label_map(pair.reference, scheme=scheme, grid=prediction.grid)
+        drawn = scheme.without(pair.unannotated)
+        reference = read_label_map(pair.reference, scheme=drawn, grid=prediction.grid)
         rows = score_case(
             prediction,
             reference,
@@ -77,6 +78,7 @@ def _score_pair(
             settings,
             case_id=pair.case_id,
             patient_id=pair.patient_id,
+            unannotated=pair.unannotated,
         )
         objects = None
         if scheme.instances:

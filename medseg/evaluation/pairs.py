@@ -18,6 +18,8 @@ class CasePair:
     reference: Path
     patient_id: str = ""
     """The case itself when left out."""
+    unannotated: tuple[str, ...] = ()
+    """Structures that the reference does not annotate: they are not scored."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ def pair_files(
     references: Mapping[str, Path],
     *,
     patients: Mapping[str, str] | None = None,
+    unannotated: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Pairing:
     """Pairs the label maps below a folder with references by name.
 
@@ -45,6 +48,7 @@ def pair_files(
         predictions: Folder of label maps.
         references: The reference of each case.
         patients: The patient of each case, where known.
+        unannotated: Structures that a case's reference does not annotate.
 
     Raises:
         MissingFileError: There is no such folder, or it holds no label map.
@@ -61,7 +65,13 @@ def pair_files(
             f"example {min(references, default='(no reference)')}"
         )
     pairs = tuple(
-        CasePair(case, chosen[case], references[case], (patients or {}).get(case, ""))
+        CasePair(
+            case,
+            chosen[case],
+            references[case],
+            (patients or {}).get(case, ""),
+            (unannotated or {}).get(case, ()),
+        )
         for case in sorted(chosen)
     )
     used = set(chosen.values())

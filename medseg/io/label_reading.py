@@ -111,6 +111,23 @@ def read_named_labels(path: Path, *, scheme: LabelScheme | None = None) -> Named
     return NamedLabels(label_map, {}, stored)
 
 
+def listed_structures(path: Path) -> tuple[str, ...]:
+    """The structures that a file lists, whether they have voxels or not; none if none.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if path.name.lower().endswith((".nrrd", ".nhdr")):
+        from medseg.io.itk_header import read_itk_header
+
+        return tuple(segment.name for segment in read_itk_header(path).segments)
+    if path.is_file() and format_of(path) is Format.DICOM:
+        from medseg.io.dicom.segmentation import segment_names
+
+        return segment_names(path)
+    return ()
+
+
 def is_mask_folder(path: Path) -> bool:
     """Whether a path is a folder of files that are no DICOM: one mask a structure."""
     return path.is_dir() and not is_scan(path)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from medseg.losses.partial_labels import regions_of
+
 PRESENCE_WEIGHT = 0.1
 """Of the presence term beside the segmentation loss; chosen, not tuned."""
 
@@ -52,7 +54,10 @@ class SegmentationAndPresence(nn.Module):
         self.weight = weight
 
     def forward(
-        self, outputs: tuple[Tensor | Sequence[Tensor], Tensor], target: Tensor
+        self,
+        outputs: tuple[Tensor | Sequence[Tensor], Tensor],
+        target: Tensor,
+        unannotated: Tensor | None = None,
     ) -> Tensor:
         """Both losses, weighted.
 
@@ -60,9 +65,21 @@ class SegmentationAndPresence(nn.Module):
             outputs: The segmentation logits, as `loss` takes them, and the logits of
                 presence, shape (N, L).
             target: Class indices at full resolution, shape (N, *spatial).
+            unannotated: As `PartialLabelLoss` takes it; whether such a class is
+                present is not asked.
         """
         logits, presence = outputs
         wanted = present(target, num_classes=self.num_classes, regions=self.regions)
-        value: Tensor = self.loss(logits, target)
-        extra = nn.functional.binary_cross_entropy_with_logits(presence, wanted)
-        return value + self.weight * extra
+        if unannotated is None:
+            value: Tensor = self.loss(logits, target)
+            extra = nn.functional.binary_cross_entropy_with_logits(presence, wanted)
+            return value + self.weight * extra
+        value = self.loss(logits, target, unannotated)
+        unknown = (
+            regions_of(unannotated, self.regions) if self.regions else unannotated
+        ) & (wanted == 0)
+        each = nn.functional.binary_cross_entropy_with_logits(
+            presence, wanted, reduction="none"
+        )
+        asked = (~unknown).sum().clamp_min(1)
+        return value + self.weight * torch.where(unknown, 0.0, each).sum() / asked

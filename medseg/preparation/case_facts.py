@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.datasets import Case
-from medseg.errors import InputError
+from medseg.errors import InputError, LabelError
 from medseg.files import hash_text
 from medseg.fingerprint import CaseFacts, ChannelFacts
 from medseg.geometry import canonical_reorientation
@@ -59,11 +59,24 @@ def read_case(case: Case, scheme: LabelScheme) -> tuple[Volume, LabelMap]:
         raise InputError(f"{case.case_id}: no label map is given")
     volume = read_volume(case.images if len(case.images) > 1 else case.images[0])
     require_finite(volume.voxels, f"{case.case_id}: {case.images[0]}")
-    label_map = read_label_map(case.label, scheme=scheme, grid=volume.grid)
+    annotated = scheme.without(case.unannotated)
+    label_map = read_label_map(case.label, scheme=annotated, grid=volume.grid)
+    _require_absent(label_map, case, scheme)
     volume.grid.require_match(
         label_map.grid, what=f"{case.case_id}: {case.label} against {case.images[0]}"
     )
     return volume, label_map
+
+
+def _require_absent(label_map: LabelMap, case: Case, scheme: LabelScheme) -> None:
+    """Refuses a label map that holds what the case is said not to annotate."""
+    for name in case.unannotated:
+        count = int(np.count_nonzero(label_map.voxels == scheme.names[name]))
+        if count:
+            raise LabelError(
+                f"{case.case_id}: {case.label} holds {count} voxels of {name}, which "
+                "the case is said not to annotate; correct the column not_annotated"
+            )
 
 
 def measure(

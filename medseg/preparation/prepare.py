@@ -112,7 +112,7 @@ def prepare(
     )
     splits = choose_splits(dataset, num_folds=num_folds, seed=seed, progress=shown)
     keys = {
-        case.case_id: _key(hashes[case.case_id], decided, compression)
+        case.case_id: _key(hashes[case.case_id], decided, compression, case)
         for case in dataset.cases
     }
     way.prepare_cases(dataset, decided, keys, compression)
@@ -148,6 +148,9 @@ def prepare_case(
         index=build_index(label, plan.targets.num_classes, rng),
         placement=prepared.placement,
         compression=compression,
+        unannotated=[
+            plan.labels.structures.index(name) + 1 for name in case.unannotated
+        ],
     )
     return case.case_id
 
@@ -238,7 +241,7 @@ class _Way:
         report_broken(dataset, attempts, skip=self.skip_broken, progress=self.progress)
 
 
-def _key(inputs: str, plan: Plan, compression: Compression) -> str:
+def _key(inputs: str, plan: Plan, compression: Compression, case: Case) -> str:
     """Hash of everything that decides what a prepared case looks like."""
     keys: dict[str, Any] = dict.fromkeys(
         ("reorient", "target_spacing", "crop_nonzero", "labels"), True
@@ -250,6 +253,8 @@ def _key(inputs: str, plan: Plan, compression: Compression) -> str:
         keys |= {"instance_target": True, "spatial_dims": True}
     settings = plan.model_dump_json(include=keys)
     parts = [str(STORE_VERSION), inputs, settings, compression]
+    if case.unannotated:
+        parts.append(f"unannotated {sorted(case.unannotated)}")
     if any(channel.least_range for channel in plan.channels):
         parts.append(f"ranges {[channel.least_range for channel in plan.channels]}")
     return hash_text(

@@ -77,6 +77,7 @@ def score_held_out(
             prediction_path(out, case_id),
             store.label(case_id),
             patients[case_id],
+            store.unannotated(case_id),
         )
         for case_id in case_ids
     ]

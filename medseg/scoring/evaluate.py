@@ -54,7 +54,12 @@ def evaluate(
     settings = settings or MetricSettings()
     settings.require_names(found.scheme)
     progress.say(f"references: {found.source}; labels {found.scheme.describe()}")
-    pairing = pair_files(predictions, found.labels, patients=found.patients)
+    pairing = pair_files(
+        predictions,
+        found.labels,
+        patients=found.patients,
+        unannotated=found.unannotated,
+    )
     lone = tuple(path.name for path in pairing.lone_predictions)
     _warn_of_lone_files(lone, pairing.lone_references, progress)
     evaluation = score(

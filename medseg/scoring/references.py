@@ -27,6 +27,8 @@ class References:
     """What the values mean."""
     patients: Mapping[str, str] = field(default_factory=dict)
     """The patient of each case, where known."""
+    unannotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Structures that a case does not annotate, where known."""
     images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     """The scan of each case, where known, for pictures."""
     source: str = ""
@@ -116,6 +118,7 @@ def _from_dataset(dataset: Dataset, labels: Mapping[str, Path]) -> References:
         labels=labels,
         scheme=dataset.scheme,
         patients={case.case_id: case.patient_id for case in cases},
+        unannotated={case.case_id: case.unannotated for case in cases},
         images={case.case_id: case.images for case in cases},
         source=f"data set {dataset.name} ({dataset.layout}; {dataset.patient_source})",
     )

@@ -71,6 +71,7 @@ def score_test_cases(
             out / LABEL_MAPS / files[case.case_id],
             case.label,
             case.patient_id,
+            case.unannotated,
         )
         for case in cases
         if case.label is not None and case.case_id in files

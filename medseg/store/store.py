@@ -95,6 +95,11 @@ class Store:
         """The reference label map's own file."""
         return Path(self._case(case_id)["label"])
 
+    def unannotated(self, case_id: str) -> tuple[str, ...]:
+        """Structures that a case does not annotate."""
+        structures = self.plan.labels.structures
+        return tuple(structures[n - 1] for n in self.case(case_id).unannotated)
+
     def case(self, case_id: str) -> StoredCase:
         """One case; nothing of it is read yet.
 

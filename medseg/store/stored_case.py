@@ -1,6 +1,7 @@
 """One case of a prepared store: read by the patch, indexed by class and lesion."""
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ class StoredCase:
     def num_voxels(self) -> tuple[int, ...]:
         """Voxels of each class, background first."""
         return self.index.num_voxels
+
+    @cached_property
+    def unannotated(self) -> tuple[int, ...]:
+        """Classes that the case does not annotate; `label` has background there."""
+        return tuple(int(index) for index in self._facts.get("unannotated", ()))
 
     @cached_property
     def placement(self) -> Placement:
@@ -159,6 +165,7 @@ def write_case(
     placement: Placement,
     compression: Compression = "none",
     painted: LabelArray | None = None,
+    unannotated: Sequence[int] = (),
 ) -> None:
     """Writes one prepared case whole, or not at all.
 
@@ -173,6 +180,7 @@ def write_case(
         "num_kept": index.num_kept,
         "placement": placement.to_json(),
         "painted": painted is not None,
+        "unannotated": list(unannotated),
     }
     with atomic_folder(folder) as part:
         write_array(part, "image", to_stored(image), compression)

@@ -164,6 +164,7 @@ def _score(
             prediction_path(run, case_id),
             store.label(case_id),
             store.patients[case_id],
+            store.unannotated(case_id),
         )
         for run, case_id in _held_out(store, folds, runs)
     ]

@@ -41,6 +41,8 @@ class Batch:
         shown: Label indices before augmentation, uint8, on the CPU.
         sampler_state: State of the sampler after this batch was drawn.
         first: Number of the first of these patches among the step's.
+        unannotated: Classes that a patch's case does not annotate, boolean, shape
+            (N, classes with the background); None where all cases annotate all.
     """
 
     images: Tensor
@@ -49,6 +51,7 @@ class Batch:
     shown: np.ndarray
     sampler_state: dict[str, Any]
     first: int = 0
+    unannotated: Tensor | None = None
 
     @property
     def case_ids(self) -> tuple[str, ...]:
@@ -109,6 +112,7 @@ class BatchSource:
         )
         self._cases = cases
         self._painted = cases[0].is_painted
+        self._unannotated = [case.unannotated for case in cases]
         self._sampler = sampler
         self._last_state: dict[str, Any] = {}
         self._plan = plan
@@ -231,7 +235,15 @@ class BatchSource:
                 labels = self._levels(labels)
         self._step += 1
         state = self._sampler.state_dict() if self._ahead is not None else {}
-        return Batch(images, labels, tuple(draws), shown, state, self._first)
+        return Batch(
+            images,
+            labels,
+            tuple(draws),
+            shown,
+            state,
+            self._first,
+            self._unannotated_in(own),
+        )
 
     def _read(self, draws: Sequence[Draw]) -> tuple[Tensor, Tensor, np.ndarray]:
         """Images and labels on the device, and the labels on the CPU as well."""
@@ -246,6 +258,17 @@ class BatchSource:
             images = images.pin_memory().to(self._device, non_blocking=True)
             labels = labels.pin_memory().to(self._device, non_blocking=True)
         return images, labels, shown
+
+    def _unannotated_in(self, draws: Sequence[Draw]) -> Tensor | None:
+        """Classes that the patches' cases do not annotate, None for none."""
+        if not any(self._unannotated[draw.case_index] for draw in draws):
+            return None
+        table = torch.zeros(
+            len(draws), self._plan.targets.num_classes, dtype=torch.bool
+        )
+        for number, draw in enumerate(draws):
+            table[number, list(self._unannotated[draw.case_index])] = True
+        return table.to(self._device)
 
     def _levels(self, painted: Tensor) -> Tensor:
         """Levels of single objects as they lie now."""

@@ -149,7 +149,11 @@ def forward_loss(
             outputs = network(batch.images, with_presence=True)
         else:
             outputs = network(batch.images)
-    value: Tensor = loss(_in_float32(outputs), batch.labels)
+    logits = _in_float32(outputs)
+    if batch.unannotated is None:
+        value: Tensor = loss(logits, batch.labels)
+    else:
+        value = loss(logits, batch.labels, batch.unannotated)
     return value
 
 

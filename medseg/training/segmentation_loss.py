@@ -4,6 +4,7 @@ from torch import nn
 
 from medseg.losses.build import build_loss
 from medseg.losses.deep_supervision import DeepSupervisionLoss
+from medseg.losses.partial_labels import PartialLabelLoss
 from medseg.losses.presence import SegmentationAndPresence
 from medseg.plan import Plan
 from medseg.training.settings import TrainingSettings
@@ -17,7 +18,7 @@ def segmentation_loss(plan: Plan, settings: TrainingSettings) -> nn.Module:
         for names in scheme.regions.values()
     )
     loss = build_loss(settings.loss, num_classes=scheme.num_classes, regions=regions)
-    segmentation = DeepSupervisionLoss(loss)
+    segmentation = PartialLabelLoss(DeepSupervisionLoss(loss), regions=regions)
     if not getattr(plan.network, "presence_head", False):
         return segmentation
     return SegmentationAndPresence(

@@ -102,6 +102,9 @@ def split_batch(batch: Batch, parts: int) -> list[Batch]:
             labels=batch.labels[low:high],
             shown=batch.shown[low:high],
             first=batch.first + low,
+            unannotated=None
+            if batch.unannotated is None
+            else batch.unannotated[low:high],
         )
         for low, high in pairwise(ends)
     ]

@@ -19,14 +19,18 @@ def validate(predictor: Predictor, cases: Iterable[StoredCase]) -> dict[str, flo
 def dice_rows(predictor: Predictor, cases: Iterable[StoredCase]) -> list[np.ndarray]:
     """Dice of each structure of each case, on the prepared grid."""
     predictor = replace(predictor, network=predictor.network.eval())
-    return [
-        dice_per_label(
-            predictor.predict_prepared(case.read_image()),
-            case.read_label(),
-            num_classes=predictor.plan.targets.num_classes,
-        )
-        for case in cases
-    ]
+    return [_dice_of(predictor, case) for case in cases]
+
+
+def _dice_of(predictor: Predictor, case: StoredCase) -> np.ndarray:
+    """Dice of each structure; NaN of those that the case does not annotate."""
+    dice = dice_per_label(
+        predictor.predict_prepared(case.read_image()),
+        case.read_label(),
+        num_classes=predictor.plan.targets.num_classes,
+    )
+    dice[[index - 1 for index in case.unannotated]] = np.nan
+    return dice
 
 
 def mean_dice(
@@ -35,7 +39,8 @@ def mean_dice(
     """Mean Dice of each structure over cases.
 
     A structure that a case does not hold and that was not predicted does not count
-    for that case; one that was missed, or was invented, counts as 0.
+    for that case, nor does one that the case does not annotate; one that was missed,
+    or was invented, counts as 0.
 
     Returns:
         ``dice/<structure>`` for each structure and ``dice/mean`` over them; NaN where

@@ -93,6 +93,27 @@ def test_a_tree_of_images_and_labels_becomes_a_data_set(tmp_path: Path) -> None:
     assert "PID-" not in manifest.read_text()
 
 
+def test_what_no_label_object_of_a_case_lists_is_not_annotated(tmp_path: Path) -> None:
+    both, less = {"tumour": (3, 8), "organ": (10, 20)}, {"tumour": (3, 8)}
+    for number, names in enumerate((both, both, less, less)):
+        folder = tmp_path / "in" / f"patient{number}"
+        series = image_series(folder, number)
+        label_map, scheme = boxes(series, **names)
+        kind = DicomObject.RTSTRUCT if number % 2 else DicomObject.SEG
+        file_label_map(
+            label_map, series, folder / "labels.dcm", scheme=scheme, as_object=kind
+        )
+    (manifest,) = run(tmp_path / "in", tmp_path / "out").manifests
+    with manifest.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(row["not_annotated"] for row in rows) == ["", "", "organ", "organ"]
+    marked = [case.unannotated for case in load_dataset(manifest).cases]
+    assert sorted(marked) == [(), (), ("organ",), ("organ",)]
+    one = run(tmp_path / "in", tmp_path / "one", structures="organ")
+    (manifest,) = one.manifests
+    assert "not_annotated" not in manifest.read_text()
+
+
 def test_the_data_set_can_be_prepared(tmp_path: Path) -> None:
     summary = run(tcia_like(tmp_path / "in"), tmp_path / "out")
     store = prepare(load_dataset(summary.manifests[0]), tmp_path / "store", workers=1)
