@@ -207,7 +207,10 @@ def test_several_volumes_are_never_chosen_silently(tmp_path: Path) -> None:
             "localiser",
         ),
         (
-            {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
+            {
+                "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
+                "ImagePositionPatient": None,
+            },
             Kind.DERIVED,
             "secondary capture",
         ),

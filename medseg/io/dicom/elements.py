@@ -9,10 +9,16 @@ from typing import Any, TypeAlias
 
 _CHARSET = 0x00080005
 _SHORT = 256
+_LONG = 4
+_TEXT = ("DS", "IS", "LO", "SH", "ST", "LT", "UT", "UC", "CS")
 _UNDEFINED = 0xFFFFFFFF
 
 DicomDataset: TypeAlias = Any
 """A pydicom Dataset, whose attributes carry no types."""
+
+
+class ElementError(ValueError):
+    """An element holds something else than its definition says."""
 
 
 class Elements:
@@ -53,6 +59,30 @@ class Elements:
         return _converted(
             tag, raw.VR, value, raw.is_implicit_VR, raw.is_little_endian, self._charset
         )
+
+    def stored_integer(self, keyword: str, *, is_signed: bool) -> int | None:
+        """The first value of an element that is US or SS as the pixels are.
+
+        In implicit VR nothing in the element says which of the two it is, and
+        writers of explicit VR get it wrong; PixelRepresentation decides (PS3.5
+        A.1). None where it is absent or empty.
+
+        Raises:
+            ElementError: It holds something else than a number.
+        """
+        raw = self._raw.get(_tag_of(keyword))
+        value = getattr(raw, "value", None)
+        if isinstance(value, bytes) and getattr(raw, "VR", None) not in _TEXT:
+            size = 4 if len(value) == _LONG else 2
+            order = "little" if raw.is_little_endian else "big"  # type: ignore[union-attr]
+            return (
+                int.from_bytes(value[:size], order, signed=is_signed) if value else None
+            )
+        found = all_numbers_of(self, keyword)
+        if not found:
+            return None
+        number = int(found[0])
+        return number - (1 << 16) if is_signed and number >= 1 << 15 else number
 
 
 @contextmanager
@@ -103,19 +133,51 @@ def text_of(dataset: DicomDataset, keyword: str) -> str:
 
 
 def numbers_of(dataset: DicomDataset, keyword: str, count: int) -> tuple[float, ...]:
-    """An element of so many numbers; empty where it is absent or of another length."""
+    """An element of so many numbers; empty where it is absent or of another length.
+
+    Raises:
+        ElementError: It holds something else than numbers.
+    """
+    found = all_numbers_of(dataset, keyword)
+    return found if len(found) == count else ()
+
+
+def all_numbers_of(dataset: DicomDataset, keyword: str) -> tuple[float, ...]:
+    """All numbers of an element, whatever its VR; empty where one is missing.
+
+    Raises:
+        ElementError: It holds something else than numbers.
+    """
     value = dataset.get(keyword)
-    if value is None or isinstance(value, str):
+    if isinstance(value, bytes):  # a VR that pydicom does not convert
+        value = value.decode("ascii", "replace")
+    if isinstance(value, str):
+        value = value.strip(" \0").split("\\")
+    if value is None:
         return ()
     parts = value if hasattr(value, "__len__") else [value]
-    if len(parts) != count or any(part is None for part in parts):
+    if any(part is None or not str(part).strip(" \0") for part in parts):
         return ()
-    return tuple(float(part) for part in parts)
+    try:
+        return tuple(_number(part) for part in parts)
+    except (TypeError, ValueError) as error:
+        raise ElementError(f"{keyword} holds no number") from error
+
+
+def _number(part: Any) -> float:
+    """A number, also where its decimal sign is a comma."""
+    return float(part.replace(",", ".") if isinstance(part, str) else part)
 
 
 def number_of(dataset: DicomDataset, keyword: str, default: float) -> float:
-    """An element of one number, or a default where it is absent."""
-    found = numbers_of(dataset, keyword, 1)
+    """An element of one number, or a default where it is absent or empty.
+
+    Raises:
+        ElementError: It holds something else.
+    """
+    found = all_numbers_of(dataset, keyword)
+    if len(found) > 1:
+        raise ElementError(f"{keyword} holds {len(found)} numbers, expected one")
     return found[0] if found else default
 
 

@@ -6,13 +6,14 @@ this module sees frames alone. Positions and directions are in DICOM's LPS world
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 import numpy as np
 
 from medseg.errors import GeometryError
+from medseg.io.dicom.correction import Correction
 
 _FARTHEST_MM = 1e6
 _SMALLEST_MM = 1e-6
@@ -52,6 +53,8 @@ class PixelLayout:
     columns: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
+    """The highest bit of a stored value, from 0; other bits are no part of it."""
     is_signed: bool
     photometric: str
     samples: int
@@ -86,6 +89,13 @@ class Frame:
     traits: tuple[str, ...]
     """Values of `TRAITS`, which may tell volumes of one series apart."""
     pixels: PixelLayout
+    lacks: frozenset[str] = frozenset()
+    """Elements of its place that the header lacks; see `Placing`."""
+    remarks: tuple[Correction, ...] = ()
+    """What was taken from elsewhere than where it belongs."""
+    is_turned: bool = False
+    """Whether its pixels are stored from the last to the first, against the frame's
+    own directions."""
 
     def __post_init__(self) -> None:
         """Refuses geometry that no slice can have."""
@@ -120,6 +130,26 @@ class Frame:
         """Unit LPS direction across the slice: row direction × column direction."""
         normal = np.cross(self.row_direction, self.column_direction)
         return np.asarray(normal / np.linalg.norm(normal))
+
+    def turned(self) -> "Frame":
+        """The same slice, its last pixel taken as the first."""
+        assert self.position is not None
+        last = (
+            np.asarray(self.position)
+            + self.row_direction * self.pixel_spacing[1] * (self.columns - 1)
+            + self.column_direction * self.pixel_spacing[0] * (self.rows - 1)
+        )
+        x, y, z = last.tolist()
+        return replace(
+            self,
+            position=(x, y, z),
+            orientation=tuple(-value for value in self.orientation),
+            is_turned=not self.is_turned,
+        )
+
+    def noting(self, remark: Correction) -> "Frame":
+        """The frame with one more remark."""
+        return replace(self, remarks=(*self.remarks, remark))
 
 
 @dataclass(frozen=True)
@@ -172,5 +202,8 @@ ATTRIBUTES = (
     "ConvolutionKernel",
     "PatientID",
     "PatientName",
+    "PatientBirthDate",
+    "AccessionNumber",
+    "OtherPatientIDs",
 )
 """What names a series, and what `--series` rules may ask for."""

@@ -14,9 +14,9 @@ from medseg.errors import InputError, UnreadableFileError
 from medseg.io.bytestream import open_file
 from medseg.io.dicom.elements import (
     DicomDataset,
+    ElementError,
     Elements,
     number_of,
-    numbers_of,
     quiet,
     text_of,
 )
@@ -34,6 +34,8 @@ from medseg.io.dicom.frame import (
 from medseg.io.dicom.kind import INCOMPLETE, kind_of
 from medseg.io.dicom.mosaic import is_mosaic, mosaic_frames
 from medseg.io.dicom.multiframe import enhanced_frames, is_enhanced
+from medseg.io.dicom.placing import placing_of
+from medseg.io.dicom.plain_multiframe import FRAME_VECTORS, not_slices, plain_frames
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _GEOMETRY = (
@@ -54,7 +56,12 @@ _GEOMETRY = (
     "ImageOrientationPatient",
     "PixelSpacing",
     "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
     "SpacingBetweenSlices",
+    "SliceLocation",
+    "DetectorInformationSequence",
+    "FrameIncrementPointer",
+    *FRAME_VECTORS,
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",
@@ -174,9 +181,9 @@ def _require_pixels(path: Path, layout: PixelLayout) -> None:
 
 
 def _damaged(path: Path, error: BaseException) -> UnreadableFileError:
+    what = str(error) if isinstance(error, ElementError) else type(error).__name__
     return UnreadableFileError(
-        f"{path}: the DICOM header is damaged ({type(error).__name__}); export the "
-        "file again"
+        f"{path}: the DICOM header is damaged ({what}); export the file again"
     )
 
 
@@ -204,6 +211,7 @@ def _describe(dataset: Elements, path: Path, offset: int) -> DicomFile:
         kind, reason = Kind.OTHER, "deflated transfer syntax, which is not supported"
     elif kind is Kind.IMAGE:
         layout = _pixel_layout(dataset, offset, syntax)
+        reason = reason or not_slices(dataset, layout.num_frames)
         if not reason:
             _require_pixels(path, layout)
             frames = _frames(dataset, path, layout)
@@ -212,8 +220,8 @@ def _describe(dataset: Elements, path: Path, offset: int) -> DicomFile:
 
 def _pixel_layout(dataset: Elements, offset: int, syntax: str) -> PixelLayout:
     allocated = int(dataset.get("BitsAllocated"))
-    padding = dataset.get("PixelPaddingValue")
-    limit = dataset.get("PixelPaddingRangeLimit")
+    stored = int(number_of(dataset, "BitsStored", allocated))
+    is_signed = bool(number_of(dataset, "PixelRepresentation", 0))
     return PixelLayout(
         offset=offset,
         syntax=syntax,
@@ -221,12 +229,15 @@ def _pixel_layout(dataset: Elements, offset: int, syntax: str) -> PixelLayout:
         rows=int(dataset.get("Rows")),
         columns=int(dataset.get("Columns")),
         bits_allocated=allocated,
-        bits_stored=int(number_of(dataset, "BitsStored", allocated)),
-        is_signed=bool(number_of(dataset, "PixelRepresentation", 0)),
+        bits_stored=stored,
+        high_bit=int(number_of(dataset, "HighBit", stored - 1)),
+        is_signed=is_signed,
         photometric=text_of(dataset, "PhotometricInterpretation"),
         samples=int(number_of(dataset, "SamplesPerPixel", 1)),
-        padding=None if padding is None else int(padding),
-        padding_limit=None if limit is None else int(limit),
+        padding=dataset.stored_integer("PixelPaddingValue", is_signed=is_signed),
+        padding_limit=dataset.stored_integer(
+            "PixelPaddingRangeLimit", is_signed=is_signed
+        ),
     )
 
 
@@ -245,35 +256,35 @@ def _syntax_of(elements: Elements) -> str:
 
 
 def _frames(dataset: Elements, path: Path, pixels: PixelLayout) -> tuple[Frame, ...]:
-    frame = _classic_frame(dataset, path, pixels)
+    frame = _first_frame(dataset, path, pixels)
     if is_enhanced(dataset):
         return enhanced_frames(dataset, frame)
     if is_mosaic(text_of(dataset, "ImageType")):
         private, _ = read_header(path, wanted=(*_GEOMETRY, *_CSA))
         return mosaic_frames(private, frame)
+    if pixels.num_frames > 1:
+        return plain_frames(dataset, frame)
     return (frame,)
 
 
-def _classic_frame(dataset: Elements, path: Path, pixels: PixelLayout) -> Frame:
-    """The one frame of a file without functional groups."""
-    position = numbers_of(dataset, "ImagePositionPatient", 3)
-    spacing = numbers_of(dataset, "PixelSpacing", 2) or numbers_of(
-        dataset, "ImagerPixelSpacing", 2
-    )
+def _first_frame(dataset: Elements, path: Path, pixels: PixelLayout) -> Frame:
+    """The one frame of a file without functional groups, or the first of several."""
+    placing = placing_of(dataset)
     return Frame(
         path=path,
         index=0,
         tile=None,
         rows=pixels.rows,
         columns=pixels.columns,
-        position=(position[0], position[1], position[2]) if position else None,
-        orientation=numbers_of(dataset, "ImageOrientationPatient", 6)
-        or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
-        pixel_spacing=(spacing[0], spacing[1]) if spacing else (1.0, 1.0),
+        position=placing.position,
+        orientation=placing.orientation,
+        pixel_spacing=placing.pixel_spacing,
         slope=number_of(dataset, "RescaleSlope", 1.0),
         intercept=number_of(dataset, "RescaleIntercept", 0.0),
         instance=int(number_of(dataset, "InstanceNumber", 0)),
         sop_uid=text_of(dataset, "SOPInstanceUID"),
         traits=tuple(text_of(dataset, name) for name in TRAITS),
         pixels=pixels,
+        lacks=placing.lacks,
+        remarks=placing.remarks,
     )

@@ -6,6 +6,7 @@ from typing import Any
 from medseg.errors import UnreadableFileError
 from medseg.io.dicom.elements import number_of, numbers_of, text_of
 from medseg.io.dicom.frame import TRAITS, Frame
+from medseg.io.dicom.placing import ORIENTATION, POSITION, SPACING
 
 _TRAIT_PLACES = {
     "EchoTime": ("MREchoSequence", "EffectiveEchoTime"),
@@ -50,6 +51,7 @@ def _frame(base: Frame, index: int, places: list[Any]) -> Frame:
     rescale = _group(places, "PixelValueTransformationSequence")
     position = numbers_of(plane, "ImagePositionPatient", 3)
     spacing = numbers_of(measures, "PixelSpacing", 2)
+    turn = numbers_of(turned, "ImageOrientationPatient", 6)
     traits = list(base.traits)
     for number, name in enumerate(TRAITS):
         if name in _TRAIT_PLACES:
@@ -57,17 +59,19 @@ def _frame(base: Frame, index: int, places: list[Any]) -> Frame:
             traits[number] = (
                 text_of(_group(places, sequence), keyword) or traits[number]
             )
+    found = {POSITION: position, ORIENTATION: turn, SPACING: spacing}
     return replace(
         base,
         index=index,
         position=(position[0], position[1], position[2]) if position else base.position,
-        orientation=numbers_of(turned, "ImageOrientationPatient", 6)
-        or base.orientation,
+        orientation=turn or base.orientation,
         pixel_spacing=(spacing[0], spacing[1]) if spacing else base.pixel_spacing,
         slope=number_of(rescale, "RescaleSlope", base.slope),
         intercept=number_of(rescale, "RescaleIntercept", base.intercept),
         instance=index,
         traits=tuple(traits),
+        lacks=base.lacks - {name for name, value in found.items() if value},
+        remarks=() if position and spacing else base.remarks,
     )
 
 

@@ -38,7 +38,17 @@ def stored_values(frames: Sequence[Frame]) -> np.ndarray:
     if all(_lies_plain(frame, dtype) for frame in frames):
         for plane, frame in zip(values, frames, strict=True):
             _read_into(plane, frame)
-        return _used_bits(values, first.pixels)
+        values = _all_used_bits(values, frames)
+    else:
+        _fill(values, frames)
+    for plane, frame in zip(values, frames, strict=True):
+        if frame.is_turned:
+            plane[:] = plane[::-1, ::-1].copy()
+    return values
+
+
+def _fill(values: np.ndarray, frames: Sequence[Frame]) -> None:
+    """Pixels of frames that share files, are compressed or of another byte order."""
     opened: tuple[Path, np.ndarray] | None = None
     for number, frame in enumerate(frames):
         if opened is None or opened[0] != frame.path:
@@ -47,6 +57,17 @@ def stored_values(frames: Sequence[Frame]) -> np.ndarray:
         values[number] = opened[1][
             frame.index, row : row + frame.rows, column : column + frame.columns
         ]
+
+
+def _all_used_bits(values: np.ndarray, frames: Sequence[Frame]) -> np.ndarray:
+    """Planes without unused bits; together where all files store alike."""
+    layouts = {
+        (f.pixels.bits_stored, f.pixels.high_bit, f.pixels.is_signed) for f in frames
+    }
+    if len(layouts) == 1:
+        return _used_bits(values, frames[0].pixels)
+    for plane, frame in zip(values, frames, strict=True):
+        plane[:] = _used_bits(plane, frame.pixels)
     return values
 
 
@@ -184,14 +205,24 @@ def _decoded_values(layout: PixelLayout, path: Path, count: int) -> np.ndarray:
 
 
 def _used_bits(values: np.ndarray, layout: PixelLayout) -> np.ndarray:
-    """Values without the bits above BitsStored, which may hold overlays."""
-    unused = layout.bits_allocated - layout.bits_stored
-    if not 0 < unused < layout.bits_allocated:
+    """Values without the bits that are no part of them, which may hold overlays."""
+    above = layout.bits_allocated - layout.bits_stored
+    below = layout.high_bit + 1 - layout.bits_stored
+    if not 0 < above < layout.bits_allocated:
         return values
+    if 0 < below <= above and layout.syntax in PLAIN_SYNTAXES:
+        if (values & np.array((1 << below) - 1, dtype=values.dtype)).any():
+            return values  # stored from bit 0 on, and up to HighBit
+        return _between(values, above - below, above)
     if not layout.is_signed and values.max() < 1 << layout.bits_stored:
         return values
-    shift = np.array(unused, dtype=np.uint8)
-    return np.asarray(np.right_shift(np.left_shift(values, shift), shift))
+    return _between(values, above, above)
+
+
+def _between(values: np.ndarray, left: int, right: int) -> np.ndarray:
+    """Values shifted to the left and back to the right, the sign kept."""
+    up, down = (np.array(n, dtype=np.uint8) for n in (left, right))
+    return np.asarray(np.right_shift(np.left_shift(values, up), down))
 
 
 def _syntax_name(uid: str) -> str:

@@ -8,6 +8,8 @@ from medseg.errors import GeometryError, InputError
 from medseg.geometry import lps_from_ras
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import Frame
+from medseg.io.dicom.kind import is_capture
+from medseg.io.dicom.missing_geometry import place_remarks
 from medseg.io.dicom.pixels import (
     inverted,
     measured_values,
@@ -16,13 +18,15 @@ from medseg.io.dicom.pixels import (
 )
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.splitting import identity_of
-from medseg.io.dicom.stack import Stack, group_by_place, stack_of
+from medseg.io.dicom.stack import Stack, group_by_place, stack_of, thickness_of
 from medseg.io.dicom.straighten import fill_gaps, undo_tilt
 from medseg.io.dicom.suv import suv_scale
 from medseg.io.geometry_warning import settle_affine
 from medseg.types import Affine
 from medseg.volume import Volume
 
+_FLICKER_PX = 0.1
+"""Slices that start no farther beside each other lie in line."""
 _INVERTIBLE = {"CR", "DX", "MG", "RG", "XA", "RF", "IO", "PX", "US", "OT"}
 
 
@@ -60,6 +64,7 @@ def read_series(
         raise InputError(f"{series}: {series.reason}")
     corrections: list[Correction] = []
     try:
+        corrections += place_remarks(series.frames, series.attributes["Modality"])
         stack = _ordered(series, corrections)
         voxels = _voxels(series, stack, corrections)
         voxels, affine = _gridded(series, stack, voxels, corrections, allow_shear)
@@ -119,6 +124,7 @@ def _require_copies(place: list[Frame]) -> None:
 def _voxels(series: Series, stack: Stack, corrections: list[Correction]) -> np.ndarray:
     """Measured values, shape (I, J, K)."""
     stored = stored_values(stack.frames)
+    corrections += _storage_remarks(series, stack)
     padding = padded_pixels(stack.frames, stored)
     modality = series.attributes["Modality"]
     if stack.frames[0].pixels.photometric == "MONOCHROME1":
@@ -139,6 +145,26 @@ def _voxels(series: Series, stack: Stack, corrections: list[Correction]) -> np.n
     if modality == "PT":
         values = _uptake(stack, values, corrections)
     return values.transpose(2, 1, 0)
+
+
+def _storage_remarks(series: Series, stack: Stack) -> list[Correction]:
+    """What is unusual about how the pixels are stored."""
+    said = []
+    if is_capture(series.attributes):
+        text = "stored as secondary captures, whose positions make a stack"
+        said.append(Correction("class", text))
+    layout = stack.frames[0].pixels
+    if layout.high_bit != layout.bits_stored - 1:
+        text = (
+            f"HighBit is {layout.high_bit} with {layout.bits_stored} bits stored: "
+            "values are shifted down where the bits below are empty"
+        )
+        said.append(Correction("bits", text))
+    turned = sum(frame.is_turned for frame in stack.frames)
+    if turned:
+        text = f"{turned} slices lie turned by 180 degrees and were turned back"
+        said.append(Correction("turned", text))
+    return said
 
 
 def _uptake(
@@ -165,7 +191,13 @@ def _gridded(
         return voxels, _single(series, stack, corrections)
     _require_one_line(stack)
     affine_lps = lps_from_ras(stack.affine())
-    if stack.is_tilted and not (allow_shear and stack.is_even):
+    moved = float(np.abs(stack.drift).max())
+    if stack.is_tilted and moved <= _FLICKER_PX:
+        text = f"slices start up to {moved:.2g} pixels beside each other"
+        corrections.append(Correction("flicker", text))
+        span = stack.heights[-1] - stack.heights[0]
+        affine_lps[:3, 2] = stack.frames[0].normal * span / (len(stack.frames) - 1)
+    elif stack.is_tilted and not (allow_shear and stack.is_even):
         degrees = np.degrees(np.arctan(stack.tilt))
         text = f"slices shifted by a tilt of {degrees:.2f} degrees were put in line"
         corrections.append(Correction("tilt", text, is_repair=True))
@@ -190,7 +222,7 @@ def _require_one_line(stack: Stack) -> None:
     heights = np.asarray(stack.heights) - stack.heights[0]
     share = heights / heights[-1]
     bend = np.abs(stack.drift - share[:, None] * stack.drift[-1]).max()
-    if bend > max(0.1, 0.02 * np.abs(stack.drift).max()):
+    if bend > max(_FLICKER_PX, 0.02 * np.abs(stack.drift).max()):
         raise GeometryError(
             f"slices leave their common line by {bend:.3g} pixels; they belong to "
             "several acquisitions, or their positions are wrong"
@@ -199,13 +231,9 @@ def _require_one_line(stack: Stack) -> None:
 
 def _single(series: Series, stack: Stack, corrections: list[Correction]) -> Affine:
     """The affine of one slice, as thick as its header says."""
-    try:
-        thickness = float(series.attributes["SliceThickness"])
-    except ValueError:
-        thickness = 1.0
-    frame = stack.frames[0]
-    if frame.position is None:
+    if stack.frames[0].position is None:
         corrections.append(Correction("place", "the header gives no position"))
-    if not np.isfinite(thickness) or thickness <= 0:
-        thickness = 1.0
-    return stack.affine(thickness=thickness)
+    thickness = thickness_of(series.attributes)
+    if thickness is None and stack.frames[0].position is not None:
+        corrections.append(Correction("thickness", "no SliceThickness: 1 mm is taken"))
+    return stack.affine(thickness=thickness or 1.0)

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import InputError, MissingFileError
+from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import DicomFile, Frame, Kind
 from medseg.io.dicom.header import NOT_DICOM, read_dicom_file
+from medseg.io.dicom.kind import CAPTURE, is_capture
 from medseg.io.dicom.splitting import Part, identity_of, split_frames, without_copies
+from medseg.io.dicom.stack import thickness_of
 from medseg.progress import Progress, Silent
 
+_FEWEST_CAPTURES = 3
 _PLAIN = re.compile(r"[A-Z]{2,8}")
 
 
@@ -91,7 +95,7 @@ def find_series(root: Path, *, progress: Progress | None = None) -> SeriesTree:
 
 def series_of(paths: Iterable[Path]) -> SeriesTree:
     """The volumes that some files hold; files that are no DICOM are passed over."""
-    groups: dict[tuple[str, str, str, Kind, str], list[DicomFile]] = {}
+    groups: dict[tuple[object, ...], list[DicomFile]] = {}
     unreadable = []
     for path in paths:
         try:
@@ -100,17 +104,59 @@ def series_of(paths: Iterable[Path]) -> SeriesTree:
             if not str(error).endswith(NOT_DICOM):
                 unreadable.append(Unreadable(path, str(error)))
             continue
-        key = (
-            file.attributes["StudyInstanceUID"],
-            file.attributes["SeriesInstanceUID"],
-            file.attributes["FrameOfReferenceUID"],
-            file.kind,
-            file.reason,
-        )
-        groups.setdefault(key, []).append(file)
-    series = [part for files in groups.values() for part in _volumes(files)]
+        groups.setdefault(_series_key(file), []).append(file)
+    series = [
+        part
+        for files in groups.values()
+        for own, label in _by_patient(files)
+        for part in _volumes(own, label)
+    ]
     series.sort(key=_reading_order)
     return SeriesTree(tuple(series), tuple(unreadable))
+
+
+def _series_key(file: DicomFile) -> tuple[object, ...]:
+    """The same for files of one series that are of one kind.
+
+    Without a SeriesInstanceUID, folder and SeriesNumber stand for it.
+    """
+    said = file.attributes
+    stand_in = (file.path.parent, said["SeriesNumber"])
+    return (
+        said["StudyInstanceUID"],
+        said["SeriesInstanceUID"],
+        said["FrameOfReferenceUID"],
+        file.kind,
+        file.reason,
+        is_capture(said),
+        *(() if said["SeriesInstanceUID"] else stand_in),
+    )
+
+
+def _by_patient(files: list[DicomFile]) -> list[tuple[list[DicomFile], str]]:
+    """Files of each patient, and what tells them apart where they are several.
+
+    Files that name no patient belong to the only one that others name.
+    """
+    groups: dict[tuple[str, str], list[DicomFile]] = {}
+    for file in files:
+        groups.setdefault(_patient_of(file), []).append(file)
+    unnamed = groups.get(("", ""), [])
+    if unnamed and len(groups) == 2:
+        (group,) = (own for patient, own in groups.items() if any(patient))
+        return [([*group, *unnamed], "")]
+    if len(groups) == 1:
+        return [(files, "")]
+    return [
+        (group, f"patient{number:02d}")
+        for number, group in enumerate(groups.values(), start=1)
+    ]
+
+
+def _patient_of(file: DicomFile) -> tuple[str, str]:
+    """Number and name, whatever their case and spaces."""
+    number, name = (file.attributes[key] for key in ("PatientID", "PatientName"))
+    return (number.strip().casefold(), " ".join(name.casefold().strip(" ^").split()))
 
 
 def files_below(root: Path) -> Iterator[Path]:
@@ -123,32 +169,61 @@ def files_below(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _volumes(files: list[DicomFile]) -> list[Series]:
+def _volumes(files: list[DicomFile], patient: str) -> list[Series]:
     first = files[0]
     if first.reason:
         paths = tuple(file.path for file in files)
-        return [Series(first.attributes, first.kind, "", first.reason, paths, ())]
+        return [Series(first.attributes, first.kind, patient, first.reason, paths, ())]
     frames = [frame for file in files for frame in file.frames]
+    for remark in _identity_remarks(first, patient):
+        frames = [frame.noting(remark) for frame in frames]
     distinct, copies = without_copies(frames)
-    parts = split_frames(distinct)
+    parts = split_frames(
+        distinct,
+        modality=first.attributes["Modality"],
+        thickness=thickness_of(first.attributes) or 0.0,
+    )
     largest = max(len(part.frames) for part in parts)
-    return [_series_of_part(first.attributes, part, largest, copies) for part in parts]
+    return [
+        _series_of_part(first.attributes, part, largest, copies, patient)
+        for part in parts
+    ]
+
+
+def _identity_remarks(file: DicomFile, patient: str) -> Iterator[Correction]:
+    """What had to stand in for identifiers that are blank or wrong."""
+    if patient:
+        text = "its series holds slices of several patients, which are kept apart"
+        yield Correction("patients", text, is_repair=True)
+    if not file.attributes["SeriesInstanceUID"]:
+        text = "no SeriesInstanceUID: folder and SeriesNumber stand for it"
+        yield Correction("series", text, is_repair=True)
 
 
 def _series_of_part(
-    attributes: dict[str, str], part: Part, largest: int, copies: list[Frame]
+    attributes: dict[str, str],
+    part: Part,
+    largest: int,
+    copies: list[Frame],
+    patient: str,
 ) -> Series:
     own = {identity_of(frame) for frame in part.frames}
     again = tuple(frame for frame in copies if identity_of(frame) in own)
     return Series(
         attributes=attributes,
         kind=Kind.IMAGE,
-        part=part.label,
-        reason=_too_few(len(part.frames), largest),
+        part="-".join(filter(None, [patient, part.label])),
+        reason=_no_stack(attributes, part) or _too_few(len(part.frames), largest),
         files=tuple(dict.fromkeys(frame.path for frame in (*part.frames, *again))),
         frames=part.frames,
         copies=again,
     )
+
+
+def _no_stack(attributes: dict[str, str], part: Part) -> str:
+    """Why secondary captures that say where they lie are no volume nevertheless."""
+    is_stack = len(part.frames) >= _FEWEST_CAPTURES
+    return CAPTURE if is_capture(attributes) and not is_stack else ""
 
 
 def _too_few(count: int, largest: int) -> str:

@@ -6,14 +6,18 @@ place, which one volume cannot have; a volume whose slices merely differ in such
 element (an acquisition number that counts slices) stays whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
+from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import TRAITS, Frame
-from medseg.io.dicom.stack import group_by_place
+from medseg.io.dicom.geometry_groups import groups_by_geometry
+from medseg.io.dicom.missing_geometry import is_upright
+from medseg.io.dicom.placing import CROSS_SECTIONS
+from medseg.io.dicom.stack import group_by_place, stack_of
 
-_SPACING_TOLERANCE_MM = 1e-4
-_DIRECTION_TOLERANCE = 5e-3
 _SHORT = {
     "ImageType": "type",
     "EchoNumbers": "echo",
@@ -26,6 +30,11 @@ _SHORT = {
     "ContrastBolusAgent": "contrast",
     "AcquisitionNumber": "acquisition",
 }
+_ACQUISITION = TRAITS.index("AcquisitionNumber")
+_APART = 3.0
+"""Stations this many slice distances apart are no volume with a gap."""
+_OVERLAPPING = 0.75
+"""Slices nearer than this share of their thickness overlap."""
 
 
 @dataclass(frozen=True)
@@ -37,61 +46,78 @@ class Part:
     """Such as ``"time03"``; empty for a series that is one volume."""
 
 
-def split_frames(frames: Sequence[Frame]) -> list[Part]:
-    """The volumes held by distinct frames of one series, named by their differences."""
-    shapes = _by_geometry(frames)
+def split_frames(
+    frames: Sequence[Frame], *, modality: str = "", thickness: float = 0.0
+) -> list[Part]:
+    """The volumes held by distinct frames of one series, named by their differences.
+
+    Args:
+        frames: Of one patient and one series.
+        modality: Of the series; pictures without a place are volumes of their own
+            only where they are no cross-sections.
+        thickness: SliceThickness in mm, or 0.
+    """
+    shapes = groups_by_geometry(frames)
     parts = []
     for number, group in enumerate(shapes, start=1):
         label = f"plane{number:02d}" if len(shapes) > 1 else ""
-        parts += _by_traits(group, label, set())
+        if not is_upright(group):
+            parts.append(Part(tuple(group), label))  # refused when it is read
+        elif group[0].position is None:
+            parts += _without_place(group, label, is_section=modality in CROSS_SECTIONS)
+        else:
+            parts += _by_traits(group, label, set(), thickness)
     return parts
 
 
-def identity_of(frame: Frame) -> tuple[str, int, tuple[int, int] | None]:
-    """The same for copies of one file under two names."""
-    return (frame.sop_uid or str(frame.path), frame.index, frame.tile)
+def identity_of(frame: Frame) -> Hashable:
+    """The same for copies of one file under two names.
 
-
-def _by_geometry(frames: Sequence[Frame]) -> list[list[Frame]]:
-    groups: list[list[Frame]] = []
-    for frame in frames:
-        home = next((g for g in groups if _same_geometry(g[0], frame)), None)
-        if home is None:
-            groups.append([frame])
-        else:
-            home.append(frame)
-    return groups
-
-
-def _same_geometry(one: Frame, other: Frame) -> bool:
+    An identifier that an anonymiser gave to all slices says nothing alone.
+    """
+    place = frame.turned().position if frame.is_turned else frame.position
     return (
-        (one.rows, one.columns) == (other.rows, other.columns)
-        and (one.position is None) == (other.position is None)
-        and one.pixels.photometric == other.pixels.photometric
-        and _close(one.pixel_spacing, other.pixel_spacing, _SPACING_TOLERANCE_MM)
-        and _close(one.orientation, other.orientation, _DIRECTION_TOLERANCE)
+        frame.sop_uid or str(frame.path),
+        frame.index,
+        frame.tile,
+        place and tuple(round(value, 2) for value in place),
+        frame.instance,
     )
 
 
-def _close(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
-    return one == other or all(
-        abs(a - b) <= tolerance for a, b in zip(one, other, strict=True)
-    )
+def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+    """One frame for each object, and the frames of further files of the same object."""
+    first: dict[Hashable, Frame] = {}
+    copies = []
+    for frame in frames:
+        if first.setdefault(identity_of(frame), frame) is not frame:
+            copies.append(frame)
+    return list(first.values()), copies
 
 
-def _by_traits(frames: list[Frame], label: str, used: set[int]) -> list[Part]:
-    if frames[0].position is None:
-        return _one_by_one(frames, label)
+def _by_traits(
+    frames: list[Frame], label: str, used: set[int], thickness: float
+) -> list[Part]:
     places = group_by_place(frames)
     most = max(len(place) for place in places)
     if most == 1:
-        return [Part(tuple(frames), label)]
+        return _stations(frames, label, thickness)
+    folders = _folders_that_tell(places, most)
     for number in range(len(TRAITS)):
-        if number not in used and _tells_apart(places, number, most):
-            return _by_trait(frames, number, label, used | {number})
-    if all(len(place) == most for place in places):
-        return _by_turn(places, most, label)
-    return [Part(tuple(frames), label)]  # the reader looks whether these are copies
+        if number in used or not _tells_apart(places, number, most):
+            continue
+        if folders and not _keeps_folders(frames, number):
+            continue  # what lies in two folders is not mixed by an element
+        return _by_trait(frames, number, label, used | {number}, thickness)
+    by_turn = _by_turn(places, most, label) if _all_have(places, most) else []
+    if folders and not (by_turn and all(map(_is_in_one_folder, by_turn))):
+        return _by_folder(frames, folders, label, used, thickness)
+    # Without parts the reader looks whether the frames at a place are copies.
+    return by_turn or [Part(tuple(frames), label)]
+
+
+def _all_have(places: list[list[Frame]], most: int) -> bool:
+    return all(len(place) == most for place in places)
 
 
 def _tells_apart(places: list[list[Frame]], trait: int, most: int) -> bool:
@@ -102,39 +128,123 @@ def _tells_apart(places: list[list[Frame]], trait: int, most: int) -> bool:
     )
 
 
+def _folders_that_tell(places: list[list[Frame]], most: int) -> tuple[Path, ...]:
+    """Folders each of which holds whole volumes of its own; empty if none do.
+
+    At one place each folder has equally many frames, as two exports or two patients
+    have under identifiers that an anonymiser made equal.
+    """
+    folders = tuple(sorted({frame.path.parent for p in places for frame in p}))
+    if len(folders) < 2 or most % len(folders):
+        return ()
+    share = most // len(folders)
+    counts = {
+        sum(frame.path.parent == folder for frame in place)
+        for place in places
+        for folder in folders
+    }
+    return folders if counts <= {0, share} else ()
+
+
+def _keeps_folders(frames: Sequence[Frame], trait: int) -> bool:
+    """Whether all frames with one value of an element lie in one folder."""
+    homes: dict[str, set[Path]] = {}
+    for frame in frames:
+        homes.setdefault(frame.traits[trait], set()).add(frame.path.parent)
+    return all(len(home) == 1 for home in homes.values())
+
+
+def _is_in_one_folder(part: Part) -> bool:
+    return len({frame.path.parent for frame in part.frames}) == 1
+
+
+def _by_folder(
+    frames: list[Frame],
+    folders: Sequence[Path],
+    label: str,
+    used: set[int],
+    thickness: float,
+) -> list[Part]:
+    text = f"{len(folders)} folders hold slices of one series at the same places"
+    remark = Correction("folders", text, is_repair=True)
+    parts = []
+    for number, folder in enumerate(folders, start=1):
+        chosen = [f.noting(remark) for f in frames if f.path.parent == folder]
+        name = _joined(label, f"folder{number:02d}")
+        parts += _by_traits(chosen, name, used, thickness)
+    return parts
+
+
 def _by_trait(
-    frames: list[Frame], trait: int, label: str, used: set[int]
+    frames: list[Frame], trait: int, label: str, used: set[int], thickness: float
 ) -> list[Part]:
     values = sorted({frame.traits[trait] for frame in frames}, key=_natural)
     parts = []
     for number, value in enumerate(values, start=1):
         chosen = [frame for frame in frames if frame.traits[trait] == value]
         name = f"{_SHORT.get(TRAITS[trait], 'time')}{number:02d}"
-        parts += _by_traits(chosen, "-".join(filter(None, [label, name])), used)
+        parts += _by_traits(chosen, _joined(label, name), used, thickness)
     return parts
 
 
 def _by_turn(places: list[list[Frame]], most: int, label: str) -> list[Part]:
     """Time points in the order of InstanceNumber, where no other element tells."""
-    ordered = [sorted(place, key=lambda f: (f.instance, f.sop_uid)) for place in places]
+    ordered = [sorted(place, key=_reading_order) for place in places]
     return [
         Part(
             tuple(place[turn] for place in ordered),
-            "-".join(filter(None, [label, f"time{turn + 1:02d}"])),
+            _joined(label, f"time{turn + 1:02d}"),
         )
         for turn in range(most)
     ]
 
 
-def _one_by_one(frames: list[Frame], label: str) -> list[Part]:
-    """Frames without a place: each a picture of its own."""
-    if len(frames) == 1:
-        return [Part(tuple(frames), label)]
-    ordered = sorted(frames, key=lambda frame: (frame.instance, frame.sop_uid))
+def _stations(frames: list[Frame], label: str, thickness: float) -> list[Part]:
+    """Slices one at each place: one volume, unless acquisitions say otherwise.
+
+    Acquisitions are volumes of their own where they lie far apart, or where their
+    slices, side by side, would overlap.
+    """
+    whole = [Part(tuple(frames), label)]
+    values = sorted({frame.traits[_ACQUISITION] for frame in frames}, key=_natural)
+    if not 2 <= len(values) <= len(frames) // 2:
+        return whole
+    groups = [[f for f in frames if f.traits[_ACQUISITION] == v] for v in values]
+    if min(map(len, groups)) < 2:
+        return whole
+    stacks = sorted(map(stack_of, groups), key=lambda stack: stack.heights[0])
+    if not all(stack.is_even for stack in stacks):
+        return whole
+    gap = max(stack.gap for stack in stacks)
+    apart = [
+        after.heights[0] - before.heights[-1] for before, after in pairwise(stacks)
+    ]
+    overlap = stack_of(frames).gap < _OVERLAPPING * thickness <= gap
+    if min(apart) <= _APART * gap and not overlap:
+        return whole
     return [
-        Part((frame,), "-".join(filter(None, [label, f"image{number:03d}"])))
+        Part(tuple(group), _joined(label, f"acquisition{number:02d}"))
+        for number, group in enumerate(groups, start=1)
+    ]
+
+
+def _without_place(frames: list[Frame], label: str, *, is_section: bool) -> list[Part]:
+    """Frames without a place: each a picture of its own, unless they are slices."""
+    if len(frames) == 1 or is_section:
+        return [Part(tuple(frames), label)]
+    ordered = sorted(frames, key=_reading_order)
+    return [
+        Part((frame,), _joined(label, f"image{number:03d}"))
         for number, frame in enumerate(ordered, start=1)
     ]
+
+
+def _joined(label: str, name: str) -> str:
+    return "-".join(filter(None, [label, name]))
+
+
+def _reading_order(frame: Frame) -> tuple[int, str]:
+    return (frame.instance, frame.sop_uid)
 
 
 def _natural(text: str) -> tuple[float, str]:
@@ -142,13 +252,3 @@ def _natural(text: str) -> tuple[float, str]:
         return (float(text), text)
     except ValueError:
         return (float("inf"), text)
-
-
-def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
-    """One frame for each object, and the frames of further files of the same object."""
-    first: dict[object, Frame] = {}
-    copies = []
-    for frame in frames:
-        if first.setdefault(identity_of(frame), frame) is not frame:
-            copies.append(frame)
-    return list(first.values()), copies

@@ -15,6 +15,7 @@ from medseg.io.dicom.frame import Frame
 from medseg.types import Affine
 
 _SAME_PLACE_MM = 1e-3
+_JITTER_MM = 0.1
 _EVEN_SHARE = 0.02
 _EVEN_MM = 0.01
 _OFF_STEP = 0.05
@@ -134,13 +135,33 @@ def group_by_place(frames: Sequence[Frame]) -> list[list[Frame]]:
     heights = heights_of(frames)
     order = np.argsort(heights, kind="stable")
     groups: list[list[Frame]] = []
-    last = -np.inf
+    last, tolerance = -np.inf, same_place_mm(heights[order])
     for number in order:
-        if heights[number] - last > _SAME_PLACE_MM:
+        if heights[number] - last > tolerance:
             groups.append([])
         groups[-1].append(frames[number])
         last = heights[number]
     return groups
+
+
+def same_place_mm(ascending: np.ndarray) -> float:
+    """How far apart slices may be and still lie at one place, in mm.
+
+    Positions of echoes or time points differ by what their writers rounded: by far
+    less than slices do. The largest distance of such a kind is the answer; where
+    there is none, a thousandth of a millimetre.
+    """
+    gaps = np.diff(ascending)
+    small = np.unique(np.round(gaps[(gaps > _SAME_PLACE_MM) & (gaps <= _JITTER_MM)], 4))
+    for tolerance in (small[::-1] + 1e-4).tolist():
+        between = gaps[gaps > tolerance]
+        starts = np.concatenate([[True], gaps > tolerance])
+        group = np.cumsum(starts) - 1
+        first = ascending[starts]
+        spread = float((ascending - first[group]).max())
+        if len(between) and spread <= _EVEN_SHARE * float(between.min()):
+            return float(tolerance)
+    return _SAME_PLACE_MM
 
 
 def stack_of(frames: Sequence[Frame]) -> Stack:
