@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
-from medseg.errors import GeometryError
+from medseg.errors import UnreadableFileError
 from medseg.io import read_volume
 from medseg.io.dicom import find_series, read_series
 
@@ -128,7 +128,7 @@ def test_padding_is_read_as_the_pixels_are(
         tmp_path, vr, value, SmallestImagePixelValue=-2000, LargestImagePixelValue=1999
     )
     if encoding == "implicit" and vr == "LO":
-        pytest.skip("implicit VR has no text here")
+        return  # implicit VR has no text here
     if encoding == "implicit":
         implicit(tmp_path)
     scan = read_series(find_series(tmp_path).volumes[0])
@@ -186,5 +186,5 @@ def test_a_rescale_that_is_no_number_is_never_one(tmp_path: Path, value: str) ->
         del dataset.RescaleSlope
         dataset.add_new(0x00281053, "LO", value.split("\\"))
         dataset.save_as(path)
-    with pytest.raises((GeometryError, ValueError), match="header"):
+    with pytest.raises(UnreadableFileError, match=r"damaged \(RescaleSlope holds"):
         read_volume(tmp_path)
