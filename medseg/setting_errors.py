@@ -40,8 +40,8 @@ _WORDS = {
     "missing": "must be given",
 }
 
-_SAY_ALL = {"extra_forbidden", "missing", "union_tag_not_found"}
-"""Errors to which what was found adds nothing."""
+_SAY_ALL = {"extra_forbidden", "missing", "union_tag_not_found", "value_error"}
+"""Errors to which what was found adds nothing, or something secret."""
 
 
 def describe(error: ValidationError, kind: type[BaseModel]) -> str:

@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from medseg.errors import SettingsError
 from medseg.evaluation.settings import MetricSettings
@@ -14,6 +20,7 @@ from medseg.instances.targets import Target
 from medseg.networks.settings import NetworkSettings
 from medseg.preparation.presets import Preset
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
+from medseg.tracking.address import require_no_credentials, require_tracking_uri
 from medseg.training.settings import TrainingSettings
 
 
@@ -56,10 +63,21 @@ class TrackingSettings(Settings):
     experiment: str | None = None
     """MLflow experiment; None takes the data set's name."""
     uri: str | None = None
-    """Tracking server; None takes MLFLOW_TRACKING_URI, else an SQLite file beside
-    the runs."""
+    """Tracking server, without user or password; None takes MLFLOW_TRACKING_URI, else
+    an SQLite file beside the runs."""
     enabled: bool = True
     """False keeps the run's own files only."""
+
+    @field_validator("uri")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                require_tracking_uri(value)
+                require_no_credentials(value)
+            except SettingsError as error:
+                raise ValueError(str(error).removeprefix("tracking.uri: ")) from error
+        return value
 
 
 class RunConfig(Settings):

@@ -8,6 +8,7 @@ from medseg.plan import Plan
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, code_commit
 from medseg.store import Store
+from medseg.tracking.address import resolve_tracking_uri
 from medseg.tracking.params import flatten_params
 from medseg.training.logger import NullLogger, RunLogger
 
@@ -77,6 +78,16 @@ def _open_logger(
     if logger.run_id:
         progress.say(f"tracked as MLflow run {logger.run_id}")
     return logger
+
+
+def require_tracking(config: RunConfig, out: Path) -> None:
+    """Refuses, before any work, an address of a kind that MLflow does not know.
+
+    Raises:
+        SettingsError: ``MLFLOW_TRACKING_URI`` or the configuration has such.
+    """
+    if config.tracking.enabled:
+        resolve_tracking_uri(config.tracking.uri, folder=out)
 
 
 FILES = (

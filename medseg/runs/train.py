@@ -16,7 +16,7 @@ from medseg.runs.finish import finish_run
 from medseg.runs.fit import fit_run
 from medseg.runs.fit_report import report_fit
 from medseg.runs.setup import set_up_run, write_setup
-from medseg.runs.tracked_run import tracked_run
+from medseg.runs.tracked_run import require_tracking, tracked_run
 from medseg.scoring.result import Evaluation
 from medseg.store import Store
 from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
@@ -71,6 +71,7 @@ def train(
         MedsegError: Data or folder cannot be used, or training failed.
     """
     where = pick_device(device)
+    require_tracking(config, out)
     if not resume and (out / CHECKPOINT).exists():
         raise SettingsError(
             f"{out}: holds a run already; add --resume to continue it, or choose "

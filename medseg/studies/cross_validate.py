@@ -16,6 +16,7 @@ from medseg.runs.config import RunConfig
 from medseg.runs.data import open_data, split
 from medseg.runs.held_out import FOLDER, prediction_path
 from medseg.runs.time_spent import TimeSpent, time_of
+from medseg.runs.tracked_run import require_tracking
 from medseg.scoring.result import Evaluation, score, write_evaluation
 from medseg.store import Store
 from medseg.studies.nested_runs import on_store, open_parent, report_runs, train_runs
@@ -98,6 +99,7 @@ def cross_validate(
         KeyboardInterrupt: A signal ended a fold; the same call continues.
     """
     progress = progress or Silent()
+    require_tracking(config, out)
     spent = TimeSpent()
     with spent.measure("preparing data"):
         store = open_data(config, out, device=pick_device(device), progress=progress)

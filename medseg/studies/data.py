@@ -8,6 +8,7 @@ from medseg.errors import SettingsError
 from medseg.progress import Progress
 from medseg.runs.data import open_data, split
 from medseg.runs.resolve import change_plan, settle_training
+from medseg.runs.tracked_run import require_tracking
 from medseg.store import Store
 from medseg.studies.study import StudyRun
 
@@ -32,6 +33,7 @@ def prepare_study(
     stores: dict[tuple[str, ...], Store] = {}
     for run in runs:
         config = run.config
+        require_tracking(config, out)
         key = (str(config.data), str(config.root), config.prepare.model_dump_json())
         if key not in stores:
             folder = out / "runs" / run.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -37,7 +38,9 @@ ARTIFACTS = (
 
 def on_store(config: RunConfig, store: Store, out: Path) -> RunConfig:
     """The configuration of every run: on prepared data, tracked where all are."""
-    uri = resolve_tracking_uri(config.tracking.uri, folder=out)
+    uri: str | None = resolve_tracking_uri(config.tracking.uri, folder=out)
+    if uri == os.environ.get("MLFLOW_TRACKING_URI"):
+        uri = None  # every run finds it there; it may hold a password
     tracking = config.tracking.replaced(uri=uri)
     return config.replaced(data=store.folder, root=None, tracking=tracking)
 

@@ -38,6 +38,7 @@ from medseg.runs.held_out import (
     segment_held_out,
 )
 from medseg.runs.time_spent import TimeSpent, time_of
+from medseg.runs.tracked_run import require_tracking
 from medseg.scoring.result import Evaluation
 from medseg.store import Store
 from medseg.studies.nested_runs import on_store, open_parent, report_runs, train_runs
@@ -110,6 +111,7 @@ def train_ensemble(
     if wrong := set(numbers) - set(range(networks)):
         raise SettingsError(f"network {min(wrong)}: there are 0 to {networks - 1}")
     where, spent = pick_device(device), TimeSpent()
+    require_tracking(config, out)
     with spent.measure("preparing data"):
         store = open_data(config, out, device=where, progress=progress)
     split(store, config.fold)

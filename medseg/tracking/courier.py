@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.progress import Progress
-from medseg.tracking.address import database_file, without_credentials
+from medseg.tracking.address import database_file, scrubbed, without_credentials
 from medseg.tracking.delivery import deliver, is_permanent, next_group
 from medseg.tracking.journal import Entry, Journal
 from medseg.tracking.store import connect, ensure_run
@@ -115,7 +115,7 @@ class Courier:
             self._send()
         except Exception as error:  # noqa: BLE001  # tracking must not end a training
             self._failures += 1
-            self._warn_away(_first_line(error))
+            self._warn_away(_first_line(error, self._uri))
             return False
         finally:
             self._due = math.inf
@@ -155,10 +155,11 @@ class Courier:
         except Exception as error:
             if not is_permanent(error):
                 raise
-            self._journal.refuse(group, _first_line(error))
+            reason = _first_line(error, self._uri)
+            self._journal.refuse(group, reason)
             if (kind := group[0]["kind"]) not in self._refused:
                 self._refused.add(kind)
-                self._progress.warn(f"tracking: {kind} not taken: {_first_line(error)}")
+                self._progress.warn(f"tracking: {kind} not taken: {reason}")
 
     def _work(self) -> None:
         while not self._closing:
@@ -180,8 +181,8 @@ def _size(file: Path | None) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception, tracking_uri: str) -> str:
     """What went wrong, short, and without credentials that a URL may carry."""
-    line = (str(error).splitlines() or [""])[0]
+    line = scrubbed((str(error).splitlines() or [""])[0], tracking_uri)
     words = [without_credentials(w) if "://" in w else w for w in line.split()]
     return " ".join(words)[:300] or type(error).__name__

@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -187,11 +188,17 @@ def replay_journal(
         raise MissingFileError(f"{folder}: no tracked run here, expected {FOLDER}/")
     journal = Journal(folder, state)
     if len(journal):
-        uri = tracking_uri or state.tracking_uri
+        uri = tracking_uri or _with_credentials(state.tracking_uri)
         courier = Courier(journal, tracking_uri=uri, progress=progress or _Logged())
         courier.start()
         courier.close()
     return len(journal)
+
+
+def _with_credentials(tracking_uri: str) -> str:
+    """The address as ``MLFLOW_TRACKING_URI`` has it, where it is the same server."""
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return named if without_credentials(named) == tracking_uri else tracking_uri
 
 
 def _set_aside(folder: Path, state: RunState, progress: Progress) -> None:
