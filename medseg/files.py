@@ -6,9 +6,12 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 
 from medseg.errors import OutputError
+
+_NOTHING_MORE = {ENOSPC, EDQUOT, EROFS}
 
 
 @contextmanager
@@ -73,6 +76,21 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads when links are followed; circular ones lead where they can."""
+    return Path(os.path.realpath(path))
+
+
+def is_disk_full(error: OutputError) -> bool:
+    """Whether the disk is full or read-only: nothing more can be written."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _NOTHING_MORE:
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
     digest = hashlib.sha256()
@@ -84,7 +102,7 @@ def hash_file(path: Path) -> str:
 
 def hash_text(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes, as hexadecimal text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _flush_to_disk(path: Path) -> None:

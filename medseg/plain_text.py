@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 _LONGEST_NAME = 150
 _UNSAFE_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
@@ -33,6 +35,23 @@ def safe_name(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     tail = name.encode()[-_LONGEST_NAME:].decode("utf-8", "ignore")
     return f"{tail}_{digest}"
+
+
+def distinct_names(texts: Sequence[str], places: Sequence[bytes]) -> list[str]:
+    """Safe file names for some texts, all different even where case does not count.
+
+    Args:
+        texts: What things are called.
+        places: What tells things of equal names apart, such as their paths.
+    """
+    names = [safe_name(text) for text in texts]
+    count = Counter(name.casefold() for name in names)
+    return [
+        name
+        if count[name.casefold()] == 1
+        else f"{name}_{hashlib.sha256(place).hexdigest()[:8]}"
+        for name, place in zip(names, places, strict=True)
+    ]
 
 
 def without_dates(text: str) -> str:

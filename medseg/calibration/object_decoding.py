@@ -10,11 +10,11 @@ from medseg.inference.objects import decode_prepared, on_scan
 from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.depths import Depths
-from medseg.io import read_label_map
 from medseg.labels import LabelScheme
 from medseg.placement import Placement
 from medseg.plan import Plan
 from medseg.progress import Progress
+from medseg.reading import read_label_map
 from medseg.store import Store
 from medseg.types import LabelArray
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from medseg.evaluation.bootstrap import mean_interval
 from medseg.evaluation.pairs import CasePair
-from medseg.io import read_label_map
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.postprocessing import (
     CleaningRule,
@@ -16,6 +15,7 @@ from medseg.postprocessing import (
     label_components,
     member_indices,
 )
+from medseg.reading import read_label_map
 
 LADDER_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Smallest volumes that are tried."""

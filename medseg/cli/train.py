@@ -1,5 +1,6 @@
 """`medseg train`: one model, or one of every fold."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -148,7 +149,11 @@ def _fold(text: str | None) -> int | str | None:
 
 
 def _train_overrides(**values: object) -> list[str]:
-    """Command-line options as overrides of the configuration."""
+    """Command-line options as overrides of the configuration.
+
+    These are read as YAML: paths are quoted, lest one such as ``2024`` or ``on`` is a
+    number or a truth.
+    """
     keys = {
         "data": "data",
         "root": "root",
@@ -161,7 +166,11 @@ def _train_overrides(**values: object) -> list[str]:
     }
     given = {name: value for name, value in values.items() if value is not None}
     lengths = {"budget", "epochs", "steps"}
-    overrides = [f"{keys[name]}={value}" for name, value in given.items()]
+    texts = {"data", "root", "tracking_uri"}
+    overrides = [
+        f"{keys[name]}={json.dumps(str(value)) if name in texts else value}"
+        for name, value in given.items()
+    ]
     if lengths & set(given):  # the option replaces the configuration's own length
         unset = lengths - set(given)
         overrides = [f"training.{name}=null" for name in sorted(unset)] + overrides

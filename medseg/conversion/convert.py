@@ -1,5 +1,6 @@
 """``medseg convert``: any tree of scans to one NIfTI per volume, with a record."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,16 +13,21 @@ from medseg.conversion.table import (
     FAILED,
     KEPT,
     SET_ASIDE,
-    TABLE,
     Conversion,
     ConversionSummary,
-    earlier_lines,
+    ConversionTable,
     geometry_columns,
     without_identity,
-    write_table,
 )
 from medseg.conversion.training_set import LabelledCase, write_training_sets
-from medseg.errors import GeometryError, InputError, MedsegError, OutputError
+from medseg.errors import (
+    GeometryError,
+    InputError,
+    MedsegError,
+    MissingFileError,
+    OutputError,
+)
+from medseg.files import is_disk_full, real_path
 from medseg.folder_lock import lock_folder
 from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
 from medseg.io import read_grid, write_label_map, write_volume
@@ -29,17 +35,23 @@ from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.labels import (
     NamedLabels,
     UnwantedError,
-    names_in,
-    read_labels,
 )
 from medseg.io.dicom.references import LabelledImage
 from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
 from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.identity import identifiers_of, masked
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
-from medseg.io.sources import ScanSource, find_sources, load_source
-from medseg.plain_text import one_line, without_dates
+from medseg.io.sources import ScanSource
+from medseg.plain_text import distinct_names, one_line, without_dates
 from medseg.progress import Progress, Silent
+from medseg.reading import (
+    REMEMBERED,
+    find_sources,
+    load_source,
+    names_in,
+    read_labels,
+    start_early,
+)
 
 
 def convert(
@@ -80,19 +92,29 @@ def convert(
     rule = parse_rule(series)
     choice = parse_structures(structures) if structures else None
     names = load_pseudonymizer(key_path)
-    found = find_sources(scans, names=names, rule=rule, progress=shown)
-    found = [source for source in found if not _lies_in(source, out)]
-    if not found:
-        raise InputError(f"{scans}: no scan found")
-    identifiers = identifiers_of(s.series.attributes for s in found if s.series)
-    if choice is None:
-        choice = StructureChoice.of_names(
-            _structure_names(found),
-            mask=lambda name: one_line(without_dates(masked(name, identifiers))),
-        )
-    with lock_folder(out):
-        run = _Run(out, strict, choice, names, earlier_lines(out / TABLE))
-        return run.convert(found, shown, identifiers)
+    if not scans.exists():
+        raise MissingFileError(f"{scans}: no such file or folder")
+    start_early()
+    with lock_folder(out), REMEMBERED.kept_in(out):
+        found = find_sources(scans, names=names, rule=rule, progress=shown)
+        found = [source for source in found if not _lies_in(source, out)]
+        if not found:
+            raise InputError(f"{scans}: no scan found")
+        identifiers = identifiers_of(s.series.attributes for s in found if s.series)
+        if choice is None:
+            choice = StructureChoice.of_names(
+                _structure_names(found),
+                mask=lambda name: one_line(without_dates(masked(name, identifiers))),
+            )
+        run = _Run(out, strict, choice, names, ConversionTable(out))
+        return run.convert(_with_safe_names(found), shown, identifiers)
+
+
+def _with_safe_names(sources: Sequence[ScanSource]) -> list[ScanSource]:
+    """The sources, called by names that every file system takes and tells apart."""
+    places = [os.fsencode(source.files[0]) for source in sources]
+    names = distinct_names([source.name for source in sources], places)
+    return [replace(s, name=name) for s, name in zip(sources, names, strict=True)]
 
 
 def _structure_names(sources: Sequence[ScanSource]) -> Iterator[str]:
@@ -113,7 +135,7 @@ class _Run:
     strict: bool
     choice: StructureChoice
     names: Pseudonymizer
-    earlier: dict[str, Conversion]
+    table: ConversionTable
     images: list[LabelledImage] = field(default_factory=list)
     labels: defaultdict[str, list[Path]] = field(
         default_factory=lambda: defaultdict(list)
@@ -132,20 +154,19 @@ class _Run:
     ) -> ConversionSummary:
         """A line for each scan, and manifests of those with labels."""
         ordered = sorted(sources, key=lambda source: source.is_labels)
-        lines: list[Conversion] = []
-        for source in progress.track(ordered, label="converting", total=len(ordered)):
-            line = self._line(source)
-            self._remember(source, line)
-            lines.append(without_identity(line, source, identifiers))
-            line = lines[-1]
-            if line.status in (FAILED, SET_ASIDE):
-                progress.warn(
-                    f"{line.name} ({line.source}): {line.status}: {line.reason}"
-                )
-            write_table(self.out / TABLE, lines)
+        tracked = progress.track(ordered, label="converting", total=len(ordered))
+        with self.table.growing():
+            for source in tracked:
+                line = self._line(source)
+                line = without_identity(line, source, identifiers)
+                self.table.add(line)
+                if line.status in (FAILED, SET_ASIDE):
+                    progress.warn(
+                        f"{line.name} ({line.source}): {line.status}: {line.reason}"
+                    )
         cases = list(self._cases())
         manifests = write_training_sets(cases, self.out, self.choice, progress=progress)
-        return ConversionSummary(tuple(lines), manifests)
+        return ConversionSummary(tuple(self.table.lines), manifests)
 
     def _line(self, source: ScanSource) -> Conversion:
         """The line of one scan, whose volume has been written unless it failed."""
@@ -163,12 +184,14 @@ class _Run:
         try:
             if source.is_labels:
                 return self._label_maps(source, line)
-            return self._volume(source, line, started)
+            line = self._volume(source, line, started)
+            self._remember(source, line)
+            return line
         except UnwantedError as error:
             return replace(line, reason=str(error))
-        except OutputError:
-            raise
         except MedsegError as error:
+            if isinstance(error, OutputError) and is_disk_full(error):
+                raise
             reason = str(error)
         except (OSError, ValueError, ArithmeticError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {error!s:.200}"
@@ -183,7 +206,7 @@ class _Run:
         settings = "strict" if self.strict else ""
         content = source.content_hash()
         output = f"{source.name}.nii.gz"
-        earlier = self.earlier.get(source.name)
+        earlier = self.table.earlier.get(source.name)
         if earlier is not None and (self.out / output).exists():
             same = (earlier.content_sha256, earlier.settings) == (content, settings)
             if same and earlier.status in (DONE, KEPT):
@@ -276,4 +299,4 @@ def _kind_of(source: ScanSource) -> str:
 
 def _lies_in(source: ScanSource, out: Path) -> bool:
     """Whether a source is a result of an earlier call."""
-    return out.resolve() in source.files[0].resolve().parents
+    return out.resolve() in real_path(source.files[0]).parents

@@ -1,5 +1,6 @@
 """``medseg convert --to seg``: label maps to DICOM objects of their own series."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +13,11 @@ from medseg.conversion.table import (
     DONE,
     FAILED,
     KEPT,
-    TABLE,
     Conversion,
     ConversionSummary,
-    earlier_lines,
+    ConversionTable,
     geometry_columns,
     without_identity,
-    write_table,
 )
 from medseg.errors import (
     InputError,
@@ -27,9 +26,9 @@ from medseg.errors import (
     OutputError,
     SettingsError,
 )
-from medseg.files import hash_file, hash_text
+from medseg.files import hash_file, hash_text, is_disk_full
 from medseg.folder_lock import lock_folder
-from medseg.io import find_scans, is_scan, read_label_map, scan_stem
+from medseg.io import find_scans, is_scan, scan_stem
 from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.segment_codes import load_codes
@@ -38,9 +37,11 @@ from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import stack_of
 from medseg.io.identity import identifiers_of
 from medseg.io.pseudonym import load_pseudonymizer
-from medseg.io.sources import ScanSource, find_sources
+from medseg.io.sources import ScanSource
 from medseg.labels import LabelScheme
+from medseg.plain_text import distinct_names
 from medseg.progress import Progress, Silent
+from medseg.reading import REMEMBERED, find_sources, read_label_map
 from medseg.settings import load_settings, parse_settings
 from medseg.volume import LabelMap
 
@@ -110,18 +111,20 @@ def file_tree(
     if not images:
         raise InputError(f"{source}: no DICOM series there that labels may belong to")
     identifiers = identifiers_of(s.series.attributes for s in found if s.series)
-    lines: list[Conversion] = []
+    places = [os.fsencode(path) for path in paths]
+    stems = distinct_names([scan_stem(path) for path in paths], places)
     with lock_folder(out):
-        filing = _Filing(
-            images, out, options or FilingOptions(), earlier_lines(out / TABLE)
-        )
-        for path in shown.track(paths, label="filing labels", total=len(paths)):
-            line = filing.line(path)
-            lines.append(without_identity(line, _as_source(path), identifiers))
-            if lines[-1].status == FAILED:
-                shown.warn(f"{line.source}: failed: {lines[-1].reason}")
-            write_table(out / TABLE, lines)
-    return ConversionSummary(tuple(lines))
+        table = ConversionTable(out)
+        filing = _Filing(images, out, options or FilingOptions(), table.earlier)
+        tracked = shown.track(paths, label="filing labels", total=len(paths))
+        with table.growing(), REMEMBERED.kept_in(out):
+            for path, stem in zip(tracked, stems, strict=True):
+                line = filing.line(path, stem)
+                line = without_identity(line, _as_source(path), identifiers)
+                table.add(line)
+                if line.status == FAILED:
+                    shown.warn(f"{line.source}: failed: {line.reason}")
+    return ConversionSummary(tuple(table.lines))
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,9 @@ class _Filing:
     options: FilingOptions
     earlier: Mapping[str, Conversion]
 
-    def line(self, path: Path) -> Conversion:
+    def line(self, path: Path, stem: str) -> Conversion:
         """The line of one label map, which has been filed unless it failed."""
-        name = f"{scan_stem(path)}_{self.options.as_object.value}"
+        name = f"{stem}_{self.options.as_object.value}"
         line = Conversion(
             name=name,
             status=FAILED,
@@ -146,9 +149,9 @@ class _Filing:
         started = time.perf_counter()
         try:
             done = self._filed(path, line)
-        except OutputError:
-            raise
         except (MedsegError, OSError, ValueError) as error:
+            if isinstance(error, OutputError) and is_disk_full(error):
+                raise
             return replace(line, reason=str(error) or type(error).__name__)
         if done.status == KEPT:
             return done
@@ -158,7 +161,7 @@ class _Filing:
         image = self._image_of(path)
         assert image.series is not None
         output = f"{line.name}.dcm"
-        content = hash_text(f"{hash_file(path)} {image.content_hash()}")
+        content = hash_text(f"{_as_source(path).content_hash()} {image.content_hash()}")
         settings = hash_text(self.options.text)[:12]
         earlier = self.earlier.get(line.name)
         if earlier is not None and (self.out / output).is_file():

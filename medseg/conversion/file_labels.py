@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import InputError, LabelError
-from medseg.io import read_label_map
 from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.segment_codes import Segment, load_codes, segment_for
@@ -16,9 +15,10 @@ from medseg.io.dicom.segmentation_writing import (
     Written,
     write_segmentation,
 )
-from medseg.io.dicom.series import Series, find_series
+from medseg.io.dicom.series import Series
 from medseg.io.dicom.structures_writing import write_structures
 from medseg.labels import LabelScheme
+from medseg.reading import find_series, read_label_map
 from medseg.volume import LabelMap
 
 

@@ -1,21 +1,23 @@
 """What became of each scan of a conversion: the table ``conversion.csv``."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
-from medseg.files import write_text
+from medseg.errors import OutputError
 from medseg.io.identity import masked
 from medseg.io.sources import ScanSource
 from medseg.plain_text import one_line, without_dates
+from medseg.tables import csv_row, read_rows, write_rows
 from medseg.volume import LabelMap, Volume
 
 TABLE = "conversion.csv"
+GROWING = ".medseg.conversion.csv"
+"""What is known of a call that has not ended."""
 DONE, KEPT, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
 
 
@@ -44,6 +46,9 @@ class Conversion:
     seconds: str = ""
     settings: str = ""
     content_sha256: str = ""
+
+
+_COLUMNS = tuple(field.name for field in fields(Conversion))
 
 
 @dataclass(frozen=True)
@@ -104,14 +109,12 @@ def without_identity(
 
 def earlier_lines(table: Path) -> dict[str, Conversion]:
     """Lines of an earlier call by name; none where the table cannot be used."""
-    known = [field.name for field in fields(Conversion)]
     try:
-        text = table.read_text(encoding="utf-8")
-        rows = csv.DictReader(io.StringIO(text))
-        if rows.fieldnames != known:
+        columns, rows = read_rows(table.read_text(encoding="utf-8"))
+        if tuple(columns) != _COLUMNS:
             return {}
         lines = [_line_of(row) for row in rows]
-    except (OSError, ValueError, TypeError, csv.Error):
+    except (OSError, ValueError, TypeError):
         return {}
     return {line.name: line for line in lines}
 
@@ -120,10 +123,73 @@ def _line_of(row: dict[str, Any]) -> Conversion:
     return Conversion(**{**row, "num_files": int(row["num_files"])})
 
 
-def write_table(path: Path, lines: Sequence[Conversion]) -> None:
-    """The table, whole; written after each scan so that a killed call is continued."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Conversion)])
-    writer.writerows([list(asdict(line).values()) for line in lines])
-    write_text(path, stream.getvalue())
+class ConversionTable:
+    """The table of a folder while it grows: a line is appended to a file beside it.
+
+    Writing the whole table after each scan would take time by the square of their
+    number. A killed call leaves the file, which the next one takes up.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Reads what earlier calls left."""
+        self._path, self._growing = folder / TABLE, folder / GROWING
+        self.earlier = earlier_lines(self._path) | earlier_lines(self._growing)
+        """Lines of earlier calls, by name."""
+        self.lines: list[Conversion] = []
+        """Lines of this call."""
+        self._stream: TextIO | None = None
+
+    def add(self, line: Conversion) -> None:
+        """Keeps a scan's line, on disk as well.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        self.lines.append(line)
+        try:
+            if self._stream is None:
+                self._stream = self._begin()
+            self._stream.write(csv_row(asdict(line).values()))
+            self._stream.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{self._growing}: cannot be written: {error.strerror}"
+            ) from error
+
+    @contextmanager
+    def growing(self) -> Iterator[None]:
+        """Writes the table when the `with` block ends, however that is.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(OutputError):  # what ended the block is the thing to report
+                self._finish(is_whole=False)
+            raise
+        self._finish(is_whole=True)
+
+    def _finish(self, *, is_whole: bool) -> None:
+        """Writes the table.
+
+        Args:
+            is_whole: Whether every scan has its line; if not, those that were not
+                reached keep what earlier calls said of them.
+        """
+        lines = {line.name: line for line in self.lines}
+        rest = {} if is_whole else self.earlier
+        merged = [*self.lines, *(rest[name] for name in rest.keys() - lines.keys())]
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        write_rows(self._path, _COLUMNS, (asdict(line).values() for line in merged))
+        with suppress(OSError):
+            self._growing.unlink(missing_ok=True)
+
+    def _begin(self) -> TextIO:
+        """The growing file, which begins with what is known from earlier calls."""
+        known = (asdict(line).values() for line in self.earlier.values())
+        write_rows(self._growing, _COLUMNS, known)
+        return self._growing.open("a", encoding="utf-8", newline="")

@@ -10,10 +10,11 @@ import numpy as np
 from medseg.datasets.case import Case, Dataset
 from medseg.datasets.manifest import write_manifest
 from medseg.errors import LabelError
-from medseg.io import read_label_map, write_label_map
+from medseg.io import write_label_map
 from medseg.io.dicom.structure_choice import StructureChoice
 from medseg.labels import LabelScheme
 from medseg.progress import Progress
+from medseg.reading import read_label_map
 from medseg.volume import LabelMap
 
 

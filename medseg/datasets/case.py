@@ -1,5 +1,6 @@
 """What a data set is: cases with patients, images, label maps and a label scheme."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from medseg.files import hash_text
 from medseg.labels import LabelScheme
 from medseg.setting_errors import nearest_name
 
+_LONGEST_ID = 150
 OWN_PATIENT = "each case is its own patient"
 FOUND_IN_LABEL_MAPS = "found in the label maps"
 
@@ -32,7 +34,13 @@ class Case:
     they are neither trained on nor scored here."""
 
     def __post_init__(self) -> None:
-        """Refuses ids that cannot name a file, and cases without an image."""
+        """Refuses ids that cannot name a file, and cases without an image.
+
+        Ids that are no UTF-8, as old file names are, or too long for a file's name
+        with a suffix are changed, and end in eight digits of their hash.
+        """
+        object.__setattr__(self, "case_id", _usable(self.case_id))
+        object.__setattr__(self, "patient_id", _usable(self.patient_id))
         if not self.case_id or set(self.case_id) & set('/\\:*?"<>|\n'):
             raise DatasetError(
                 f"case id {self.case_id!r} cannot be part of a file name; use "
@@ -40,6 +48,18 @@ class Case:
             )
         if not self.images:
             raise DatasetError(f"{self.case_id}: no image is given")
+
+
+def _usable(text: str) -> str:
+    """The text, or one like it that every table and file system takes."""
+    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        if len(raw) <= _LONGEST_ID and raw.decode("utf-8") == text:
+            return text
+    except UnicodeDecodeError:
+        pass
+    known = raw[:_LONGEST_ID].decode("utf-8", "ignore")
+    return f"{known}_{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

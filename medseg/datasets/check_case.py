@@ -15,9 +15,9 @@ from medseg.datasets.finding import Finding, Kind
 from medseg.datasets.ignored_rim import RIM_VALUE, is_rim
 from medseg.errors import GeometryError, InputError, LabelError, MissingFileError
 from medseg.geometry import Grid
-from medseg.io import read_volume
-from medseg.io.label_reading import label_map_of, read_named_labels
+from medseg.io.label_reading import label_map_of
 from medseg.labels import LabelScheme
+from medseg.reading import read_named_labels, read_volume
 from medseg.volume import Volume
 
 T = TypeVar("T")

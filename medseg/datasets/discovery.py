@@ -222,7 +222,7 @@ def _in_threads(
 
 
 def _content_of(path: Path) -> MapContent | InputError:
-    from medseg.io.label_reading import read_named_labels
+    from medseg.reading import read_named_labels
 
     try:
         labels = read_named_labels(path)
@@ -243,7 +243,7 @@ def _channel_counts(images: Sequence[tuple[Path, ...]], known: Known) -> list[in
 
 
 def _count_or_zero(path: Path) -> int:
-    from medseg.io import read_volume
+    from medseg.reading import read_volume
 
     try:
         return read_volume(path).num_channels

@@ -1,8 +1,6 @@
 """The doctor's findings as a table on the terminal, or as CSV, JSON or HTML."""
 
-import csv
 import html
-import io
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from medseg.datasets import Dataset
 from medseg.datasets.finding import Finding
 from medseg.errors import OutputError
 from medseg.files import write_text
+from medseg.tables import csv_text
 
 COLUMNS = ("severity", "case_id", "file", "kind", "message", "repair")
 _STYLE = (
@@ -95,11 +94,7 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def _as_csv(report: Report) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(report.rows)
-    return stream.getvalue()
+    return csv_text(COLUMNS, ([row[c] for c in COLUMNS] for row in report.rows))
 
 
 def _as_json(report: Report) -> str:

@@ -7,8 +7,6 @@ required, other columns are passed over. Common synonyms are understood (``subje
 file names of scans are the channels. Paths are relative to the table's folder.
 """
 
-import csv
-import io
 import os
 import re
 from dataclasses import dataclass, replace
@@ -34,8 +32,8 @@ from medseg.datasets.table_splits import (
     given_splits,
 )
 from medseg.errors import DatasetError
-from medseg.files import write_text
 from medseg.io import is_scan, scan_stem
+from medseg.tables import write_rows
 
 IMAGE_COLUMNS = ("image", "img", "images", "image_path", "image_file", "scan_path")
 LABEL_COLUMNS = (
@@ -149,13 +147,11 @@ def write_manifest(path: Path, dataset: Dataset) -> None:
     """
     single = all(len(case.images) == 1 for case in dataset.cases)
     names = ["image"] if single else [f"image_{name}" for name in dataset.channels]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     folds, columns = folds_of_splits(dataset.splits), _fold_columns(dataset)
     partly = [NOT_ANNOTATED] if any(case.unannotated for case in dataset.cases) else []
-    writer.writerow(
-        ["case_id", "patient_id", *names, "label", "split", "fold", *columns, *partly]
-    )
+    header = ["case_id", "patient_id", *names, "label", "split", "fold"]
+    header += [*columns, *partly]
+    rows = []
     for word, cases in (
         ("train", dataset.cases),
         ("test", dataset.test_cases),
@@ -169,8 +165,8 @@ def write_manifest(path: Path, dataset: Dataset) -> None:
             own = [column.get(name, "") for column in columns.values()]
             if partly:
                 own.append(";".join(case.unannotated))
-            writer.writerow([name, case.patient_id, *images, label, word, fold, *own])
-    write_text(path, stream.getvalue())
+            rows.append([name, case.patient_id, *images, label, word, fold, *own])
+    write_rows(path, header, rows)
     write_description(path.with_suffix(".yaml"), dataset)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medseg.datasets.case import OWN_PATIENT
 from medseg.errors import UnreadableFileError
+from medseg.tables import plain_cell
 
 CASE_COLUMNS = ("case_id", "case", "id", "scan_id", "image_id", "name")
 PATIENT_COLUMNS = (
@@ -33,7 +34,11 @@ def read_table(path: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UnreadableFileError(f"{path}: not a readable table: {error}") from error
     return [
-        {_plain(key): (value or "").strip() for key, value in row.items() if key}
+        {
+            _plain(key): plain_cell((value or "").strip())
+            for key, value in row.items()
+            if key
+        }
         for row in rows
     ]
 

@@ -14,10 +14,10 @@ from medseg.evaluation.cases import StructureScore, score_case, score_objects
 from medseg.evaluation.instances import InstanceScores
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
-from medseg.io import read_grid, read_label_map
 from medseg.labels import LabelScheme
 from medseg.preparation.parallel import map_cases
 from medseg.progress import Progress, Silent
+from medseg.reading import read_grid, read_label_map
 
 WORTH_A_PROCESS = 100_000_000
 """Voxels that outweigh the second or two that starting a process takes."""

@@ -76,7 +76,13 @@ class Predictor:
                 does is named.
         """
         notes = [] if notes is None else notes
-        prepared = preprocess(volume, self.plan, name=name)
+        ram = self.settings.max_ram
+        prepared = preprocess(
+            volume,
+            self.plan,
+            name=name,
+            memory_bytes=None if ram is None else ram - resident_bytes(),
+        )
         image = prepared.image
         if prepared.remark:
             notes.append(prepared.remark)

@@ -26,6 +26,7 @@ from medseg.io.large_picture import LargePicture
 from medseg.preparation.preprocessing import require_finite, with_channels
 from medseg.preparation.stain import Stretch
 from medseg.progress import Progress, Silent
+from medseg.reading.slides import SlideReader
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import Volume
 
@@ -50,7 +51,7 @@ class SlideRun:
     """
 
     predictor: Predictor
-    picture: LargePicture
+    picture: LargePicture | SlideReader
     side: int = 2048
     halo: int = 256
     progress: Progress = field(default_factory=Silent)

@@ -1,6 +1,7 @@
 """Reading plain or gzipped bytes, never more than the caller expects."""
 
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,10 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         UnreadableFileError: It may not be read, is a folder, or is empty.
     """
     try:
+        require_regular(path, path.stat())
         stream = path.open("rb")
+    except UnreadableFileError:
+        raise
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
     except OSError as error:
@@ -45,6 +49,22 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
             raise UnreadableFileError(
                 f"{path}: cannot be read: {error.strerror}"
             ) from error
+
+
+def require_regular(path: Path, state: os.stat_result) -> None:
+    """Refuses what is no file: opening a FIFO waits, a device may never end.
+
+    Raises:
+        UnreadableFileError: It is a FIFO, a socket or a device.
+    """
+    kinds = {
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    if kind := kinds.get(stat.S_IFMT(state.st_mode)):
+        raise UnreadableFileError(f"{path}: {kind}, expected a file")
 
 
 class ByteSource:

@@ -49,7 +49,7 @@ def format_of(path: Path) -> Format:
         MissingFileError: There is no such file or folder.
         UnreadableFileError: It is none of the understood formats.
     """
-    suffix = _suffix_of(path)
+    suffix = suffix_of(path)
     if suffix and not path.is_dir():
         return _SUFFIXES[suffix]
     if not path.exists():
@@ -86,7 +86,7 @@ def scan_stem(path: Path) -> str:
 
     ``case_001.nii.gz`` gives ``case_001``; dots elsewhere in a name are kept.
     """
-    suffix = _suffix_of(path)
+    suffix = suffix_of(path)
     return path.name[: -len(suffix)] if suffix else path.name
 
 
@@ -137,7 +137,8 @@ def _scans_below(folder: Path) -> Iterator[Path]:
             yield here
 
 
-def _suffix_of(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """What of a file's name says its format; empty where nothing does."""
     name = path.name.lower()
     return next((suffix for suffix in _BY_LENGTH if name.endswith(suffix)), "")
 

@@ -48,12 +48,16 @@ def recorded_geometry() -> Iterator[list[str]]:
 
 def warn_geometry(source: Path, message: str) -> None:
     """Issues a `GeometryWarning` that names the file."""
-    text = f"{source}: {message}"
+    repeat_geometry(f"{source}: {message}")
+
+
+def repeat_geometry(text: str) -> None:
+    """Issues a `GeometryWarning` of this text, such as one of another process."""
     messages: list[str] | None = getattr(_LOCAL, "messages", None)
     if messages is not None:
         messages.append(text)
     else:
-        warnings.warn(text, GeometryWarning, stacklevel=3)
+        warnings.warn(text, GeometryWarning, stacklevel=4)
 
 
 def settle_affine(affine: Affine, *, source: Path, allow_shear: bool = False) -> Affine:

@@ -16,7 +16,8 @@ import numpy as np
 from medseg.errors import GeometryError, OutputError, UnreadableFileError
 from medseg.files import atomic_write
 from medseg.geometry import Grid, direction_of, lps_from_ras, spacing_of
-from medseg.io.bytestream import open_file, require_memory
+from medseg.io.bytestream import require_memory
+from medseg.io.detached import require_own_data
 from medseg.io.geometry_warning import settle_affine
 from medseg.io.itk_header import read_itk_header
 from medseg.types import Affine, Shape
@@ -113,8 +114,7 @@ def _simpleitk() -> Any:
 
 def _open(path: Path) -> SitkReader:
     """A reader that has read the header."""
-    with open_file(path):
-        pass
+    require_own_data(path)
     reader = _simpleitk().ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO("NrrdImageIO" if _is_nrrd(path) else "MetaImageIO")

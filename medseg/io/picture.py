@@ -29,6 +29,10 @@ _TIFF = (".tif", ".tiff")
 _LOSSLESS = (".png", *_TIFF)
 _PAGE_AXES = "ZITQ"
 _COLOUR_AXES = "SC"
+_MOST_PACKED = {1: 1, 5: 4096, 8: 1032, 32946: 1032, 32773: 128}
+"""How many times smaller packed TIFF pixels may be: none, LZW, deflate, PackBits."""
+_BY_OTHERS = 20_000
+_ALWAYS_PLAUSIBLE = 1 << 28
 
 
 def read_picture(path: Path, *, as_labels: bool = False) -> Volume:
@@ -181,7 +185,9 @@ def _read_tiff(path: Path) -> np.ndarray:
     with tifffile.TiffFile(path) as tiff:
         series = tiff.series[0]
         shape = _tiff_shape(path)
-        require_memory(int(np.prod(shape)) * series.dtype.itemsize, path)
+        size = int(np.prod(shape)) * series.dtype.itemsize
+        _require_plausible(size, int(series.keyframe.compression), path)
+        require_memory(size, path)
         try:
             array = series.asarray()
         except ValueError as error:
@@ -194,6 +200,22 @@ def _read_tiff(path: Path) -> np.ndarray:
     order = sorted(range(array.ndim), key=lambda axis: _tiff_rank(axes[axis]))
     array = array.transpose(order).reshape(shape)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _require_plausible(size: int, compression: int, path: Path) -> None:
+    """Refuses, before anything is unpacked, more pixels than the file can hold.
+
+    Many tiles may point to the same bytes, so that a few kilobytes claim gigabytes.
+
+    Raises:
+        UnreadableFileError: It is too small for what it claims.
+    """
+    most = path.stat().st_size * _MOST_PACKED.get(compression, _BY_OTHERS)
+    if size > max(most, _ALWAYS_PLAUSIBLE):
+        raise UnreadableFileError(
+            f"{path}: its header asks for {size / 1e9:.1f} GB, more than "
+            f"{path.stat().st_size} bytes can hold; the file is damaged"
+        )
 
 
 def _tiff_shape(path: Path) -> tuple[int, int, int, int]:

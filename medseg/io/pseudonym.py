@@ -29,7 +29,9 @@ class Pseudonymizer:
 
     def name(self, identifier: str) -> str:
         """Twelve hexadecimal digits that stand for an identifier."""
-        digest = hmac.new(self.key, identifier.encode("utf-8"), hashlib.sha256)
+        digest = hmac.new(
+            self.key, identifier.encode("utf-8", "surrogateescape"), hashlib.sha256
+        )
         return digest.hexdigest()[:_DIGITS]
 
 

@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import GeometryError, MissingFileError
+from medseg.io.detached import files_of
 from medseg.io.dicom.choice import SeriesRule
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import Kind
 from medseg.io.dicom.scan import read_series
-from medseg.io.dicom.series import Series, SeriesTree, files_below, series_of
+from medseg.io.dicom.series import (
+    HeaderReader,
+    Series,
+    SeriesTree,
+    files_below,
+    series_of,
+)
 from medseg.io.formats import Format, format_or_none, is_scan, scan_stem
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.io.reading import read_volume
+from medseg.io.special_files import linked_folders, special_files
 from medseg.io.straight import straightened
 from medseg.progress import Progress, Silent
 from medseg.volume import Volume
@@ -55,9 +63,15 @@ class ScanSource:
         return path.relative_to(self.root).as_posix() if path != self.root else "."
 
     def content_hash(self) -> str:
-        """SHA-256 of the bytes of all its files, in the order of their names."""
+        """SHA-256 of the bytes of all its files, in the order of their names.
+
+        Files that a header refers to count as well.
+        """
         digest = hashlib.sha256()
-        for path in sorted(self.files):
+        files = sorted(self.files)
+        if self.series is None:
+            files = [file for path in files for file in files_of(path)]
+        for path in files:
             with path.open("rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
@@ -78,6 +92,7 @@ def find_sources(
     names: Pseudonymizer,
     rule: SeriesRule | None = None,
     progress: Progress | None = None,
+    headers: HeaderReader | None = None,
 ) -> list[ScanSource]:
     """All scans below a folder (or one file), and what was set aside, with reasons.
 
@@ -86,6 +101,7 @@ def find_sources(
         names: Gives DICOM scans their names.
         rule: Which DICOM series are wanted; the others are set aside, named.
         progress: Told about each file.
+        headers: Reads DICOM headers.
 
     Raises:
         MissingFileError: There is no such folder or file.
@@ -94,7 +110,28 @@ def find_sources(
         raise MissingFileError(f"{root}: no such file or folder")
     base = root if root.is_dir() else root.parent
     paths = sorted(files_below(root)) if root.is_dir() else [root]
-    return sources_of(paths, base, names=names, rule=rule, progress=progress)
+    sources = sources_of(
+        paths, base, names=names, rule=rule, progress=progress, headers=headers
+    )
+    if root.is_dir():
+        _say_links(root, progress or Silent())
+        sources += [
+            _fault(path, f"{path}: {reason}", base, names)
+            for path, reason in special_files(root)
+        ]
+    return sources
+
+
+def _say_links(root: Path, progress: Progress) -> None:
+    """Warns of scans that are not looked at because they lie behind links."""
+    links = linked_folders(root)
+    if links:
+        shown = ", ".join(one.relative_to(root).as_posix() for one in links[:5])
+        more = f" and {len(links) - 5} more" if len(links) > 5 else ""
+        progress.warn(
+            f"links to folders elsewhere are not followed: {shown}{more}; name these "
+            "folders themselves to read what is in them"
+        )
 
 
 def sources_of(
@@ -104,6 +141,7 @@ def sources_of(
     names: Pseudonymizer,
     rule: SeriesRule | None = None,
     progress: Progress | None = None,
+    headers: HeaderReader | None = None,
 ) -> list[ScanSource]:
     """The scans that some files of a tree hold, as `find_sources` gives them.
 
@@ -113,11 +151,15 @@ def sources_of(
         names: Gives DICOM scans their names.
         rule: Which DICOM series are wanted; the others are set aside, named.
         progress: Told about each file.
+        headers: Reads DICOM headers.
     """
     plain = [path for path in paths if _is_plain_scan(path)]
     others = sorted(set(paths) - set(plain))
     shown = progress or Silent()
-    tree = series_of(shown.track(others, label="looking for scans", total=len(others)))
+    tree = series_of(
+        shown.track(others, label="looking for scans", total=len(others)),
+        headers=headers,
+    )
     sources = [ScanSource(base, (path,), name) for path, name in _stems(plain, base)]
     return sources + _dicom_sources(tree, base, names, rule or SeriesRule())
 
@@ -136,9 +178,12 @@ def load_source(source: ScanSource, *, strict: bool = False) -> LoadedScan:
         scan = read_series(source.series, strict=strict)
         return LoadedScan(scan.volume, scan.corrections)
     volume = read_volume(source.files[0], allow_shear=not strict)
-    straight = straightened(volume) if _is_sheared(volume) else volume
-    if straight is volume:
+    if not _is_sheared(volume):
         return LoadedScan(volume)
+    try:
+        straight = straightened(volume)
+    except GeometryError as error:
+        raise GeometryError(f"{source.files[0]}: {error}") from error
     text = "a sheared grid was resampled onto a straight one"
     return LoadedScan(straight, (Correction("tilt", text, is_repair=True),))
 
@@ -190,14 +235,14 @@ def _dicom_sources(
             reason = "not chosen by the series rule"
         name = dicom_name(series, names)
         sources.append(ScanSource(base, series.files, name, series, reason))
-    for file in tree.unreadable:
-        name = names.name(file.path.relative_to(base).as_posix())
-        sources.append(
-            ScanSource(
-                base, (file.path,), f"file_{name}", None, file.reason, is_fault=True
-            )
-        )
+    sources += [_fault(f.path, f.reason, base, names) for f in tree.unreadable]
     return sources
+
+
+def _fault(path: Path, reason: str, base: Path, names: Pseudonymizer) -> ScanSource:
+    """A file that cannot be used, under a name that gives nothing away."""
+    name = names.name(path.relative_to(base).as_posix())
+    return ScanSource(base, (path,), f"file_{name}", None, reason, is_fault=True)
 
 
 def dicom_name(series: Series, names: Pseudonymizer) -> str:

@@ -3,9 +3,9 @@
 import itertools
 
 import numpy as np
-from scipy import ndimage
 
 from medseg.geometry import Grid
+from medseg.grid_limits import require_grid_size
 from medseg.volume import Volume
 
 
@@ -35,8 +35,20 @@ def straight_grid(grid: Grid) -> Grid:
 
 
 def straightened(volume: Volume) -> Volume:
-    """The volume on the straight grid, linear; outside, its lowest value."""
+    """The volume on the straight grid, linear; outside, its lowest value.
+
+    Raises:
+        GeometryError: The straight grid would be too large.
+    """
+    from scipy import ndimage
+
     grid = straight_grid(volume.grid)
+    require_grid_size(
+        grid.shape,
+        measured=volume.grid.shape,
+        what="a sheared grid put straight",
+        num_channels=2 * volume.num_channels,  # float64
+    )
     matrix = np.linalg.inv(volume.affine) @ grid.affine
     voxels = np.stack(
         [

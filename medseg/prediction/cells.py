@@ -13,12 +13,13 @@ from medseg.inference.predictor import Predictor
 from medseg.inference.slide import SlideRun
 from medseg.instances.measures import OUTLINES, TABLES, measure_objects
 from medseg.instances.tiles import Tile
-from medseg.io.large_picture import LargePicture
 from medseg.plan import Plan
 from medseg.prediction.scan import Scan
 from medseg.prediction.slide_outlines import SlideOutlines
 from medseg.progress import Progress
+from medseg.reading.slides import SlideReader
 from medseg.reporting.outlines import span_of, write_outlines
+from medseg.tables import safe_frame, write_frame
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
 
@@ -57,8 +58,7 @@ def write_cells(
         flat=plan.spatial_dims == 2,
     )
     names = [f"{TABLES}/{name}.csv"]
-    with atomic_write(out / names[0]) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_frame(out / names[0], table)
     if volume.grid.shape[2] == 1:
         names.append(f"{OUTLINES}/{name}.png")
         write_outlines(
@@ -92,7 +92,7 @@ def is_slide(scan: Scan, predictor: Predictor) -> bool:
         return False
     most = predictor.settings.max_ram or MOST_IN_MEMORY
     try:
-        with LargePicture(files[0]) as picture:
+        with SlideReader(files[0]) as picture:
             return picture.num_pages == 1 and (
                 picture.num_pixels * BYTES_PER_PIXEL > most
             )
@@ -124,7 +124,7 @@ def segment_slide(
     )
     (out / OUTLINES).mkdir(parents=True, exist_ok=True)
     with (
-        LargePicture(scan.files[0]) as picture,
+        SlideReader(scan.files[0]) as picture,
         atomic_write(out / names[1]) as part,
         TemporaryDirectory(dir=out / OUTLINES, prefix=".drawn_") as drawn,
     ):
@@ -184,7 +184,7 @@ class _TileTable:
             table[shifted] += part.start
         values = object_values(int(labels.max(initial=0)), self.plan.labels)
         table["label"] = values[table["label"].astype(int)]
-        table.to_csv(
+        safe_frame(table).to_csv(
             self.path,
             mode="a",
             header=not self.is_begun,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import MedsegError
-from medseg.io import read_label_map, read_volume
 from medseg.labels import LabelScheme
 from medseg.prediction.records import Prediction
 from medseg.progress import Progress, Silent
+from medseg.reading import read_label_map, read_volume
 from medseg.reporting.choice import choose_cases
 from medseg.reporting.mosaic import Tile, make_tile, write_mosaic
 from medseg.volume import LabelMap, Volume

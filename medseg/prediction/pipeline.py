@@ -6,8 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from medseg.prediction.captured_warnings import remarks_by_thread
-from medseg.prediction.crash_guard import CrashGuard
-from medseg.prediction.records import FAILED, Prediction
+from medseg.prediction.records import Prediction
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_job import ScanWork
 from medseg.prediction.segmenter import Segmenter
@@ -20,19 +19,17 @@ _UNFOLDED = 8
 class Assembly:
     """Three stages, each busy with another scan.
 
-    The model works in the calling thread; one thread reads, one writes. After an
-    abrupt end of an earlier process, and where memory is short, scans go one by one.
+    The model works in the calling thread; one thread reads, one writes. Where memory
+    is short, scans go one by one.
 
     Attributes:
         segmenter: Reads, segments and writes.
         earlier: Gives the line of an earlier call.
-        guard: Remembers what is worked on.
         say: Is told of each line, in order, as soon as it is known.
     """
 
     segmenter: Segmenter
     earlier: Callable[[Scan], Prediction | None]
-    guard: CrashGuard
     say: Callable[[Prediction], None]
 
     def run(self, scans: Iterator[Scan], following: Sequence[Scan]) -> None:
@@ -45,7 +42,6 @@ class Assembly:
         Raises:
             OutputError: Nothing more can be written.
         """
-        overlaps = not self.guard.is_wary
         reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         writing: Future[Prediction] | None = None
         ahead: Future[ScanWork] | None = None
@@ -55,26 +51,17 @@ class Assembly:
                     reading = ahead or reader.submit(self._read, scan)
                     work = reading.result()
                     ahead = None
-                    if overlaps and number + 1 < len(following):
+                    if number + 1 < len(following):
                         ahead = self._read_ahead(following[number + 1], reader)
                     work = self.segmenter.compute(work)
                     self._finish(writing)
                     writing = writer.submit(self.segmenter.write, work)
-                    if not overlaps:
-                        self._finish(writing)
-                        writing = None
         finally:
             reader.shutdown(cancel_futures=True)
             writer.shutdown()
-            try:
-                self._finish(writing)
-            finally:
-                self.guard.settle_all()
+            self._finish(writing)
 
     def _read(self, scan: Scan) -> ScanWork:
-        if self.guard.has_crashed(scan.name):
-            return ScanWork(scan, line=_passed_over(scan))
-        self.guard.begin(scan.name)
         return self.segmenter.read(scan, self.earlier(scan))
 
     def _read_ahead(
@@ -93,15 +80,4 @@ class Assembly:
     def _finish(self, writing: "Future[Prediction] | None") -> None:
         """Waits for the last scan's writing; its line is said."""
         if writing is not None:
-            line = writing.result()
-            self.guard.end(line.scan)
-            self.say(line)
-
-
-def _passed_over(scan: Scan) -> Prediction:
-    reason = (
-        "medseg ended abruptly while it worked on this scan, twice (killed, out of "
-        "memory, or a decoder that crashed on damaged data); the next call tries "
-        "it again"
-    )
-    return Prediction(scan.name, FAILED, source=scan.shown, reason=reason)
+            self.say(writing.result())

@@ -9,13 +9,13 @@ from medseg.errors import OutputError
 from medseg.folder_lock import lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
-from medseg.prediction.crash_guard import CrashGuard
 from medseg.prediction.pipeline import Assembly
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan import Scan
 from medseg.prediction.scans import Collector
 from medseg.prediction.segmenter import ScanOptions, Segmenter
 from medseg.progress import Progress, Silent
+from medseg.reading import REMEMBERED, start_early
 
 
 def predict(
@@ -48,7 +48,8 @@ def predict(
         options: How scans are read and what is written.
         series: Rules for DICOM series, for all channels or (``name:rule``) for one.
         key_path: File with the key of the pseudonyms; made where it is absent.
-        overwrite: Segment again what is there already.
+        overwrite: Segment again what is there already, and try files again that
+            ended an earlier reader.
         small_first: Begin with the scans whose files are smallest.
         progress: Shows progress.
 
@@ -64,6 +65,7 @@ def predict(
             more).
     """
     shown = progress or Silent()
+    start_early()
     segmenter = Segmenter.load(
         model_folder,
         out,
@@ -73,9 +75,12 @@ def predict(
         series=series,
         progress=shown,
     )
+    if overwrite:
+        REMEMBERED.forget(out)
     if isinstance(scans, Path):
         names = pseudonyms(key_path, progress=shown)
-        jobs = collector_for(segmenter, names).collect(scans, progress=shown)
+        with REMEMBERED.kept_in(out):
+            jobs = collector_for(segmenter, names).collect(scans, progress=shown)
     else:
         jobs = list(scans)
     if small_first:
@@ -136,10 +141,11 @@ def segment_all(
     def earlier(scan: Scan) -> Prediction | None:
         return None if overwrite else table.earlier(scan.name)
 
-    assembly = Assembly(segmenter, earlier, CrashGuard(segmenter.out), note)
+    assembly = Assembly(segmenter, earlier, note)
     try:
         tracked = progress.track(scans, label="predicting", total=len(scans))
-        assembly.run(tracked, scans)
+        with REMEMBERED.kept_in(segmenter.out):
+            assembly.run(tracked, scans)
     except BaseException:
         with suppress(OutputError):  # what ended the loop is the thing to report
             table.flush()

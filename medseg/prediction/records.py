@@ -1,13 +1,12 @@
 """What became of each scan: the table ``predictions.csv``."""
 
-import csv
-import io
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.files import write_text
+from medseg.tables import csv_text, read_rows
 
 TABLE = "predictions.csv"
 DONE, UNCHANGED, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
@@ -115,12 +114,9 @@ def _all_there(folder: Path, line: Prediction) -> bool:
 def _text(lines: Iterable[Prediction]) -> str:
     ordered = sorted(lines, key=lambda line: line.scan)
     structures = dict.fromkeys(name for line in ordered for name in line.volumes_ml)
-    stream = io.StringIO()
     columns = [*_BEFORE, *(f"{name}_ml" for name in structures), *_AFTER]
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_row(line) for line in ordered)
-    return stream.getvalue()
+    rows = (_row(line) for line in ordered)
+    return csv_text(columns, ([row.get(c, "") for c in columns] for row in rows))
 
 
 def _row(line: Prediction) -> dict[str, str]:
@@ -145,8 +141,8 @@ def _read(path: Path) -> list[Prediction]:
     """Lines of an earlier call; none where the table cannot be used."""
     try:
         text = path.read_text(encoding="utf-8")
-        return [_line(row) for row in csv.DictReader(io.StringIO(text))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return [_line(row) for row in read_rows(text)[1]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 

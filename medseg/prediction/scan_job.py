@@ -4,17 +4,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 
 from medseg.errors import MedsegError, OutputError
+from medseg.files import is_disk_full
 from medseg.prediction.captured_warnings import remarks
 from medseg.prediction.records import FAILED, Prediction
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_volume import ScanVolume
 from medseg.volume import LabelMap
-
-_NOTHING_MORE = {ENOSPC, EDQUOT, EROFS}
 
 
 @dataclass
@@ -60,7 +58,7 @@ class ScanWork:
             try:
                 yield
             except OutputError as error:
-                if _is_end(error):
+                if is_disk_full(error):
                     raise
                 reason = str(error)
             except (MedsegError, OSError) as error:
@@ -79,13 +77,3 @@ class ScanWork:
                 seconds=self.seconds,
                 reason=self.scan.cleaned(reason),
             )
-
-
-def _is_end(error: OutputError) -> bool:
-    """Whether the disk is full or read-only."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _NOTHING_MORE:
-            return True
-        cause = cause.__cause__
-    return False

@@ -6,11 +6,12 @@ import numpy as np
 
 from medseg.errors import GridMismatchError, InputError
 from medseg.io.geometry_warning import recorded_geometry
-from medseg.io.sources import LoadedScan, ScanSource, load_source
+from medseg.io.sources import LoadedScan, ScanSource
 from medseg.plan import Plan
 from medseg.prediction.channel_files import is_flat_picture
 from medseg.prediction.scan import Scan
 from medseg.preparation.normalization import absent_value
+from medseg.reading import load_source
 from medseg.resampling import resample_volume
 from medseg.volume import Volume
 

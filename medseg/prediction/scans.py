@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.errors import InputError
+from medseg.files import real_path
 from medseg.io.formats import Format, format_or_none
 from medseg.io.identity import identifiers_of
 from medseg.io.pseudonym import Pseudonymizer
-from medseg.io.sources import ScanSource, find_sources, sources_of
+from medseg.io.sources import ScanSource
 from medseg.plain_text import one_line, safe_name
 from medseg.plan import ChannelPlan
 from medseg.prediction.channel_files import group_files
@@ -19,6 +20,7 @@ from medseg.prediction.channel_series import scans_of_series
 from medseg.prediction.scan import Scan
 from medseg.prediction.series_rules import SeriesRules
 from medseg.progress import Progress
+from medseg.reading import find_sources, sources_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Collector:
     def _scans(self, sources: Sequence[ScanSource]) -> list[Scan]:
         """All scans that the sources hold, each with a name of its own."""
         out = self.out.resolve()
-        own = [s for s in sources if out not in s.files[0].resolve().parents]
+        own = [s for s in sources if out not in real_path(s.files[0]).parents]
         found = [source for source in own if not _is_rubbish(source, own)]
         plain = [s for s in found if s.series is None and not s.is_fault]
         series = [s for s in found if s.series is not None]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import InputError
-from medseg.io.dicom.header import read_header
 from medseg.io.dicom.series import files_below
 from medseg.io.formats import Format, format_or_none, scan_stem
 from medseg.prediction.channel_files import split_channel
+from medseg.reading import read_header
 
 Unit = tuple[Hashable, ...]
 """What is complete together: a DICOM study, or the files of one case."""

@@ -9,12 +9,12 @@ from medseg.errors import InputError, LabelError
 from medseg.files import hash_text
 from medseg.fingerprint import CaseFacts, ChannelFacts
 from medseg.geometry import canonical_reorientation
-from medseg.io import read_label_map, read_volume
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.placement import slices_of
 from medseg.preparation.normalization import PERCENTILES
 from medseg.preparation.preprocessing import nonzero_box, require_finite, with_channels
 from medseg.preparation.stain import HIGH
+from medseg.reading import read_label_map, read_volume
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
 

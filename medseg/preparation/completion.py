@@ -1,7 +1,5 @@
 """The last step of preparing: folds, manifest, summary, and nothing left over."""
 
-import csv
-import io
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +9,7 @@ from medseg.datasets.splits import splits_of_folds
 from medseg.files import write_text
 from medseg.progress import Progress
 from medseg.store.store import CASES, MANIFEST, STORE_VERSION, SUMMARY
+from medseg.tables import csv_text
 
 
 def choose_splits(
@@ -84,16 +83,15 @@ def _manifest(
 
     Column ``fold`` holds the folds in which a case validates, usually one.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case_id", "patient_id", "images", "label", "fold", "sha256"])
+    columns = ["case_id", "patient_id", "images", "label", "fold", "sha256"]
+    rows = []
     for case in dataset.cases:
         images = ";".join(_relative(path, dataset.root) for path in case.images)
         label = _relative(case.label, dataset.root) if case.label else ""
         name = case.case_id
         folds = ";".join(str(split.fold) for split in splits if name in split.val)
-        table.writerow([name, case.patient_id, images, label, folds, hashes[name]])
-    return text.getvalue()
+        rows.append([name, case.patient_id, images, label, folds, hashes[name]])
+    return csv_text(columns, rows)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -6,9 +6,11 @@ from pathlib import Path
 from medseg.datasets import Case
 from medseg.errors import MissingFileError, UnreadableFileError
 from medseg.files import hash_file, hash_text, write_text
+from medseg.io.bytestream import require_regular
+from medseg.io.detached import files_of
 
-Signature = tuple[int, int, str]
-"""Bytes, time of last change in ns, SHA-256 of the content."""
+Signature = tuple[int, int, int, str]
+"""Bytes, times of last change of content and of entry in ns, SHA-256 of the content."""
 
 
 class FileHashes:
@@ -21,7 +23,7 @@ class FileHashes:
         self._used: dict[str, Signature] = {}
 
     def of(self, path: Path) -> str:
-        """Hash of a file, or of all files in a folder.
+        """Hash of a file, with those its header refers to, or of all in a folder.
 
         Raises:
             MissingFileError: There is no such file.
@@ -32,12 +34,20 @@ class FileHashes:
             return hash_text(
                 "\n".join(f"{part.name}\t{self.of(part)}" for part in parts)
             )
+        first, *others = files_of(path)
+        if others:
+            return hash_text("\n".join(map(self._of_file, (first, *others))))
+        return self._of_file(path)
+
+    def _of_file(self, path: Path) -> str:
         try:
             state = path.stat()
+            signature = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
             known = self._known.get(str(path))
-            if known and known[:2] == (state.st_size, state.st_mtime_ns):
-                digest = known[2]
+            if known and known[:3] == signature:
+                digest = known[3]
             else:
+                require_regular(path, state)
                 digest = hash_file(path)
         except FileNotFoundError as error:
             raise MissingFileError(f"{path}: no such file") from error
@@ -45,7 +55,7 @@ class FileHashes:
             raise UnreadableFileError(
                 f"{path}: cannot be read: {error.strerror}"
             ) from error
-        self._used[str(path)] = (state.st_size, state.st_mtime_ns, digest)
+        self._used[str(path)] = (*signature, digest)
         return digest
 
     def of_case(self, case: Case) -> str:
@@ -71,8 +81,8 @@ def _read(path: Path) -> dict[str, Signature]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return {
-            name: (int(size), int(time), str(digest))
-            for name, (size, time, digest) in values.items()
+            name: (int(size), int(time), int(changed), str(digest))
+            for name, (size, time, changed, digest) in values.items()
         }
     except (OSError, ValueError, AttributeError):
         return {}

@@ -6,6 +6,7 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import Grid, Reorientation, canonical_reorientation
+from medseg.grid_limits import require_grid_size
 from medseg.instances.painting import paint
 from medseg.instances.targets import encode, renumber
 from medseg.labels import IGNORE_INDEX
@@ -42,7 +43,13 @@ class Prepared:
     remark: str = ""
 
 
-def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
+def preprocess(
+    volume: Volume,
+    plan: Plan,
+    *,
+    name: str = "scan",
+    memory_bytes: int | None = None,
+) -> Prepared:
     """Network input for one scan.
 
     The scan is brought closest to RAS+ (an exact permutation and flips of its axes),
@@ -53,10 +60,11 @@ def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
         volume: The scan, any orientation and spacing.
         plan: What was decided for the data set.
         name: Case or file, for error messages.
+        memory_bytes: That the result may take; by default a share of what is free.
 
     Raises:
-        InputError: The number of channels is not the plan's, or voxels are NaN or
-            infinite.
+        InputError: The number of channels is not the plan's, voxels are NaN or
+            infinite, or the resampled scan would be too large.
     """
     volume = with_channels(volume, tuple(c.name for c in plan.channels), name=name)
     require_finite(volume.voxels, name)
@@ -68,6 +76,15 @@ def preprocess(volume: Volume, plan: Plan, *, name: str = "scan") -> Prepared:
     crop = nonzero_box(turned) if plan.crop_nonzero else _whole(turned)
     cropped = crop_grid(grid, crop)
     prepared = resampled_grid(cropped, plan.target_spacing)
+    if prepared is not cropped:
+        require_grid_size(
+            prepared.shape,
+            measured=cropped.shape,
+            what=f"{name}: voxels of {_in_mm(grid.spacing)} mm resampled to "
+            f"{_in_mm(prepared.spacing)} mm",
+            num_channels=len(turned),
+            memory_bytes=memory_bytes,
+        )
     part = turned[(slice(None), *slices_of(crop))]
     image = normalize(part, plan.channels)
     if prepared is not cropped:
@@ -221,6 +238,10 @@ def require_finite(voxels: ImageArray, name: str) -> None:
             f"{name}: {bad} of {voxels.size} voxels are NaN or infinite; "
             "repair or remove the scan (`medseg doctor` finds all of them)"
         )
+
+
+def _in_mm(spacing: Spacing) -> str:
+    return " × ".join(f"{size:.4g}" for size in spacing)
 
 
 def _whole(voxels: ImageArray) -> CropBox:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.files import atomic_write
 from medseg.progress import Progress
 from medseg.sampling import Ledger
+from medseg.tables import read_frame, write_frame
 from medseg.training.logger import RunLogger
 from medseg.training.loop import FitResult
 
@@ -40,8 +40,8 @@ def write_ledger(folder: Path, ledger: "pd.DataFrame") -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    with atomic_write(folder / LEDGER) as temporary:
-        ledger.convert_dtypes().to_csv(temporary, index=False)  # counts stay whole
+    counts = ledger.convert_dtypes()  # they stay whole
+    write_frame(folder / LEDGER, counts, digits=None)
 
 
 def histories_of(runs: Mapping[str, Path]) -> dict[str, Path]:
@@ -55,7 +55,7 @@ def ledger_of(runs: Mapping[str, Path]) -> "pd.DataFrame | None":
     import pandas as pd
 
     found = {
-        name: pd.read_csv(folder / LEDGER, keep_default_na=False, na_values=[""])
+        name: read_frame(folder / LEDGER, keep_default_na=False, na_values=[""])
         for name, folder in runs.items()
         if (folder / LEDGER).is_file()
     }

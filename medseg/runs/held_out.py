@@ -8,11 +8,12 @@ from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
 from medseg.evaluation.summary import MEAN_OF_IMAGES, summarize_objects
 from medseg.inference.predictor import Predictor
-from medseg.io import read_volume, write_label_map
+from medseg.io import write_label_map
 from medseg.labels import LabelScheme
 from medseg.model import Provenance
 from medseg.postprocessing import CleaningRule, rules_in_words
 from medseg.progress import Progress
+from medseg.reading import read_volume
 from medseg.reporting.page import write_page
 from medseg.runs.fit_report import histories_of, write_ledger
 from medseg.runs.time_spent import TimeSpent

@@ -12,9 +12,9 @@ from medseg.errors import MedsegError
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.summary import OVERALL, summarize_objects
 from medseg.files import hash_file, hash_text
-from medseg.io import read_label_map, read_volume
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
+from medseg.reading import read_label_map, read_volume
 from medseg.reporting.choice import ChosenCase, choose_cases
 from medseg.reporting.content import Picture, ReportContent
 from medseg.reporting.environment import describe_environment

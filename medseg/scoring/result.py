@@ -14,10 +14,11 @@ from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
 from medseg.evaluation.summary import summarize, summarize_lesions, summarize_objects
 from medseg.evaluation.tables import lesion_table, object_table, structure_table
-from medseg.files import atomic_write, write_text
+from medseg.files import write_text
 from medseg.labels import LabelScheme
 from medseg.progress import Progress
 from medseg.reporting.text import format_lesions, format_objects, format_summary
+from medseg.tables import write_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,8 +137,7 @@ def write_evaluation(out: Path, evaluation: Evaluation) -> None:
             evaluation.objects, settings=evaluation.settings
         )
     for name, table in tables.items():
-        with atomic_write(out / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        write_frame(out / name, table)
     write_text(out / "summary.json", _to_json(evaluation))
 
 

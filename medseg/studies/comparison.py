@@ -14,8 +14,9 @@ from medseg.evaluation.by_size import IS_BIN, scores_by_size
 from medseg.evaluation.metrics import column_of, metric_named
 from medseg.evaluation.ranking import rank_variations
 from medseg.evaluation.statistics import compare_pairs, paired_scores
-from medseg.files import atomic_write, write_text
+from medseg.files import write_text
 from medseg.reporting.comparison import draw_comparison, format_comparison
+from medseg.tables import read_frame, write_frame
 from medseg.training.logger import RunLogger
 
 if TYPE_CHECKING:
@@ -139,9 +140,9 @@ def read_scores(folder: Path, *, name: str) -> pd.DataFrame:
             f"{name}: no {VALIDATION}/{CASES}; the run has not finished, or held no "
             "case out"
         )
-    tables = [pd.read_csv(folder / CASES).assign(**{IS_BIN: False})]
+    tables = [read_frame(folder / CASES).assign(**{IS_BIN: False})]
     if (folder / LESIONS).is_file():
-        lesions = pd.read_csv(folder / LESIONS)
+        lesions = read_frame(folder / LESIONS)
         if len(lesions):
             tables.append(scores_by_size(lesions))
     return pd.concat(tables, ignore_index=True)
@@ -214,8 +215,7 @@ def write_comparison(out: Path, comparison: Comparison) -> None:
         ("statistics.csv", comparison.statistics),
         ("ranking.csv", comparison.ranking),
     ):
-        with atomic_write(out / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        write_frame(out / name, table)
     write_text(out / "summary.md", comparison.text)
     for metric in comparison.statistics["metric"].unique():
         draw_comparison(

@@ -12,9 +12,9 @@ from medseg.device import pick_device
 from medseg.evaluation.membranes import AT_ARGMAX, score_membranes
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
-from medseg.io import read_label_map, read_volume
 from medseg.model import load_model
 from medseg.preparation.preprocessing import preprocess, preprocess_label
+from medseg.reading import read_label_map, read_volume
 from medseg.studies.cross_validate import CrossValidation
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from medseg.evaluation.cases import score_case
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
-from medseg.io import read_label_map, read_volume
 from medseg.model import load_model
 from medseg.preparation.normalization import absent_value
 from medseg.progress import Progress, Silent
+from medseg.reading import read_label_map, read_volume
 from medseg.studies.cross_validate import CrossValidation
 from medseg.volume import Volume
 

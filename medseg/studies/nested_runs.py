@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.files import atomic_write
 from medseg.progress import Progress
 from medseg.reporting.content import NamedTable
 from medseg.reporting.page import write_page
@@ -21,6 +20,7 @@ from medseg.runs.train import train
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation
 from medseg.store import Store
+from medseg.tables import write_frame
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.training.checkpoint import CHECKPOINT
 from medseg.training.logger import NullLogger, RunLogger
@@ -135,8 +135,7 @@ def report_runs(
         )
     named = [table for table in tables if table.file]
     for table in named:
-        with atomic_write(out / FOLDER / table.file) as temporary:
-            table.table.to_csv(temporary, index=False, float_format="%.6g")
+        write_frame(out / FOLDER / table.file, table.table)
     content = evaluation_content(
         evaluation,
         title=f"{store.plan.name}: {out.resolve().name}",

@@ -6,8 +6,6 @@ the FLAIR contrast, the lesions, the bias field and the noise. Scores on it say
 whether the program works, nothing about patients.
 """
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from medseg.files import write_text
 from medseg.geometry import Reorientation
 from medseg.io import write_label_map, write_volume
 from medseg.progress import Progress, Silent
+from medseg.tables import csv_text
 from medseg.testing.phantom_head import (
     Pose,
     Template,
@@ -218,8 +217,4 @@ def _write_tables(
 
 
 def _table(columns: list[str], rows: list[list[str]] | list[list[object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()
+    return csv_text(columns, rows)

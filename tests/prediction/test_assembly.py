@@ -10,7 +10,6 @@ from predict_phantoms import Predict, scan_like
 from medseg.errors import OutputError
 from medseg.io.geometry_warning import recorded_geometry, warn_geometry
 from medseg.prediction.captured_warnings import remarks, remarks_by_thread
-from medseg.prediction.crash_guard import CRASHES, CrashGuard
 from medseg.prediction.pipeline import Assembly
 from medseg.prediction.records import DONE, Prediction
 from medseg.prediction.scan import Scan
@@ -54,56 +53,42 @@ class Stages:
         return Prediction(work.scan.name, DONE)
 
 
-def assembled(stages: Stages, folder: Path, names: str = "abc") -> list[str]:
+def assembled(stages: Stages, names: str = "abc") -> list[str]:
     scans = [Scan(name, ()) for name in names]
     lines: list[str] = []
     Assembly(
         stages,  # type: ignore[arg-type]
         lambda _: None,
-        CrashGuard(folder),
         lambda line: lines.append(line.scan),
     ).run(iter(scans), scans)
     return lines
 
 
-def test_the_next_is_read_and_the_last_written_meanwhile(tmp_path: Path) -> None:
+def test_the_next_is_read_and_the_last_written_meanwhile() -> None:
     stages = Stages()
     stages.waits = {"compute a": "read b", "write a": "compute b"}
-    assert assembled(stages, tmp_path) == ["a", "b", "c"]
-    assert not (tmp_path / CRASHES).exists()
+    assert assembled(stages) == ["a", "b", "c"]
 
 
-def test_after_a_crash_scans_go_one_by_one(tmp_path: Path) -> None:
-    CrashGuard(tmp_path).begin("a")
-    stages = Stages()
-    assert assembled(stages, tmp_path) == ["a", "b", "c"]
-    assert stages.order == [
-        f"{stage} {scan}" for scan in "abc" for stage in ("read", "compute", "write")
-    ]
-
-
-def test_an_interruption_keeps_what_is_finished(tmp_path: Path) -> None:
+def test_an_interruption_keeps_what_is_finished() -> None:
     stages = Stages()
     stages.fails = {"compute b": KeyboardInterrupt()}
     scans = [Scan(name, ()) for name in "abc"]
     lines: list[str] = []
-    guard = CrashGuard(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         Assembly(
             stages,  # type: ignore[arg-type]
             lambda _: None,
-            guard,
             lambda line: lines.append(line.scan),
         ).run(iter(scans), scans)
     assert lines == ["a"]
-    assert not (tmp_path / CRASHES).exists()
 
 
-def test_a_full_disk_ends_the_work(tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_work() -> None:
     stages = Stages()
     stages.fails = {"write a": OutputError("full")}
     with pytest.raises(OutputError, match="full"):
-        assembled(stages, tmp_path)
+        assembled(stages)
     assert "compute c" not in stages.order
 
 

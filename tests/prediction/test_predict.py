@@ -20,7 +20,6 @@ from medseg.folder_lock import OWNER, lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io import read_grid, read_label_map
 from medseg.io.dicom.segmentation import read_segmentation
-from medseg.prediction.crash_guard import CRASHES
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan_job import ScanWork
 from medseg.prediction.segmenter import ScanOptions, Segmenter
@@ -458,29 +457,6 @@ def test_a_killed_call_is_continued(model: Path, tmp_path: Path, call: Predict) 
     assert sum(line.status == "unchanged" for line in lines) >= before > 0
     assert len(list(out.glob("*.nii.gz"))) == 40
     assert not list(out.glob(".*part*"))
-
-
-def test_a_scan_that_ended_two_processes_is_passed_over_once(
-    model: Path, tmp_path: Path, call: Predict
-) -> None:
-    tree, out = tmp_path / "tree", tmp_path / "out"
-    for name in ("a", "b"):
-        scan_like(tree / f"{name}.nii.gz")
-    code = (
-        "import os, sys; from pathlib import Path; "
-        "from medseg.prediction.crash_guard import CrashGuard\n"
-        "CrashGuard(Path(sys.argv[1])).begin('a'); os.abort()"
-    )
-    out.mkdir()
-    for _ in range(2):
-        command = [sys.executable, "-c", code, str(out)]
-        assert subprocess.run(command, capture_output=True).returncode < 0
-    lines = call(model, tree, out)
-    assert statuses(lines) == {"a": "failed", "b": "done"}
-    assert "ended abruptly" in lines[0].reason
-    again = call(model, tree, out)
-    assert statuses(again) == {"a": "done", "b": "unchanged"}
-    assert not (out / CRASHES).exists()
 
 
 # --- names ---------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from medseg.errors import InputError, MissingFileError
 from medseg.io.dicom.correction import Correction
@@ -61,6 +62,10 @@ class Unreadable:
     reason: str
 
 
+HeaderReader: TypeAlias = Callable[[Iterable[Path]], Iterable[DicomFile | Unreadable]]
+"""Headers of some files, in their order; `read_headers`, or one with guards."""
+
+
 @dataclass(frozen=True)
 class SeriesTree:
     """Everything DICOM below a folder."""
@@ -74,12 +79,18 @@ class SeriesTree:
         return tuple(series for series in self.series if not series.reason)
 
 
-def find_series(root: Path, *, progress: Progress | None = None) -> SeriesTree:
+def find_series(
+    root: Path,
+    *,
+    progress: Progress | None = None,
+    headers: HeaderReader | None = None,
+) -> SeriesTree:
     """All volumes in a folder and the folders below, whatever the files are called.
 
     Args:
         root: A folder, or one file.
         progress: Told about each file.
+        headers: Reads the headers.
 
     Raises:
         MissingFileError: There is no such folder or file.
@@ -89,20 +100,30 @@ def find_series(root: Path, *, progress: Progress | None = None) -> SeriesTree:
     paths = sorted(files_below(root)) if root.is_dir() else [root]
     shown = progress or Silent()
     return series_of(
-        shown.track(paths, label="reading DICOM headers", total=len(paths))
+        shown.track(paths, label="reading DICOM headers", total=len(paths)),
+        headers=headers,
     )
 
 
-def series_of(paths: Iterable[Path]) -> SeriesTree:
+def read_headers(paths: Iterable[Path]) -> Iterator[DicomFile | Unreadable]:
+    """What each file is, or why it cannot be read; what is no DICOM is passed over."""
+    for path in paths:
+        try:
+            yield read_dicom_file(path)
+        except InputError as error:
+            if not str(error).endswith(NOT_DICOM):
+                yield Unreadable(path, str(error))
+
+
+def series_of(
+    paths: Iterable[Path], *, headers: HeaderReader | None = None
+) -> SeriesTree:
     """The volumes that some files hold; files that are no DICOM are passed over."""
     groups: dict[tuple[object, ...], list[DicomFile]] = {}
     unreadable = []
-    for path in paths:
-        try:
-            file = read_dicom_file(path)
-        except InputError as error:
-            if not str(error).endswith(NOT_DICOM):
-                unreadable.append(Unreadable(path, str(error)))
+    for file in (headers or read_headers)(paths):
+        if isinstance(file, Unreadable):
+            unreadable.append(file)
             continue
         groups.setdefault(_series_key(file), []).append(file)
     series = [

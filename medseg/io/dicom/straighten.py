@@ -8,9 +8,9 @@ others keep their voxels exactly.
 """
 
 import numpy as np
-from scipy import ndimage
 
 from medseg.errors import GeometryError
+from medseg.grid_limits import require_grid_size
 from medseg.io.dicom.stack import Stack
 
 _WHOLE_PIXEL = 1e-3
@@ -27,6 +27,9 @@ def undo_tilt(voxels: np.ndarray, stack: Stack) -> tuple[np.ndarray, tuple[int, 
     Returns:
         Voxels on a larger grid that holds every slice whole, the rest filled with
         the lowest value; and the number of pixels added before the first along i, j.
+
+    Raises:
+        GeometryError: The larger grid would be too large.
     """
     drift = stack.drift
     before = np.ceil(-drift.min(axis=0) - _WHOLE_PIXEL).astype(int)
@@ -35,6 +38,9 @@ def undo_tilt(voxels: np.ndarray, stack: Stack) -> tuple[np.ndarray, tuple[int, 
         voxels.shape[0] + int(before[0] + after[0]),
         voxels.shape[1] + int(before[1] + after[1]),
         voxels.shape[2],
+    )
+    require_grid_size(
+        grown, measured=voxels.shape, what="slices shifted by a tilt put in line"
     )
     lowest = voxels.min()
     result = np.full(grown, lowest, dtype=voxels.dtype)
@@ -82,6 +88,8 @@ def _shifted(
     plane: np.ndarray, shift: np.ndarray, shape: tuple[int, int], fill: float
 ) -> np.ndarray:
     """A plane moved by a number of pixels along i and j, on a larger plane."""
+    from scipy import ndimage
+
     moved = ndimage.shift(
         np.pad(
             plane.astype(np.float64),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import InputError, MedsegError, OutputError
-from medseg.io.dicom.header import read_header
 from medseg.io.pseudonym import Pseudonymizer
+from medseg.reading import read_header
 from medseg.serving.pacs.settings import PacsSettings
 
 _UID = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*")
