@@ -160,15 +160,11 @@ def _volume(source: Path | Sequence[Path], allow_shear: bool) -> Volume:  # noqa
     return reading.read_volume(source, allow_shear=allow_shear)
 
 
-def _label_map(
-    path: Path, scheme: LabelScheme | None, grid: Grid | None
-) -> LabelMap:
+def _label_map(path: Path, scheme: LabelScheme | None, grid: Grid | None) -> LabelMap:
     return label_reading.read_label_map(path, scheme=scheme, grid=grid)
 
 
-def _named_labels(
-    path: Path, scheme: LabelScheme | None
-) -> label_reading.NamedLabels:
+def _named_labels(path: Path, scheme: LabelScheme | None) -> label_reading.NamedLabels:
     return label_reading.read_named_labels(path, scheme=scheme)
 
 
