@@ -174,13 +174,16 @@ def _check_channels(
 ) -> Iterator[Finding]:
     found = sum(volume.num_channels for _, volume in readable)
     gray = found == 1 and set(channels) == {"red", "green", "blue"}
+    gray |= len(channels) == 1 and found == 3 and _is_gray_picture(readable, hashes)
     if len(readable) == len(case.images) and found != len(channels) and not gray:
         yield Finding(
             case.case_id,
             case.images[0],
             "channels",
             f"{found} channels, expected {len(channels)} ({', '.join(channels)})",
-            "add the missing channel, or take the case out",
+            "add the missing channel, or take the case out"
+            if found < len(channels)
+            else "name all channels, or keep the wanted ones in the file",
             "error",
         )
     for path, volume in readable[1:]:

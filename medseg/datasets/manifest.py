@@ -14,10 +14,12 @@ from pathlib import Path
 
 from medseg.datasets.annotations import NOT_ANNOTATED, cell_of
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
+from medseg.datasets.case_ids import ids_of_files
 from medseg.datasets.description import write_description
 from medseg.datasets.discovery import discover_channels, discover_scheme
 from medseg.datasets.folds import divide_cases
 from medseg.datasets.known import Known
+from medseg.datasets.listed_paths import ListedPaths
 from medseg.datasets.patients import (
     CASE_COLUMNS,
     PATIENT_COLUMNS,
@@ -32,7 +34,7 @@ from medseg.datasets.table_splits import (
     given_splits,
 )
 from medseg.errors import DatasetError
-from medseg.io import is_scan, scan_stem
+from medseg.io import is_scan
 from medseg.tables import write_rows
 
 IMAGE_COLUMNS = ("image", "img", "images", "image_path", "image_file", "scan_path")
@@ -78,8 +80,17 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
     held_out: list[Case] = []
     lone: list[Case] = []
     lines: dict[str, tuple[int, Row]] = {}
-    for line, row in enumerate(rows, start=2):
-        case = _case(row, columns, root, f"{path}, line {line}")
+    listed_paths = ListedPaths(root)
+    cells = [
+        _cells(row, columns, listed_paths, f"{path}, line {line}")
+        for line, row in enumerate(rows, start=2)
+    ]
+    listed_paths.say(path, known.progress)
+    ids = ids_of_files([_naming_file(*files) for files in cells], root)
+    for line, (row, files, name) in enumerate(
+        zip(rows, cells, ids, strict=True), start=2
+    ):
+        case = _case(row, columns, files, name)
         if columns.splits.is_test(row, line):
             held_out.append(case)
         elif case.label is None:
@@ -200,16 +211,35 @@ def _holds_scans(rows: list[dict[str, str]], column: str) -> bool:
     return bool(cells) and all("." in cell and is_scan(Path(cell)) for cell in cells)
 
 
-def _case(row: dict[str, str], columns: Columns, root: Path, where: str) -> Case:
-    images = tuple(root / row[name] for name in columns.images.values() if row[name])
-    if len(images) < len(columns.images):
-        empty = [name for name in columns.images.values() if not row[name]]
+_Files = tuple[tuple[Path, ...], Path | None]
+"""Images of a case and its label map."""
+
+
+def _cells(
+    row: dict[str, str], columns: Columns, listed: ListedPaths, where: str
+) -> _Files:
+    """The files that a row names.
+
+    Raises:
+        DatasetError: An image's cell is empty.
+    """
+    empty = [name for name in columns.images.values() if not row[name]]
+    if empty:
         raise DatasetError(f"{where}: column {', '.join(empty)} is empty")
-    label = root / row[columns.label] if columns.label and row[columns.label] else None
-    stem = scan_stem(label if label and len(images) > 1 else images[0])
-    case_id = (row[columns.case] if columns.case else "") or stem
+    images = tuple(listed.path(row[name]) for name in columns.images.values())
+    label = row[columns.label] if columns.label else ""
+    return images, listed.path(label) if label else None
+
+
+def _naming_file(images: tuple[Path, ...], label: Path | None) -> Path:
+    """The file that a case without an id is named after."""
+    return label if label is not None and len(images) > 1 else images[0]
+
+
+def _case(row: dict[str, str], columns: Columns, files: _Files, name: str) -> Case:
+    case_id = (row[columns.case] if columns.case else "") or name
     patient = (row[columns.patient] if columns.patient else "") or case_id
-    return Case(case_id, patient, images, label)
+    return Case(case_id, patient, *files)
 
 
 def _name(path: Path) -> str:

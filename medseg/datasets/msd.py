@@ -1,18 +1,21 @@
 """Data sets of the Medical Segmentation Decathlon: ``dataset.json`` lists the files."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medseg.datasets.case import Case, Dataset
+from medseg.datasets.case_ids import ids_of_files
 from medseg.datasets.folds import divide_cases
 from medseg.datasets.known import Known
+from medseg.datasets.listed_paths import ListedPaths
 from medseg.datasets.patients import find_patients
 from medseg.datasets.splits import Split, named_cases, splits_of_folds
 from medseg.errors import DatasetError, UnreadableFileError
-from medseg.io import find_scans, scan_stem
+from medseg.io import find_scans
 from medseg.labels import LabelScheme
 from medseg.settings import parse_settings
 
@@ -39,17 +42,17 @@ def load_msd(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
     folder = path.parent if root is None else root
     values = read_specification(path)
     entries = _entries(values, path)
-    names = [scan_stem(Path(entry.images[0])) for entry in entries]
+    listed = ListedPaths(folder)
+    images = [tuple(map(listed.path, entry.images)) for entry in entries]
+    maps = [listed.path(entry.label) for entry in entries]
+    names = ids_of_files([files[0] for files in images], folder)
     patients, source = find_patients(folder, names)
     labelled = tuple(
-        Case(
-            name,
-            patients[name],
-            tuple(folder / image for image in entry.images),
-            folder / entry.label,
-        )
-        for name, entry in zip(names, entries, strict=True)
+        Case(name, patients[name], files, label)
+        for name, files, label in zip(names, images, maps, strict=True)
     )
+    test_cases = _test_cases(values, listed, folder, set(names))
+    listed.say(path, known.progress)
     splits = _splits(dict(zip(names, entries, strict=True)))
     cases, rest = divide_cases(labelled, named_cases(splits) if splits else None)
     return Dataset(
@@ -60,9 +63,9 @@ def load_msd(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
         cases=cases,
         layout="Medical Segmentation Decathlon",
         patient_source=source,
-        test_cases=_test_cases(values, folder, set(names)),
-        lone_images=unlisted(folder / "imagesTr", labelled),
-        lone_labels=unlisted(folder / "labelsTr", labelled),
+        test_cases=test_cases,
+        lone_images=unlisted(folder / "imagesTr", (*labelled, *test_cases)),
+        lone_labels=unlisted(folder / "labelsTr", (*labelled, *test_cases)),
         splits=splits,
         unlisted_cases=rest,
     )
@@ -86,36 +89,71 @@ def read_specification(path: Path) -> dict[str, Any]:
 def channel_names(values: dict[str, Any], path: Path) -> tuple[str, ...]:
     """Channel names under ``channel_names`` or ``modality``, by their number.
 
+    A list is taken in its order, a text as the only channel, and names and numbers
+    the wrong way round are turned. Names that occur twice are numbered.
+
     Raises:
-        DatasetError: Neither is there.
+        DatasetError: Neither is there, or the numbers are none.
     """
-    named = values.get("channel_names", values.get("modality"))
+    key = "channel_names" if "channel_names" in values else "modality"
+    named = values.get(key)
+    if isinstance(named, str) and named:
+        return (named,)
+    if isinstance(named, list) and named:
+        return _numbered([str(name) for name in named])
     if not isinstance(named, dict) or not named:
         raise DatasetError(f'{path}: names no channel; add "modality": {{"0": "MRI"}}')
-    numbers = sorted(named, key=lambda number: int(number))
-    return tuple(str(named[number]) for number in numbers)
+    if all(str(name).isdecimal() for name in named.values()) and not all(
+        str(number).isdecimal() for number in named
+    ):
+        named = {str(number): name for name, number in named.items()}
+    if not all(str(number).isdecimal() for number in named):
+        raise DatasetError(
+            f'{path}: "{key}" has {", ".join(map(str, named))}, expected numbers of '
+            f'channels, as in {{"0": "T1", "1": "FLAIR"}}'
+        )
+    numbers = sorted(named, key=int)
+    return _numbered([str(named[number]) for number in numbers])
+
+
+def _numbered(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of which none occurs twice."""
+    if len(set(names)) == len(names):
+        return tuple(names)
+    return tuple(f"{name}_{number}" for number, name in enumerate(names))
 
 
 def scheme_of(values: dict[str, Any], path: Path) -> LabelScheme:
-    """The label scheme under ``labels``, written as value: name or name: value.
+    """The label scheme under ``labels``: value: name, name: value or a list of names.
 
     Raises:
-        DatasetError: There is none.
+        DatasetError: There is none, or one name has several values.
         SettingsError: It is inconsistent.
     """
     labels = values.get("labels")
+    if isinstance(labels, list):
+        labels = {str(value): name for value, name in enumerate(labels)}
     if not isinstance(labels, dict) or not labels:
         raise DatasetError(f'{path}: names no label; add "labels": {{"1": "tumour"}}')
     if all(str(key).lstrip("-").isdigit() for key in labels):
-        labels = {str(name): int(value) for value, name in labels.items()}
+        named = {str(name): int(value) for value, name in labels.items()}
+        if len(named) < len(labels):
+            twice = [name for name, n in Counter(labels.values()).items() if n > 1]
+            raise DatasetError(
+                f"{path}: several labels are called {twice[0]}; a structure has one "
+                "value: name them apart and unite them as a region in dataset.yaml, "
+                "or store one value"
+            )
+        labels = named
     return parse_settings(LabelScheme, {"names": labels}, source=f"{path}: labels")
 
 
 def unlisted(folder: Path, cases: tuple[Case, ...]) -> tuple[Path, ...]:
     """Scans in a folder that belong to none of the cases."""
-    used = {path for case in cases for path in (*case.images, case.label)}
+    files = [p for case in cases for p in (*case.images, case.label) if p is not None]
+    used = {path.resolve() for path in files}
     found = find_scans(folder) if folder.is_dir() else []
-    return tuple(path for path in found if path not in used)
+    return tuple(path for path in found if path.resolve() not in used)
 
 
 @dataclass(frozen=True)
@@ -170,12 +208,24 @@ def _entry(entry: Any, path: Path, part: str) -> _Entry:
 
 
 def _test_cases(
-    values: dict[str, Any], folder: Path, taken: set[str]
+    values: dict[str, Any], listed: ListedPaths, folder: Path, taken: set[str]
 ) -> tuple[Case, ...]:
-    listed = values.get("test") or []
-    images = [str(item["image"] if isinstance(item, dict) else item) for item in listed]
+    """What is held out: images under ``test``, or whole entries under ``testing``."""
+    items = [*(values.get("test") or []), *(values.get("testing") or [])]
+    entries = [item if isinstance(item, dict) else {"image": item} for item in items]
+    images = [entry["image"] for entry in entries]
+    files = [
+        tuple(listed.path(str(name)) for name in (n if isinstance(n, list) else [n]))
+        for n in images
+    ]
+    names = ids_of_files([paths[0] for paths in files], folder)
     return tuple(
-        Case(name, name, (folder / image,))
-        for image in images
-        if (name := scan_stem(Path(image))) not in taken
+        Case(
+            name,
+            name,
+            paths,
+            listed.path(str(entry["label"])) if entry.get("label") else None,
+        )
+        for name, paths, entry in zip(names, files, entries, strict=True)
+        if name not in taken
     )

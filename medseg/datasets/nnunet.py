@@ -4,15 +4,19 @@ Both generations of ``dataset.json`` are understood: version 1 (``modality``, la
 as value: name) and version 2 (``channel_names``, labels as name: value or as regions,
 ``file_ending``, cases under ``dataset``). A ``splits_final.json`` beside it is kept
 exactly: ``train`` and ``val`` of each fold, and nothing of cases that it never names.
+Natural images are one file of all colours under ``_0000``.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medseg.datasets.case import Case, Dataset
 from medseg.datasets.folds import divide_cases
 from medseg.datasets.known import Known
+from medseg.datasets.listed_paths import ListedPaths
 from medseg.datasets.msd import (
     SPECIFICATION,
     channel_names,
@@ -22,12 +26,14 @@ from medseg.datasets.msd import (
 from medseg.datasets.msd import scheme_of as plain_scheme
 from medseg.datasets.patients import find_patients
 from medseg.datasets.splits import Split, named_cases
-from medseg.errors import UnreadableFileError
-from medseg.io import find_scans, scan_stem
+from medseg.errors import DatasetError, InputError, UnreadableFileError
+from medseg.io import find_scans, read_volume, scan_stem
 from medseg.labels import LabelScheme
 from medseg.settings import parse_settings
 
 SPLITS = "splits_final.json"
+COLOURS = ("red", "green", "blue")
+_RGB = {"r", "g", "b", *COLOURS}
 
 
 def is_nnunet(folder: Path) -> bool:
@@ -55,13 +61,13 @@ def load_nnunet(folder: Path, known: Known) -> Dataset:
 
     Raises:
         UnreadableFileError: A JSON file is not JSON.
-        DatasetError: Channels or labels are not named.
+        DatasetError: Channels or labels are not named, or no file has the ending.
     """
     path = folder / SPECIFICATION
     values = read_specification(path)
     channels = channel_names(values, path)
-    ending = str(values.get("file_ending", ".nii.gz"))
-    files = _listed(values, folder) or _found(folder, len(channels), ending)
+    raw = _raw_files(values, folder, channels, known)
+    files = _listed(values, path, known) or raw.cases()
     patients, source = find_patients(folder, list(files))
     splits = _splits(folder)
     labelled = tuple(
@@ -72,12 +78,12 @@ def load_nnunet(folder: Path, known: Known) -> Dataset:
     return Dataset(
         name=known.name or str(values.get("name") or folder.resolve().name),
         root=folder,
-        channels=known.channels or channels,
+        channels=known.channels or raw.channels,
         scheme=known.scheme or scheme_of(values, path),
         cases=cases,
         layout="nnU-Net raw",
         patient_source=source,
-        test_cases=_test_cases(folder, len(channels), ending),
+        test_cases=raw.test_cases(),
         lone_images=unlisted(folder / "imagesTr", labelled),
         lone_labels=unlisted(folder / "labelsTr", labelled),
         splits=splits,
@@ -123,51 +129,130 @@ def scheme_of(values: dict[str, Any], path: Path) -> LabelScheme:
 Files = dict[str, tuple[tuple[Path, ...], Path]]
 
 
-def _listed(values: dict[str, Any], folder: Path) -> Files:
-    """Cases under ``dataset``, which version 2 allows to name any path."""
+@dataclass(frozen=True)
+class RawFiles:
+    """How the files of a raw folder are named."""
+
+    folder: Path
+    ending: str
+    """As the files have it."""
+    channels: tuple[str, ...]
+    in_one_file: bool = False
+    """Whether ``X_0000`` holds all channels, as pictures in colour do."""
+
+    def images(self, folder: Path, name: str) -> tuple[Path, ...]:
+        """The files of a case's channels, whether they are there or not."""
+        count = 1 if self.in_one_file else len(self.channels)
+        return tuple(folder / f"{name}_{n:04d}{self.ending}" for n in range(count))
+
+    def cases(self) -> Files:
+        """Cases that have a label map and at least one channel."""
+        files: Files = {}
+        for label in _files(self.folder / "labelsTr"):
+            if label.name.endswith(self.ending):
+                name = label.name[: -len(self.ending)]
+                images = self.images(self.folder / "imagesTr", name)
+                if any(image.exists() for image in images):
+                    files[name] = (images, label)
+        return files
+
+    def test_cases(self) -> tuple[Case, ...]:
+        """The cases of ``imagesTs``, with the label maps of ``labelsTs`` if any."""
+        suffix = f"_0000{self.ending}"
+        test = self.folder / "imagesTs"
+        names = [
+            path.name[: -len(suffix)]
+            for path in _files(test)
+            if path.name.endswith(suffix)
+        ]
+        labels = {
+            name: self.folder / "labelsTs" / f"{name}{self.ending}" for name in names
+        }
+        return tuple(
+            Case(
+                name,
+                name,
+                self.images(test, name),
+                labels[name] if labels[name].exists() else None,
+            )
+            for name in names
+        )
+
+
+def _raw_files(
+    values: dict[str, Any], folder: Path, channels: tuple[str, ...], known: Known
+) -> RawFiles:
+    ending = _ending(values, folder, known)
+    raw = RawFiles(folder, ending, channels)
+    images = _files(folder / "imagesTr")
+    others = any(path.name.endswith(f"_0001{ending}") for path in images)
+    if len(channels) < 2 or others or not images:
+        return raw
+    if _num_channels(images) != len(channels):
+        return raw
+    if len(channels) == len(COLOURS) and {name.lower() for name in channels} <= _RGB:
+        channels = COLOURS
+    return RawFiles(folder, ending, channels, in_one_file=True)
+
+
+def _ending(values: dict[str, Any], folder: Path, known: Known) -> str:
+    """The label maps' ending; another spelling than the files' is mended and said.
+
+    Raises:
+        DatasetError: No label map has it.
+    """
+    said = str(values.get("file_ending", ".nii.gz"))
+    names = [path.name for path in _files(folder / "labelsTr")]
+    if not names or (said[:1] == "." and any(name.endswith(said) for name in names)):
+        return said
+    dotted = f".{said.lstrip('.')}".lower()
+    fitting = [name for name in names if name.lower().endswith(dotted)]
+    if fitting and "file_ending" in values:
+        found = fitting[0][-len(dotted) :]
+        known.progress.warn(
+            f'{folder / SPECIFICATION}: "file_ending" is "{said}", the files have '
+            f'"{found}", which is taken'
+        )
+        return found
+    if "file_ending" not in values:
+        return names[0][len(scan_stem(Path(names[0]))) :]
+    raise DatasetError(
+        f'{folder / SPECIFICATION}: no label map ends in "file_ending" "{said}"; found '
+        f"{names[0]}"
+    )
+
+
+def _num_channels(images: Sequence[Path]) -> int:
+    """Channels of the first image that can be read."""
+    for path in images[:3]:
+        try:
+            return read_volume(path).num_channels
+        except InputError:
+            continue
+    return 0
+
+
+def _listed(values: dict[str, Any], path: Path, known: Known) -> Files:
+    """Cases under ``dataset``, which version 2 allows to name any path.
+
+    Raises:
+        DatasetError: A case lacks images or a label map.
+    """
     listed = values.get("dataset")
     if not isinstance(listed, dict):
         return {}
-    return {
-        str(name): (
-            tuple(folder / image for image in entry["images"]),
-            folder / entry["label"],
-        )
-        for name, entry in listed.items()
-    }
-
-
-def _found(folder: Path, num_channels: int, ending: str) -> Files:
-    """Cases that have a label map and at least one channel."""
+    paths = ListedPaths(path.parent)
     files: Files = {}
-    for label in _files(folder / "labelsTr"):
-        if not label.name.endswith(ending):
-            continue
-        name = label.name[: -len(ending)]
-        images = _channel_files(folder / "imagesTr", name, num_channels, ending)
-        if any(image.exists() for image in images):
-            files[name] = (images, label)
+    for name, entry in listed.items():
+        if not isinstance(entry, dict) or not {"images", "label"} <= set(entry):
+            raise DatasetError(
+                f"{path}: {name} under 'dataset' needs 'images' and 'label', found "
+                f"{entry!r:.80}"
+            )
+        images = tuple(paths.path(str(image)) for image in entry["images"])
+        files[str(name)] = (images, paths.path(str(entry["label"])))
+    paths.say(path, known.progress)
     return files
-
-
-def _channel_files(
-    folder: Path, name: str, num_channels: int, ending: str
-) -> tuple[Path, ...]:
-    return tuple(folder / f"{name}_{n:04d}{ending}" for n in range(num_channels))
-
-
-def _test_cases(folder: Path, num_channels: int, ending: str) -> tuple[Case, ...]:
-    suffix = f"_0000{ending}"
-    names = [
-        path.name[: -len(suffix)]
-        for path in _files(folder / "imagesTs")
-        if path.name.endswith(suffix)
-    ]
-    test = folder / "imagesTs"
-    return tuple(
-        Case(name, name, _channel_files(test, name, num_channels, ending))
-        for name in names
-    )
 
 
 def _splits(folder: Path) -> tuple[Split, ...]:

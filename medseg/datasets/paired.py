@@ -7,13 +7,12 @@ structure. Files that are no scans are passed over. How scans are brought togeth
 told in `tree`.
 """
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
+from medseg.datasets.case_ids import distinct_ids, nameable
 from medseg.datasets.discovery import discover_channels, discover_scheme
 from medseg.datasets.known import Known
 from medseg.datasets.off_grid import only_channels, without_off_grid
@@ -24,8 +23,6 @@ from medseg.datasets.places import Place, folder_name, places_in
 from medseg.datasets.splits import Split, some
 from medseg.datasets.tree import Tree, TreeCase
 from medseg.errors import DatasetError
-
-_UNNAMEABLE = re.compile(r'[/\\:*?"<>|\n]')
 
 
 def has_label_maps(folder: Path) -> bool:
@@ -129,44 +126,9 @@ def _chosen_channels(pairs: Pairs, folder: Path, known: Known) -> tuple[Pairs, s
 
 
 def _kept_apart(cases: Sequence[TreeCase]) -> dict[str, TreeCase]:
-    """The cases by an id that no two share: the name, led by as many folders as need.
-
-    A folder leads where the name does not already begin with it; a name of digits
-    alone is always led by one.
-    """
-    depths = [1] * len(cases)
-    ids = [_id_of(case, depth) for case, depth in zip(cases, depths, strict=True)]
-    deepest = max((len(case.folders) for case in cases), default=0)
-    for _ in range(deepest):
-        counts = Counter(ids)
-        depths = [
-            depth + (counts[name] > 1) for depth, name in zip(depths, ids, strict=True)
-        ]
-        ids = [_id_of(case, depth) for case, depth in zip(cases, depths, strict=True)]
-    return _numbered(ids, cases)
-
-
-def _id_of(case: TreeCase, depth: int) -> str:
-    """A name for a case, with some of its folders."""
-    own = case.name or (case.folders[-1] if case.folders else "case")
-    above = case.folders if case.name else case.folders[:-1]
-    lead = [part for part in above[-depth:] if not own.startswith(part)]
-    if depth == 1 and not (case.name or own.isdigit()):
-        lead = []
-    if depth == 1 and lead and folder_name(lead[-1]).split:
-        lead = []
-    return _UNNAMEABLE.sub("_", "_".join((*lead, own)))
-
-
-def _numbered(ids: Sequence[str], cases: Sequence[TreeCase]) -> dict[str, TreeCase]:
-    """Cases by id; where even all folders leave two alike, a number tells them."""
-    found: dict[str, TreeCase] = {}
-    for name, case in zip(ids, cases, strict=True):
-        free = (f"{name}_{n}" for n in range(2, len(cases) + 2))
-        found[
-            name if name not in found else next(n for n in free if n not in found)
-        ] = case
-    return found
+    """The cases by an id that no two share."""
+    ids = distinct_ids([Whereabouts(case.folders, case.name) for case in cases])
+    return dict(zip(ids, cases, strict=True))
 
 
 def _lone_images(
@@ -220,7 +182,7 @@ def _test_cases(
         ending = next((c for c in channels if stem.endswith(f"_{c}")), "")
         own = stem.removesuffix(f"_{ending}") if ending else stem
         name = own if own not in channels else "_".join(place.folders[-1:]) or own
-        cases.setdefault(_UNNAMEABLE.sub("_", name), []).append(place.path)
+        cases.setdefault(nameable(name), []).append(place.path)
     return tuple(
         Case(name, name, tuple(sorted(paths)))
         for name, paths in sorted(cases.items())

@@ -20,18 +20,21 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV or TSV file; column names lower case with underscores.
 
     The separator is whichever of comma, semicolon and tab is most frequent in the
-    first line.
+    first line. UTF-8 and UTF-16 are read, with or without their marks; what is neither
+    is taken as Windows' western encoding, which Excel writes.
 
     Raises:
         UnreadableFileError: It is not a text table.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            separator = max(",;\t", key=first.count)
-            stream.seek(0)
-            rows = list(csv.DictReader(stream, delimiter=separator, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = _decoded(path.read_bytes())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableFileError(f"{path}: not a readable table: {error}") from error
+    lines = text.splitlines(keepends=True)
+    separator = max(",;\t", key=lines[0].count) if lines else ","
+    try:
+        rows = _rows(lines, separator)
+    except csv.Error as error:
         raise UnreadableFileError(f"{path}: not a readable table: {error}") from error
     return [
         {
@@ -41,6 +44,32 @@ def read_table(path: Path) -> list[dict[str, str]]:
         }
         for row in rows
     ]
+
+
+def _rows(lines: list[str], separator: str) -> list[dict[str, str | None]]:
+    """Rows as the standard has them; else with blanks between quotes and separators."""
+    try:
+        return list(csv.DictReader(lines, delimiter=separator, strict=True))
+    except csv.Error as error:
+        if "expected after" not in str(error):
+            raise
+    return list(csv.DictReader(lines, delimiter=separator, skipinitialspace=True))
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a table in UTF-8, UTF-16 or Windows' western encoding.
+
+    Raises:
+        UnicodeDecodeError: It is none of them.
+    """
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if any(byte < 32 and byte not in b"\t\r\n" for byte in data):
+            raise  # no text at all
+        return data.decode("cp1252")
 
 
 def first_column(row: dict[str, str], candidates: tuple[str, ...]) -> str | None:

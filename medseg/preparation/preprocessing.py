@@ -211,6 +211,8 @@ def resampled_grid(grid: Grid, target: Spacing) -> Grid:
 def with_channels(volume: Volume, names: tuple[str, ...], *, name: str) -> Volume:
     """The volume with as many channels as there are names; grey becomes colour.
 
+    A picture in colours that are all equal is grey.
+
     Raises:
         GeometryError: The number of channels is another.
     """
@@ -218,10 +220,19 @@ def with_channels(volume: Volume, names: tuple[str, ...], *, name: str) -> Volum
         return volume
     if volume.num_channels == 1 and names == COLOURS:
         return Volume(np.repeat(volume.voxels, len(COLOURS), axis=0), volume.affine)
+    if len(names) == 1 and _is_grey(volume):
+        return Volume(volume.voxels[:1], volume.affine)
     raise GeometryError(
         f"{name}: {volume.num_channels} channels, expected {len(names)} "
         f"({', '.join(names)})"
     )
+
+
+def _is_grey(volume: Volume) -> bool:
+    """Whether a volume is a picture whose three colours are equal."""
+    first = volume.voxels[:1]
+    picture = volume.num_channels == len(COLOURS) and volume.voxels.shape[-1] == 1
+    return picture and bool((volume.voxels == first).all())
 
 
 def require_finite(voxels: ImageArray, name: str) -> None:

@@ -174,7 +174,7 @@ def test_mistakes_are_named(tmp_path, text, message):
 
 def test_a_binary_file_is_no_table(tmp_path):
     path = tmp_path / "manifest.csv"
-    path.write_bytes(b"\xff\xfe\x00\x81")
+    path.write_bytes(b"\x89PNG\x00\x81")
     with pytest.raises(UnreadableFileError, match="not a readable table"):
         load_dataset(path)
 
