@@ -1,13 +1,15 @@
 """What a data set is like, measured: the ground on which a plan is made."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from medseg.errors import SettingsError, StoreError
 from medseg.files import write_text
 from medseg.settings import Settings
+
+Ground: TypeAlias = Literal["all", "dark", "light"]
 
 
 class ChannelFacts(Settings):
@@ -22,8 +24,11 @@ class ChannelFacts(Settings):
     zero_fraction: float
     """Share of voxels that are exactly zero."""
     spreads: tuple[float, float] | None = None
-    """Of pictures, the intensities between the percentiles that ``percentile`` and
-    ``stain`` stretch; None of scans, and where it was not measured."""
+    """Of pictures, the ranges of intensities that ``percentile`` and ``stain``
+    stretch; None of scans, and where it was not measured."""
+    contrast: float | None = None
+    """Of pictures, how far structures stand out from the ground: of all connected
+    parts, the median; None where there is none."""
 
 
 class CaseFacts(Settings):
@@ -47,6 +52,19 @@ class CaseFacts(Settings):
     """26-connected components of each structure."""
     foreground_cropped: int
     """Structure voxels that the all-zero margin would take away."""
+    light: bool = False
+    """Of pictures, whether the ground is light; see `stain.Stretch`."""
+
+
+class PictureContrast(Settings):
+    """What all but the faintest twentieth of some pictures reach in a channel."""
+
+    percentile_range: float
+    """Range that ``percentile`` stretches."""
+    stain_range: float
+    """Range that ``stain`` stretches."""
+    contrast: float
+    """How far structures stand out from the ground, median of a picture."""
 
 
 class IntensityFacts(Settings):
@@ -76,9 +94,9 @@ class IntensityFacts(Settings):
     """Cases whose intensities are all whole numbers."""
     zero_fraction: float
     """Share of exact zeros, median over cases."""
-    spreads: tuple[float, float] | None = None
-    """What all but the faintest twentieth of the pictures that show a structure
-    reach of `ChannelFacts.spreads`; None of scans, and where it was not measured."""
+    contrasts: dict[Ground, PictureContrast] = {}
+    """Of pictures that show a structure: all, those with a dark ground, those with a
+    light one; without those of which there are none."""
 
 
 class ClassFacts(Settings):

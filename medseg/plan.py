@@ -36,6 +36,26 @@ class ChannelPlan(Settings):
     """Smallest range of intensities that becomes 0 to 1 (``percentile``, ``stain``),
     as learnt from the training pictures; a picture with less contrast, such as one
     that shows nothing, keeps its noise small. 0: every picture fills the range."""
+    least_range_light: float = Field(default=0.0, ge=0)
+    """The same for pictures with a light ground (``stain``); 0: as `least_range`."""
+    least_contrast: float = Field(default=0.0, ge=0)
+    """How far objects of a picture below `least_range` must stand out from its ground;
+    what is fainter is noise and taken away. 0: this channel is not asked."""
+    least_contrast_light: float = Field(default=0.0, ge=0)
+    """The same for pictures with a light ground; 0: as `least_contrast`."""
+
+    @property
+    def is_stain(self) -> bool:
+        """Whether pictures are stretched by their ground, whatever the stain."""
+        return self.normalization == "stain"
+
+    def least_range_of(self, *, light: bool) -> float:
+        """Smallest range that becomes 0 to 1 in a picture with such a ground."""
+        return (light and self.least_range_light) or self.least_range
+
+    def least_contrast_of(self, *, light: bool) -> float:
+        """How far objects must stand out in a faint picture with such a ground."""
+        return (light and self.least_contrast_light) or self.least_contrast
 
     @property
     def usual_range(self) -> tuple[float, float]:
@@ -105,6 +125,11 @@ class Plan(Settings):
                 "not numbered objects (instances)"
             )
         return self
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What the channels hold, in order."""
+        return tuple(channel.name for channel in self.channels)
 
     @property
     def left_right_axis(self) -> int | None:

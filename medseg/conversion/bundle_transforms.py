@@ -118,23 +118,30 @@ def _normalization(channels: tuple[ChannelPlan, ...]) -> dict[str, Any]:
             parts.append(f"(lambda c: {_expression(channel)})({one})")
     joined = f"torch.cat([{', '.join(parts)}])"
     if stained:
-        floors_of = [channels[number].least_range for number in stained]
-        joined = f"(lambda s: {joined})({_stain_expression(stained, floors_of)})"
+        joined = f"(lambda s: {joined})({_stain_expression(channels, stained)})"
     return {"_target_": "Lambdad", "keys": "image", "func": f"$lambda x: {joined}"}
 
 
-def _stain_expression(numbers: list[int], floors: list[float]) -> str:
+def _stain_expression(channels: tuple[ChannelPlan, ...], numbers: list[int]) -> str:
     """The stretch of stained channels of `x`, together; see `stain.Stretch`."""
     ends = f"np.percentile(np.asarray(x[{numbers}].flatten(1)), [{LOW}, 50, {HIGH}], 1)"
     column = "reshape(-1, *[1] * (x.ndim - 1))"
-    return (
-        "(lambda c, low, mid, high, floor: (lambda wide, light: "
-        "(high - c) / wide if light else ((c - low) / wide).clamp_min(0).sqrt())("
-        f"(high - low).maximum(floor).clamp_min({SMALLEST_RANGE}), "
-        f"bool(((mid - low) / (high - low).clamp_min({SMALLEST_RANGE})).mean() "
-        f"> {LIGHT})))(x[{numbers}], *(torch.tensor(q, dtype=torch.float32).{column} "
-        f"for q in [*{ends}, {floors}]))"
+    dark, bright = (
+        [channels[number].least_range_of(light=light) for number in numbers]
+        for light in (False, True)
     )
+    return (
+        "(lambda c, low, mid, high, dark, bright: "
+        "(high - c) / (high - low).maximum(bright) "
+        f"if ((mid - low) / (high - low).clamp_min({SMALLEST_RANGE})).mean() > {LIGHT} "
+        "else ((c - low) / (high - low).maximum(dark)).clamp_min(0).sqrt())("
+        f"x[{numbers}], *(torch.tensor(q, dtype=torch.float32).{column} for q in "
+        f"[*{ends}, {_positive(dark)}, {_positive(bright)}]))"
+    )
+
+
+def _positive(sizes: list[float]) -> list[float]:
+    return [max(size, SMALLEST_RANGE) for size in sizes]
 
 
 def _expression(channel: ChannelPlan) -> str:

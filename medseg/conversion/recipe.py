@@ -105,12 +105,11 @@ def _floor(channel: ChannelPlan) -> str:
     """How a picture with little contrast is kept from being all noise."""
     if channel.least_range == 0:
         return ""
-    return (
-        f"; a range below {channel.least_range:g} counts as {channel.least_range:g}, "
-        "from the end on which the ground lies"
-        if channel.normalization == "stain"
-        else f"; a range below {channel.least_range:g} counts as that"
-    )
+    counts = f"; a range below {channel.least_range:g} counts as that"
+    if not channel.is_stain:
+        return counts
+    light = channel.least_range_of(light=True)
+    return f"{counts} ({light:g} on a light ground), from the end of the ground on"
 
 
 def _spacing(spacing: Sequence[float]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from medseg.inference.activations import window_bytes
 from medseg.inference.export import start_indices, start_label_map
+from medseg.inference.faint_objects import without_faint_objects
 from medseg.inference.flips import flipped_average
 from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
@@ -30,7 +31,7 @@ from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.placement import Placement
 from medseg.plan import Plan
-from medseg.preparation.preprocessing import preprocess
+from medseg.preparation.preprocessing import preprocess, with_channels
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
 
@@ -83,11 +84,32 @@ class Predictor:
             name=name,
             memory_bytes=None if ram is None else ram - resident_bytes(),
         )
-        image = prepared.image
-        if prepared.remark:
-            notes.append(prepared.remark)
+        image, faint = prepared.image, prepared.faint
         part, placement = self._narrow(image, prepared.placement, notes)
         del prepared
+        label_map = self._label_map(
+            image, placement, part, name=name, notes=notes, probabilities=probabilities
+        )
+        if faint is None:
+            return label_map
+        voxels = with_channels(volume, self.plan.channel_names, name=name).voxels
+        cleaned, note = without_faint_objects(
+            label_map, voxels, faint, self.plan.labels
+        )
+        notes.append(note)
+        return cleaned
+
+    def _label_map(
+        self,
+        image: ImageArray,
+        placement: Placement,
+        part: Box | None,
+        *,
+        name: str,
+        notes: list[str],
+        probabilities: Path | None,
+    ) -> LabelMap:
+        """What the network finds in a prepared image, on the scan's own grid."""
         if self.plan.instance_target != "none":
             depths = self.depths(image, part=part, name=name, notes=notes)
             labels = decode_prepared(depths, self.plan, self.decoding)

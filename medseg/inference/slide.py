@@ -87,9 +87,8 @@ class SlideRun:
 
     def measure(self) -> Stretch:
         """The stretch of intensities, from boxes spread evenly over the picture."""
-        least = [channel.least_range for channel in self.predictor.plan.channels]
         sample = self._coloured(self.picture.sample[..., None])
-        return Stretch.measure(sample, least_ranges=least)
+        return Stretch.measure(sample, channels=self.predictor.plan.channels)
 
     def _ask(
         self, foreground: ByteFile, depth: ByteFile, notes: list[str] | None
@@ -115,7 +114,7 @@ class SlideRun:
         Raises:
             InputError: Pixels are NaN or infinite.
         """
-        names = tuple(channel.name for channel in self.predictor.plan.channels)
+        names = self.predictor.plan.channel_names
         volume = Volume(voxels[..., None], np.eye(4))
         name = self.picture.path.name
         require_finite(voxels, name)

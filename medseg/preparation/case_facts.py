@@ -11,9 +11,9 @@ from medseg.fingerprint import CaseFacts, ChannelFacts
 from medseg.geometry import canonical_reorientation
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.placement import slices_of
-from medseg.preparation.normalization import PERCENTILES
+from medseg.preparation.contrast import contrasts_of, spread_of
 from medseg.preparation.preprocessing import nonzero_box, require_finite, with_channels
-from medseg.preparation.stain import HIGH
+from medseg.preparation.stain import Stretch
 from medseg.reading import read_label_map, read_volume
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
@@ -97,7 +97,10 @@ def measure(
     crop = nonzero_box(voxels)
     foreground = (indices > 0) & (indices != IGNORE_INDEX)
     counts = np.bincount(indices.ravel(), minlength=IGNORE_INDEX + 1)[:num_classes]
-    sizes = _component_sizes(np.where(foreground, indices, 0), num_classes)
+    components = _components(np.where(foreground, indices, 0))
+    sizes = _component_sizes(components, indices, num_classes)
+    picture = not reorient
+    contrasts = contrasts_of(components, voxels) if picture else [None] * len(voxels)
     i, j, k = (int(size) for size in voxels.shape[1:])
     facts = CaseFacts(
         case_id=case_id,
@@ -109,19 +112,21 @@ def measure(
         ),
         spacing=spacing,
         orientation=volume.grid.orientation,
-        channels=tuple(_channel_facts(c, picture=not reorient) for c in voxels),
+        channels=tuple(map(_channel_facts, voxels, contrasts)),
         num_voxels=tuple(int(count) for count in counts),
         num_components=tuple(len(size) for size in sizes),
         foreground_cropped=int(foreground.sum() - foreground[slices_of(crop)].sum()),
+        light=picture and Stretch.measure(voxels).light,
     )
     return MeasuredCase(facts, _sample(voxels, foreground, case_id), sizes)
 
 
-def _channel_facts(channel: np.ndarray, *, picture: bool) -> ChannelFacts:
-    spreads = None
-    if picture:
-        low, high, highest = np.percentile(channel, [*PERCENTILES, HIGH])
-        spreads = (float(high - low), float(highest - low))
+def _channel_facts(channel: np.ndarray, contrasts: np.ndarray | None) -> ChannelFacts:
+    """Facts of one channel, given how far each structure of a picture stands out."""
+    spreads, contrast = None, None
+    if contrasts is not None:
+        spreads = (spread_of(channel, stain=False), spread_of(channel, stain=True))
+        contrast = float(np.median(contrasts)) if len(contrasts) else None
     integer = np.issubdtype(channel.dtype, np.integer)
     return ChannelFacts(
         smallest=float(channel.min()),
@@ -129,15 +134,23 @@ def _channel_facts(channel: np.ndarray, *, picture: bool) -> ChannelFacts:
         integer=bool(integer or np.array_equal(channel, np.rint(channel))),
         zero_fraction=float(np.mean(channel == 0)),
         spreads=spreads,
+        contrast=contrast,
     )
 
 
-def _component_sizes(indices: LabelArray, num_classes: int) -> tuple[np.ndarray, ...]:
+def _components(indices: LabelArray) -> LabelArray:
+    """Connected parts of the structures, numbered from 1."""
     import cc3d
 
-    components = cc3d.connected_components(
+    parts: LabelArray = cc3d.connected_components(
         np.ascontiguousarray(indices), connectivity=26
     )
+    return parts
+
+
+def _component_sizes(
+    components: LabelArray, indices: LabelArray, num_classes: int
+) -> tuple[np.ndarray, ...]:
     present = components > 0
     sizes = np.bincount(components[present])[1:]
     label = np.zeros(len(sizes), dtype=np.uint8)

@@ -1,12 +1,13 @@
 """How each channel is to be normalised, and why."""
 
-from typing import Literal
-
 from medseg.fingerprint import Fingerprint, IntensityFacts
 from medseg.plan import ChannelPlan
 
 MOSTLY_ZERO = 0.25
 """From this share of exact zeros on, the background was set to zero."""
+AS_FAINT = 0.5
+"""In a faint picture, objects may stand out half as far as in the faintest of
+training: pictures of cells that were exposed too short are no empty ones."""
 SMALLEST_STD = 1e-6
 """A deviation of zero, as of a constant channel, becomes this."""
 
@@ -37,13 +38,13 @@ def _plan_channel(
     if facts.modality == "ct":
         return _plan_ct(facts)
     if pictures and cells:
-        channel = _stretched(facts, "stain", facts.spreads and facts.spreads[1])
+        channel = _stained(facts)
         return channel, (
             f"{facts.name}: pictures of single objects, so the ground of each becomes "
             f"dark and its cells bright, whatever the stain{_floor_reason(channel)}"
         )
     if pictures:
-        channel = _stretched(facts, "percentile", facts.spreads and facts.spreads[0])
+        channel = _percentiles(facts)
         return channel, (
             f"{facts.name}: the range of a picture is arbitrary, so the 1st and 99th "
             f"percentile of each become 0 and 1{_floor_reason(channel)}"
@@ -57,22 +58,44 @@ def _plan_channel(
     )
 
 
-def _stretched(
-    facts: IntensityFacts,
-    normalization: Literal["percentile", "stain"],
-    spread: float | None,
-) -> ChannelPlan:
+def _stained(facts: IntensityFacts) -> ChannelPlan:
+    """Each ground with its own limits; one that training does not show, the other's."""
+    usual = facts.contrasts
+    dark, light = usual.get("dark"), usual.get("light")
+    dark, light = dark or light, light or dark
+    if dark is None or light is None:
+        return ChannelPlan(name=facts.name, normalization="stain")
     return ChannelPlan(
-        name=facts.name, normalization=normalization, least_range=spread or 0.0
+        name=facts.name,
+        normalization="stain",
+        least_range=dark.stain_range,
+        least_range_light=light.stain_range,
+        least_contrast=AS_FAINT * dark.contrast,
+        least_contrast_light=AS_FAINT * light.contrast,
+    )
+
+
+def _percentiles(facts: IntensityFacts) -> ChannelPlan:
+    usual = facts.contrasts.get("all")
+    if usual is None:
+        return ChannelPlan(name=facts.name, normalization="percentile")
+    return ChannelPlan(
+        name=facts.name,
+        normalization="percentile",
+        least_range=usual.percentile_range,
+        least_contrast=AS_FAINT * usual.contrast,
     )
 
 
 def _floor_reason(channel: ChannelPlan) -> str:
     if channel.least_range == 0:
         return ""
+    ranges = f"{channel.least_range:.4g}"
+    if channel.least_range_light not in (0, channel.least_range):
+        ranges += f" ({channel.least_range_light:.4g} on a light ground)"
     return (
-        f", but no range below {channel.least_range:.4g}, which 95 % of the pictures "
-        "with structures exceed: the noise of an empty picture stays noise"
+        f", but no range below {ranges}, which 95 % of the pictures with structures "
+        "exceed: the noise of an empty picture stays noise"
     )
 
 

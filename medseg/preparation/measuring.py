@@ -193,23 +193,33 @@ def _intensities(
         largest=max(channel.largest for channel in channels),
         integer_cases=integer,
         zero_fraction=float(np.median([c.zero_fraction for c in channels])),
-        spreads=_usual_spreads(number, facts),
+        contrasts=_contrasts(number, facts),
     )
 
 
-def _usual_spreads(
+def _contrasts(
     number: int, facts: Sequence[CaseFacts]
-) -> tuple[float, float] | None:
-    """Of one channel: see `IntensityFacts.spreads`."""
-    found = [
-        spreads
-        for case in facts
-        if (spreads := case.channels[number].spreads) and sum(case.num_voxels[1:])
-    ]
-    if not found:
-        return None
-    narrow, wide = np.percentile(found, FAINTEST_PERCENT, axis=0)
-    return float(narrow), float(wide)
+) -> dict[Ground, PictureContrast]:
+    """Of one channel: see `IntensityFacts.contrasts`."""
+    shown: dict[Ground, list[tuple[float, float, float]]]
+    shown = {"all": [], "dark": [], "light": []}
+    for case in facts:
+        channel = case.channels[number]
+        if channel.spreads is None or channel.contrast is None:
+            continue
+        row = (*channel.spreads, channel.contrast)
+        shown["all"].append(row)
+        shown["light" if case.light else "dark"].append(row)
+    found = {}
+    for ground, rows in shown.items():
+        if rows:
+            narrow, wide, contrast = np.percentile(rows, FAINTEST_PERCENT, axis=0)
+            found[ground] = PictureContrast(
+                percentile_range=float(narrow),
+                stain_range=float(wide),
+                contrast=float(contrast),
+            )
+    return found
 
 
 def _modality(

@@ -3,13 +3,12 @@
 import numpy as np
 
 from medseg.plan import ChannelPlan
-from medseg.preparation.stain import HIGH, LOW, Stretch
+from medseg.preparation.contrast import PERCENTILES
+from medseg.preparation.stain import Stretch
 from medseg.types import ImageArray, SpatialArray
 
 SMALLEST_STD = 1e-8
 """A constant channel is divided by this, and so becomes zero."""
-PERCENTILES = (1.0, 99.0)
-"""Of a picture, these become 0 and 1 (``percentile``)."""
 
 
 def normalize(voxels: ImageArray, channels: tuple[ChannelPlan, ...]) -> ImageArray:
@@ -20,14 +19,14 @@ def normalize(voxels: ImageArray, channels: tuple[ChannelPlan, ...]) -> ImageArr
         channels: What to do with each channel.
     """
     normalized = np.empty(voxels.shape, dtype=np.float32)
-    stained = [plan.normalization == "stain" for plan in channels]
+    stained = [plan.is_stain for plan in channels]
     if any(stained):  # together: the ground of a picture is that of its channels
         part = voxels[stained]
-        least = [plan.least_range for plan in channels if plan.normalization == "stain"]
-        stretch = Stretch.measure(part, least_ranges=least)
+        those = [plan for plan in channels if plan.is_stain]
+        stretch = Stretch.measure(part, channels=those)
         normalized[stained] = stretch.apply(part)
     for out, channel, plan in zip(normalized, voxels, channels, strict=True):
-        if plan.normalization != "stain":
+        if not plan.is_stain:
             out[...] = _NORMALIZERS[plan.normalization](channel, plan)
     return normalized
 
@@ -83,35 +82,6 @@ _NORMALIZERS = {
     "percentile": _percentile,
     "none": _none,
 }
-
-
-def faint_remark(voxels: ImageArray, channels: tuple[ChannelPlan, ...]) -> str:
-    """That a picture has less contrast than those of training, in words, or nothing.
-
-    Args:
-        voxels: Intensities as `normalize` takes them, shape (C, ...).
-        channels: What was decided about each channel.
-    """
-    measured = [
-        (_spread(channel, plan), plan)
-        for channel, plan in zip(voxels, channels, strict=True)
-        if plan.least_range > 0
-    ]
-    if not measured or any(found >= plan.least_range for found, plan in measured):
-        return ""
-    found, plan = max(measured, key=lambda pair: pair[0] / pair[1].least_range)
-    return (
-        f"less contrast than training pictures (a range of {found:.4g}, at least "
-        f"{plan.least_range:.4g} expected): it may show nothing, and its noise was not "
-        "stretched"
-    )
-
-
-def _spread(channel: SpatialArray, plan: ChannelPlan) -> float:
-    """The range of intensities that its normalisation would stretch to 0 to 1."""
-    ends = (LOW, HIGH) if plan.normalization == "stain" else PERCENTILES
-    low, high = np.percentile(channel, ends)
-    return float(high - low)
 
 
 def absent_value(plan: ChannelPlan) -> float:

@@ -255,8 +255,9 @@ def _key(inputs: str, plan: Plan, compression: Compression, case: Case) -> str:
     parts = [str(STORE_VERSION), inputs, settings, compression]
     if case.unannotated:
         parts.append(f"unannotated {sorted(case.unannotated)}")
-    if any(channel.least_range for channel in plan.channels):
-        parts.append(f"ranges {[channel.least_range for channel in plan.channels]}")
+    floors = [(c.least_range, c.least_range_light) for c in plan.channels]
+    if any(any(pair) for pair in floors):
+        parts.append(f"ranges {floors}")
     return hash_text(
         "\n".join(parts + ["painted 2"] * (plan.instance_target != "none"))
     )

@@ -12,7 +12,8 @@ from medseg.instances.targets import encode, renumber
 from medseg.labels import IGNORE_INDEX
 from medseg.placement import CropBox, Placement, crop_grid, slices_of
 from medseg.plan import Plan
-from medseg.preparation.normalization import faint_remark, normalize
+from medseg.preparation.contrast import FaintPicture, faintness
+from medseg.preparation.normalization import normalize
 from medseg.resampling import (
     resample_label_map,
     resample_objects,
@@ -35,12 +36,12 @@ class Prepared:
     Attributes:
         image: Normalised intensities, float32, shape (C, I, J, K).
         placement: How the image lies in the scan it was made from.
-        remark: What is odd about the intensities, in words; empty where nothing is.
+        faint: Says so where the picture has too little contrast.
     """
 
     image: ImageArray
     placement: Placement
-    remark: str = ""
+    faint: FaintPicture | None = None
 
 
 def preprocess(
@@ -66,7 +67,7 @@ def preprocess(
         InputError: The number of channels is not the plan's, voxels are NaN or
             infinite, or the resampled scan would be too large.
     """
-    volume = with_channels(volume, tuple(c.name for c in plan.channels), name=name)
+    volume = with_channels(volume, plan.channel_names, name=name)
     require_finite(volume.voxels, name)
     turn = choose_turn(volume.affine, plan)
     turned = turn.apply(volume.voxels)
@@ -90,7 +91,7 @@ def preprocess(
     if prepared is not cropped:
         image = resample_volume(Volume(image, cropped.affine), prepared).voxels
     placement = Placement(volume.grid, turn, crop, prepared)
-    return Prepared(image, placement, faint_remark(part, plan.channels))
+    return Prepared(image, placement, faintness(part, plan.channels))
 
 
 def preprocess_label(

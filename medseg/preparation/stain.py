@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medseg.plan import ChannelPlan
 from medseg.types import ImageArray
 
 LOW, HIGH = 1.0, 99.8
@@ -44,21 +45,22 @@ class Stretch:
 
     @classmethod
     def measure(
-        cls, voxels: ImageArray, *, least_ranges: Sequence[float] | None = None
+        cls, voxels: ImageArray, *, channels: Sequence[ChannelPlan] = ()
     ) -> "Stretch":
         """From a picture, or from a part of its pixels, shape (C, ...).
 
         Args:
             voxels: Intensities.
-            least_ranges: Of each channel, the smallest range that becomes 0 to 1;
-                the end on which the ground lies keeps its place.
+            channels: Of each channel, the smallest range that becomes 0 to 1; the
+                end on which the ground lies keeps its place.
         """
         flat = voxels.reshape(len(voxels), -1)
         low, median, high = np.percentile(flat, [LOW, 50, HIGH], axis=1)
         spread = np.maximum(high - low, SMALLEST_RANGE)
         light = float(np.mean((median - low) / spread)) > LIGHT
-        if least_ranges is not None:
-            wide = np.maximum(high - low, least_ranges)
+        if channels:
+            least = [channel.least_range_of(light=light) for channel in channels]
+            wide = np.maximum(high - low, least)
             low, high = (high - wide, high) if light else (low, low + wide)
         return cls(tuple(map(float, low)), tuple(map(float, high)), light)
 

@@ -87,7 +87,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "spatial_dims": 2,
         "patch_size": [16, 16],
         "channels": [
-            {"name": "dye", "normalization": "stain", "least_range": 600},
+            {"name": "dye", "normalization": "stain", "least_range": 600}
+            | {"least_range_light": 700},
             CT,
             {"name": "grey", "normalization": "percentile", "least_range": 500},
         ],

@@ -10,9 +10,10 @@ from medseg.datasets import load_dataset
 from medseg.io import read_volume, write_label_map, write_volume
 from medseg.labels import LabelScheme
 from medseg.plan import ChannelPlan
+from medseg.preparation.contrast import contrasts_of, faintness
 from medseg.preparation.intensity_plan import plan_channels
 from medseg.preparation.measuring import make_fingerprint
-from medseg.preparation.normalization import faint_remark, normalize
+from medseg.preparation.normalization import normalize
 from medseg.preparation.stain import Stretch
 from medseg.volume import LabelMap, Volume
 
@@ -101,27 +102,45 @@ def test_pictures_with_usual_contrast_are_as_ever(kind):
 
 @pytest.mark.parametrize("kind", ["stain", "percentile"])
 def test_a_picture_with_too_little_contrast_is_told(kind):
-    assert "a range of 10, at least 50 expected" in faint_remark(
-        NOISE, (floored(kind, 50),)
-    )
-    assert faint_remark(NOISE, (floored(kind, 9),)) == ""
-    assert faint_remark(NOISE, (floored(kind, 0),)) == ""
+    found = faintness(NOISE, (floored(kind, 50),))
+    assert found is not None
+    assert "a range of 10, at least 50 expected" in found.remark
+    assert faintness(NOISE, (floored(kind, 9),)) is None
+    assert faintness(NOISE, (floored(kind, 0),)) is None
     both = np.concatenate([NOISE, 9.0 * NOISE])
-    assert faint_remark(both, (floored(kind, 50),) * 2) == ""
+    assert faintness(both, (floored(kind, 50),) * 2) is None
 
 
-@pytest.mark.parametrize(("instances", "percents"), [(True, 99.8), (False, 99)])
-def test_the_floor_is_learnt_from_pictures_that_show_something(
-    tmp_path, instances, percents
-):
-    ranges = []
+def test_a_light_ground_has_limits_of_its_own():
+    values = {"normalization": "stain", "least_range": 5, "least_range_light": 50}
+    channels = (ChannelPlan(name="grey", **values),)
+    light = 255 - np.where(NOISE > 28, 60, NOISE)
+    assert faintness(NOISE, channels) is not None  # noise lies in the middle: light
+    assert faintness(np.minimum(NOISE, 24) + (NOISE > 29), channels) is not None
+    assert faintness(light, channels) is not None
+
+
+def test_contrast_is_that_of_means_against_the_median_of_the_ground():
+    voxels = np.full((2, 6, 6, 1), 10.0)
+    objects = np.zeros((6, 6, 1), np.uint16)
+    objects[:2, :2], objects[4:, 4:] = 1, 2
+    voxels[0, :2, :2], voxels[1, 4:, 4:] = 30, 4
+    voxels[0, 0, 0] = 50  # mean of four pixels: 35
+    np.testing.assert_allclose(contrasts_of(objects, voxels), [[25, 0], [0, 6]])
+
+
+@pytest.mark.parametrize("instances", [True, False])
+def test_the_limits_are_learnt_from_pictures_that_show_something(tmp_path, instances):
+    ranges, contrasts = [], []
     for number, bright in enumerate([200, 120, 60, 0]):  # the last one is empty
         voxels = NOISE.astype(np.uint8)
         label = np.zeros((60, 60, 1), np.uint8)
         if bright:
             voxels[0, 5:20, 5:20] = bright
             label[5:20, 5:20] = 1
-            ranges.append(np.percentile(voxels, percents) - np.percentile(voxels, 1))
+            high = 99.8 if instances else 99
+            ranges.append(np.percentile(voxels, high) - np.percentile(voxels, 1))
+            contrasts.append(bright - np.median(voxels[0][label == 0]))
         write_volume(tmp_path / f"images/p{number}.png", Volume(voxels, np.eye(4)))
         path = tmp_path / f"labels/p{number}.png"
         write_label_map(path, LabelMap(label, np.eye(4)))
@@ -129,6 +148,7 @@ def test_the_floor_is_learnt_from_pictures_that_show_something(
     fingerprint = make_fingerprint(load_dataset(tmp_path, scheme=scheme), workers=1)
     (channel,), reason = plan_channels(fingerprint, cells=instances)
     assert channel.least_range == pytest.approx(np.percentile(ranges, 5))
+    assert channel.least_contrast == pytest.approx(np.percentile(contrasts, 5) / 2)
     assert f"no range below {channel.least_range:.4g}" in reason
 
 
