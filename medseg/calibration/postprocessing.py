@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.evaluation.bootstrap import mean_interval
+from medseg.evaluation.folder import read_pair
 from medseg.evaluation.pairs import CasePair
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.postprocessing import (
@@ -217,9 +218,7 @@ def _read(
     pairs: Sequence[CasePair], scheme: LabelScheme
 ) -> Iterator[tuple[CasePair, np.ndarray, np.ndarray, tuple[float, float, float]]]:
     for pair in pairs:
-        prediction = read_label_map(pair.prediction, scheme=scheme)
-        drawn = scheme.without(pair.unannotated)
-        reference = read_label_map(pair.reference, scheme=drawn, grid=prediction.grid)
+        prediction, reference = read_pair(pair, scheme)
         yield (
             pair,
             scheme.to_indices(prediction.voxels, name=pair.case_id),

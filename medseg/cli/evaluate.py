@@ -16,6 +16,27 @@ def evaluate(
     tolerance: Annotated[
         float, typer.Option("--tolerance", help="Surface Dice tolerance in mm.")
     ] = 1.0,
+    instances: Annotated[
+        bool | None,
+        typer.Option(
+            "--instances/--classes",
+            help="Values number single objects, or name structures; found out by "
+            "itself, and said.",
+        ),
+    ] = None,
+    lesions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lesions", help="Structure to score lesion by lesion too, or 'all'."
+        ),
+    ] = None,
+    only_predicted: Annotated[
+        bool,
+        typer.Option(
+            "--only-predicted",
+            help="Leave out references without a prediction, which count as missed.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Score label maps against references: per case, per structure, with intervals.
@@ -27,9 +48,20 @@ def evaluate(
     from medseg.settings import parse_settings
 
     console = Console(quiet=quiet)
+    named = lesions or []
     settings = parse_settings(
-        MetricSettings, {"tolerance_mm": tolerance}, source="evaluate"
+        MetricSettings,
+        {"tolerance_mm": tolerance, "lesions": "all" if "all" in named else named},
+        source="evaluate",
     )
-    result = run(predictions, references, out, settings=settings, progress=console)
+    result = run(
+        predictions,
+        references,
+        out,
+        objects=instances,
+        only_predicted=only_predicted,
+        settings=settings,
+        progress=console,
+    )
     typer.echo(result.to_text())
     raise typer.Exit(1 if result.failed else 0)

@@ -9,6 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from medseg.errors import MedsegError, StoreError
 from medseg.evaluation.cases import StructureScore, score_case, score_objects
 from medseg.evaluation.instances import InstanceScores
@@ -18,6 +20,7 @@ from medseg.labels import LabelScheme
 from medseg.preparation.parallel import map_cases
 from medseg.progress import Progress, Silent
 from medseg.reading import read_grid, read_label_map
+from medseg.volume import LabelMap
 
 WORTH_A_PROCESS = 100_000_000
 """Voxels that outweigh the second or two that starting a process takes."""
@@ -64,13 +67,27 @@ def score_pairs(
     return [done[number] for number in range(len(pairs))]
 
 
+def read_pair(pair: CasePair, scheme: LabelScheme) -> tuple[LabelMap, LabelMap]:
+    """Prediction and reference; a prediction that is missing holds nothing.
+
+    Raises:
+        InputError: A file is missing or cannot be read.
+    """
+    drawn = scheme.without(pair.unannotated)
+    if pair.prediction is not None:
+        prediction = read_label_map(pair.prediction, scheme=scheme)
+        grid = prediction.grid
+        return prediction, read_label_map(pair.reference, scheme=drawn, grid=grid)
+    reference = read_label_map(pair.reference, scheme=drawn)
+    nothing = np.full_like(reference.voxels, scheme.background)
+    return LabelMap(nothing, reference.affine), reference
+
+
 def _score_pair(
     pair: CasePair, *, scheme: LabelScheme, settings: MetricSettings
 ) -> ScoredCase:
     try:
-        prediction = read_label_map(pair.prediction, scheme=scheme)
-        drawn = scheme.without(pair.unannotated)
-        reference = read_label_map(pair.reference, scheme=drawn, grid=prediction.grid)
+        prediction, reference = read_pair(pair, scheme)
         rows = score_case(
             prediction,
             reference,

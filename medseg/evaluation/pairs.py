@@ -14,7 +14,8 @@ class CasePair:
     """The two label maps of one case."""
 
     case_id: str
-    prediction: Path
+    prediction: Path | None
+    """None where there is none; everything in the reference was then missed."""
     reference: Path
     patient_id: str = ""
     """The case itself when left out."""
@@ -27,9 +28,10 @@ class Pairing:
     """Predictions and references that belong together, and those without a partner."""
 
     pairs: tuple[CasePair, ...]
+    """Cases with both, sorted."""
     lone_predictions: tuple[Path, ...]
-    lone_references: tuple[str, ...]
-    """Cases with a reference and no prediction."""
+    missing: tuple[CasePair, ...]
+    """Cases with a reference and no prediction, sorted."""
 
 
 def pair_files(
@@ -64,21 +66,21 @@ def pair_files(
             f"of the {len(references)} references; found {min(found)}, expected for "
             f"example {min(references, default='(no reference)')}"
         )
-    pairs = tuple(
+    every = [
         CasePair(
             case,
-            chosen[case],
+            chosen.get(case),
             references[case],
             (patients or {}).get(case, ""),
             (unannotated or {}).get(case, ()),
         )
-        for case in sorted(chosen)
-    )
+        for case in sorted(references)
+    ]
     used = set(chosen.values())
     return Pairing(
-        pairs=pairs,
+        pairs=tuple(pair for pair in every if pair.prediction is not None),
         lone_predictions=tuple(p for p in found.values() if p not in used),
-        lone_references=tuple(sorted(set(references) - set(chosen))),
+        missing=tuple(pair for pair in every if pair.prediction is None),
     )
 
 

@@ -27,8 +27,8 @@ def without_faint_objects(
     found = contrasts_of(objects, voxels)
     least = np.asarray(picture.contrasts)
     asked = least > 0
-    kept = np.any(found[asked] >= least[asked, None], axis=0)
-    if kept.all() or not asked.any():
+    kept = found[asked].sum(axis=0) >= least[asked].sum()
+    if kept.all():
         return label_map, picture.remark
     table = np.full(len(values) + 1, scheme.background, label_map.voxels.dtype)
     if scheme.instances:

@@ -22,8 +22,8 @@ class FaintPicture:
     """A picture with less contrast than nearly all of training.
 
     Attributes:
-        spread: Its range of intensities, of the channel that shows most.
-        expected: The least that was expected there.
+        spread: Its range of intensities, summed over channels.
+        expected: The least that was expected.
         contrasts: Of each channel, how far an object must stand out from the ground.
     """
 
@@ -44,7 +44,7 @@ class FaintPicture:
 def faintness(
     voxels: ImageArray, channels: tuple[ChannelPlan, ...]
 ) -> FaintPicture | None:
-    """Whether a picture has too little contrast in each of its channels.
+    """Whether a picture has too little contrast in all of its channels together.
 
     Args:
         voxels: Intensities as they are in files, shape (C, ...).
@@ -55,13 +55,9 @@ def faintness(
     if not asked:
         return None
     light = ground_is_light(voxels, channels)
-    shares = []
-    for number in asked:
-        expected = channels[number].least_range_of(light=light)
-        spread = spread_of(voxels[number], stain=channels[number].is_stain)
-        shares.append((spread / expected, spread, expected))
-    most, spread, expected = max(shares)
-    if most >= 1:
+    expected = sum(channels[n].least_range_of(light=light) for n in asked)
+    spread = sum(spread_of(voxels[n], stain=channels[n].is_stain) for n in asked)
+    if spread >= expected:
         return None
     contrasts = tuple(channel.least_contrast_of(light=light) for channel in channels)
     return FaintPicture(spread, expected, contrasts)

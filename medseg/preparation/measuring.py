@@ -9,7 +9,14 @@ import numpy as np
 
 from medseg.datasets import Case, Dataset
 from medseg.errors import DatasetError, InputError
-from medseg.fingerprint import CaseFacts, ClassFacts, Fingerprint, IntensityFacts
+from medseg.fingerprint import (
+    CaseFacts,
+    ClassFacts,
+    Fingerprint,
+    Ground,
+    IntensityFacts,
+    PictureContrast,
+)
 from medseg.io.formats import Format, format_of
 from medseg.preparation.case_facts import MeasuredCase, measure_case
 from medseg.preparation.parallel import choose_workers, map_cases

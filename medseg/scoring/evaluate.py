@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import InputError
-from medseg.evaluation.pairs import pair_files
+from medseg.evaluation.pairs import CasePair, pair_files
 from medseg.evaluation.settings import MetricSettings
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
@@ -22,6 +22,8 @@ def evaluate(
     out: Path,
     *,
     scheme: LabelScheme | None = None,
+    objects: bool | None = None,
+    only_predicted: bool = False,
     settings: MetricSettings | None = None,
     workers: int | None = None,
     pictures: int = 4,
@@ -38,6 +40,9 @@ def evaluate(
             ``objects_summary.csv``; further ``report.html``, ``mosaic.png`` and
             ``pictures/``.
         scheme: What the values mean; wins over what the references say.
+        objects: Whether values number single objects; None finds out, and says so.
+        only_predicted: Leave out references without a prediction, which otherwise
+            count as missed: the worst score.
         settings: What is measured.
         workers: Processes; None chooses.
         pictures: How many of the worst, of the middle and of the best cases are
@@ -50,8 +55,10 @@ def evaluate(
         OutputError: The folder cannot be written.
     """
     progress = progress or Silent()
-    found = find_references(references, predictions, scheme=scheme, progress=progress)
     settings = settings or MetricSettings()
+    found = find_references(
+        references, predictions, scheme=scheme, objects=objects, progress=progress
+    )
     settings.require_names(found.scheme)
     progress.say(f"references: {found.source}; labels {found.scheme.describe()}")
     pairing = pair_files(
@@ -61,15 +68,15 @@ def evaluate(
         unannotated=found.unannotated,
     )
     lone = tuple(path.name for path in pairing.lone_predictions)
-    _warn_of_lone_files(lone, pairing.lone_references, progress)
+    missing = () if only_predicted else pairing.missing
+    _warn_of_lone_files(lone, pairing.missing, progress, only_predicted=only_predicted)
     evaluation = score(
-        pairing.pairs,
+        (*pairing.pairs, *missing),
         found.scheme,
         settings,
         workers=workers,
         progress=progress,
         unpaired_predictions=lone,
-        unpaired_references=pairing.lone_references,
     )
     write_evaluation(out, evaluation)
     if evaluation.cases.empty:
@@ -91,12 +98,24 @@ def evaluate(
 
 
 def _warn_of_lone_files(
-    predictions: Sequence[str], references: Sequence[str], progress: Progress
+    predictions: Sequence[str],
+    references: Sequence[CasePair],
+    progress: Progress,
+    *,
+    only_predicted: bool,
 ) -> None:
+    fate = (
+        "are left out, as asked"
+        if only_predicted
+        else "count as missed, the worst score (--only-predicted leaves them out)"
+    )
     for lone, what in (
-        (predictions, "predictions without a reference"),
-        (references, "references without a prediction"),
+        (predictions, "predictions without a reference are not scored"),
+        (
+            [pair.case_id for pair in references],
+            f"references without a prediction {fate}",
+        ),
     ):
         if lone:
             names = ", ".join(lone[:5]) + (", ..." if len(lone) > 5 else "")
-            progress.warn(f"{len(lone)} {what} are not scored: {names}")
+            progress.warn(f"{len(lone)} {what}: {names}")

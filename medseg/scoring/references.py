@@ -1,18 +1,21 @@
 """Which references a user means: a data set, its label folder, or any label maps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medseg.datasets import load_dataset
-from medseg.datasets.case import Dataset
-from medseg.datasets.discovery import discover_scheme
+from medseg.datasets.case import FOUND_IN_LABEL_MAPS, Dataset
+from medseg.datasets.discovery import MOST_STRUCTURES, discover_scheme, values_in
 from medseg.datasets.known import Known
-from medseg.errors import DatasetError, LabelError, MissingFileError
-from medseg.evaluation.pairs import references_in
+from medseg.errors import DatasetError, InputError, LabelError, MissingFileError
+from medseg.evaluation.pairs import pair_files, references_in
 from medseg.io import find_scans
+from medseg.reading import read_label_map
 from medseg.labels import LabelScheme
 from medseg.progress import Progress
+from medseg.scoring.object_numbers import OBJECTS, look_at_numbers
 
 _SIGNS = ("dataset.json", "dataset.yaml", "manifest.csv", "dataset.csv")
 
@@ -40,6 +43,7 @@ def find_references(
     predictions: Path,
     *,
     scheme: LabelScheme | None,
+    objects: bool | None = None,
     progress: Progress,
 ) -> References:
     """The references at a path.
@@ -53,6 +57,8 @@ def find_references(
         predictions: What will be compared; values that occur only there are named
             too where nothing else names the values.
         scheme: Labels; wins over what the data set says.
+        objects: Whether values number objects, where the user says so; None takes
+            what a data set describes, else what the label maps look like.
         progress: Told where names and values come from.
 
     Raises:
@@ -61,17 +67,98 @@ def find_references(
     """
     if not path.exists():
         raise MissingFileError(f"{path}: no such file or folder")
+    found, described = _find(path, predictions, scheme, progress, objects=objects)
+    if scheme is not None or found.scheme.instances is objects:
+        return found
+    if objects is None and (described or found.scheme.instances):
+        return found
+    if objects is False:
+        named = _by_value(found.labels, predictions)
+    elif objects or _seem_objects(found.labels, predictions, progress):
+        named = _as_objects(found.scheme)
+    else:
+        return found
+    return replace(found, scheme=named)
+
+
+def _find(
+    path: Path,
+    predictions: Path,
+    scheme: LabelScheme | None,
+    progress: Progress,
+    *,
+    objects: bool | None,
+) -> tuple[References, bool]:
+    """The references, and whether somebody described their values."""
     dataset = _dataset_at(path, scheme, progress)
     if dataset is not None and (labels := _labels(dataset, within=path)):
-        return _from_dataset(dataset, labels)
+        return _from_dataset(dataset, labels), _is_described(dataset)
     if path.is_dir() and _lies_in_dataset(path):
         dataset = _dataset_at(path.resolve().parent, scheme, progress)
         if dataset is not None and (labels := _labels(dataset, within=path)):
-            return _from_dataset(dataset, labels)
+            return _from_dataset(dataset, labels), _is_described(dataset)
     labels = references_in(path)
+    described = scheme is not None
     if scheme is None:
-        scheme = _discover(path, labels, predictions, progress)
-    return References(labels, scheme, source=f"label maps in {path.name}")
+        scheme = _discover(path, labels, predictions, progress, objects=objects)
+    return References(labels, scheme, source=f"label maps in {path.name}"), described
+
+
+def _is_described(dataset: Dataset) -> bool:
+    return dataset.scheme_source != FOUND_IN_LABEL_MAPS
+
+
+def _seem_objects(
+    labels: Mapping[str, Path], predictions: Path, progress: Progress
+) -> bool:
+    """Whether values look like numbers of objects; says why, and how to say other."""
+    try:
+        pairs = pair_files(predictions, labels).pairs
+    except (DatasetError, MissingFileError):
+        return False  # told when they are paired to be scored
+    facts = look_at_numbers(pairs)
+    if facts is None:
+        return False
+    if facts.reason:
+        progress.warn(
+            f"values are taken as numbers of objects: {facts.reason}; --classes scores "
+            "them as structures"
+        )
+        return True
+    if facts.renumbered:
+        progress.warn(
+            "values are taken as structures, yet what lies on each other has other "
+            "values; --instances scores them as numbers of objects"
+        )
+    return False
+
+
+def _as_objects(scheme: LabelScheme) -> LabelScheme:
+    """The scheme with every value one object; its only structure keeps its name."""
+    names = scheme.names if len(scheme.names) == 1 else OBJECTS.names
+    return LabelScheme(
+        names=names, background=scheme.background, ignore=scheme.ignore, instances=True
+    )
+
+
+def _by_value(labels: Mapping[str, Path], predictions: Path) -> LabelScheme:
+    """Each value of references and predictions a structure of its own.
+
+    Raises:
+        LabelError: There are too many values for that, or none.
+    """
+    files = [*labels.values(), *find_scans(predictions)]
+    values: set[int] = set()
+    for path in files:
+        with suppress(InputError):  # told when it is scored
+            values |= set(values_in(read_label_map(path).voxels))
+    values.discard(0)
+    if not 0 < len(values) <= MOST_STRUCTURES:
+        raise LabelError(
+            f"--classes: the label maps hold {len(values)} values beside 0, expected 1 "
+            f"to {MOST_STRUCTURES} structures"
+        )
+    return LabelScheme(names={f"label_{value}": value for value in sorted(values)})
 
 
 def _lies_in_dataset(folder: Path) -> bool:
@@ -125,9 +212,18 @@ def _from_dataset(dataset: Dataset, labels: Mapping[str, Path]) -> References:
 
 
 def _discover(
-    path: Path, labels: Mapping[str, Path], predictions: Path, progress: Progress
+    path: Path,
+    labels: Mapping[str, Path],
+    predictions: Path,
+    progress: Progress,
+    *,
+    objects: bool | None,
 ) -> LabelScheme:
     """Names for the values found in the references and, unless objects, predictions."""
+    if objects is False:
+        return _by_value(labels, predictions)
+    if objects or _seem_objects(labels, predictions, progress):
+        return OBJECTS
     known = Known(progress=progress)
     scheme = discover_scheme(list(labels.values()), root=path, known=known)
     if scheme.instances:

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import MedsegError
+from medseg.evaluation.folder import read_pair
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.summary import OVERALL, summarize_objects
 from medseg.files import hash_file, hash_text
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
-from medseg.reading import read_label_map, read_volume
+from medseg.reading import read_volume
 from medseg.reporting.choice import ChosenCase, choose_cases
 from medseg.reporting.content import Picture, ReportContent
 from medseg.reporting.environment import describe_environment
@@ -124,7 +125,9 @@ def evaluation_content(
                 **{k: str(v) for k, v in settings.model_dump().items()},
             },
             "Hashes (SHA-256)": {
-                "predictions": _hash_of(p.pair.prediction for p in evaluation.scored),
+                "predictions": _hash_of(
+                    p.pair.prediction for p in evaluation.scored if p.pair.prediction
+                ),
                 "references": _hash_of(p.pair.reference for p in evaluation.scored),
                 "settings": hash_text(settings.model_dump_json()),
             },
@@ -141,9 +144,7 @@ def _picture(
     images: Mapping[str, Sequence[Path]],
     progress: Progress,
 ) -> tuple[Picture, Tile]:
-    scheme = evaluation.scheme
-    prediction = read_label_map(pair.prediction, scheme=scheme)
-    reference = read_label_map(pair.reference, scheme=scheme, grid=prediction.grid)
+    prediction, reference = read_pair(pair, evaluation.scheme)
     volume = _scan_or_black(case.case_id, reference, images, progress)
     kind = "PQ" if len(evaluation.objects) else "Dice"
     score = f"{kind} {case.score:.3f}"
@@ -221,12 +222,12 @@ def _key_figures(evaluation: Evaluation) -> dict[str, str]:
 
 def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
     warnings = list(evaluation.failures)
-    if evaluation.unpaired_references:
-        names = ", ".join(evaluation.unpaired_references[:5])
-        more = ", ..." if len(evaluation.unpaired_references) > 5 else ""
+    if missing := evaluation.without_prediction:
+        names = ", ".join(missing[:5])
+        more = ", ..." if len(missing) > 5 else ""
         warnings.append(
-            f"{len(evaluation.unpaired_references)} references have no prediction and "
-            f"are not scored: {names}{more}"
+            f"{len(missing)} references have no prediction and count as missed, the "
+            f"worst score: {names}{more}"
         )
     return tuple(warnings)
 

@@ -34,8 +34,6 @@ class Evaluation:
     """Every pair, in order, scored or failed."""
     unpaired_predictions: tuple[str, ...]
     """Files among the predictions that no reference belongs to."""
-    unpaired_references: tuple[str, ...]
-    """Cases without a prediction."""
     cases: pd.DataFrame
     """A row per case and structure."""
     summary: pd.DataFrame
@@ -61,9 +59,16 @@ class Evaluation:
         return tuple(case.failure for case in self.scored if case.failure)
 
     @property
+    def without_prediction(self) -> tuple[str, ...]:
+        """Cases that have no prediction; what their references hold was missed."""
+        return tuple(
+            case.pair.case_id for case in self.scored if case.pair.prediction is None
+        )
+
+    @property
     def failed(self) -> bool:
-        """Whether any pair could not be scored."""
-        return bool(self.failures)
+        """Whether any pair could not be scored, or any prediction is missing."""
+        return bool(self.failures or self.without_prediction)
 
     def to_text(self) -> str:
         """The summary for a terminal."""
@@ -78,7 +83,7 @@ class Evaluation:
             parts.append(f"\n{format_objects(objects)}")
         parts.append(
             f"{self.num_scored} cases scored, {len(self.failures)} failed, "
-            f"{len(self.unpaired_references)} references without a prediction"
+            f"{len(self.without_prediction)} without a prediction (all missed)"
         )
         return "\n".join(parts)
 
@@ -91,18 +96,17 @@ def score(
     workers: int | None = None,
     progress: Progress | None = None,
     unpaired_predictions: tuple[str, ...] = (),
-    unpaired_references: tuple[str, ...] = (),
 ) -> Evaluation:
     """Scores pairs of label maps; writes nothing.
 
     Args:
-        pairs: Label maps that belong together.
+        pairs: Label maps that belong together; one without a prediction scores as
+            if it were empty.
         scheme: What the values mean.
         settings: What is measured.
         workers: Processes; None chooses.
         progress: Shows progress and warnings.
         unpaired_predictions: To be kept with the result.
-        unpaired_references: To be kept with the result.
     """
     scored = score_pairs(pairs, scheme, settings, workers=workers, progress=progress)
     rows = [row for case in scored for row in case.structures]
@@ -113,7 +117,6 @@ def score(
         settings=settings,
         scored=tuple(scored),
         unpaired_predictions=unpaired_predictions,
-        unpaired_references=unpaired_references,
         cases=table,
         summary=summarize(table, settings=settings, overall=overall),
         lesions=lesion_table(rows, edges_ml=settings.lesion_size_edges_ml),
@@ -149,7 +152,7 @@ def _to_json(evaluation: Evaluation) -> str:
         "num_scored": evaluation.num_scored,
         "failures": list(evaluation.failures),
         "unpaired_predictions": list(evaluation.unpaired_predictions),
-        "unpaired_references": list(evaluation.unpaired_references),
+        "without_prediction": list(evaluation.without_prediction),
         "summary": [
             {key: _plain(value) for key, value in row.items()}
             for row in evaluation.summary.to_dict(orient="records")

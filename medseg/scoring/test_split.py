@@ -68,20 +68,16 @@ def score_test_cases(
     pairs = [
         CasePair(
             case.case_id,
-            out / LABEL_MAPS / files[case.case_id],
+            out / LABEL_MAPS / files[case.case_id] if case.case_id in files else None,
             case.label,
             case.patient_id,
             case.unannotated,
         )
         for case in cases
-        if case.label is not None and case.case_id in files
+        if case.label is not None
     ]
     evaluation = score(
-        pairs,
-        dataset.scheme,
-        metrics or MetricSettings(),
-        progress=shown,
-        unpaired_references=tuple(c.case_id for c in cases if c.case_id not in files),
+        pairs, dataset.scheme, metrics or MetricSettings(), progress=shown
     )
     write_evaluation(out, evaluation)
     images = {case.case_id: case.images for case in cases}

@@ -52,7 +52,7 @@ def pairs_in(root: Path):
 def test_files_are_paired_by_name_whatever_the_format(pairing):
     found = pairs_in(pairing)
     assert [pair.case_id for pair in found.pairs] == list(CASES)
-    assert found.lone_predictions == found.lone_references == ()
+    assert found.lone_predictions == found.missing == ()
 
 
 def test_files_without_a_partner_are_named(pairing):
@@ -60,7 +60,7 @@ def test_files_without_a_partner_are_named(pairing):
     (pairing / "predictions" / "b.nii.gz").unlink()
     found = pairs_in(pairing)
     assert [path.name for path in found.lone_predictions] == ["a.nii.gz"]
-    assert found.lone_references == ("b",)
+    assert [pair.case_id for pair in found.missing] == ["b"]
 
 
 def test_predictions_may_be_named_after_the_case_or_its_label_file(pairing):

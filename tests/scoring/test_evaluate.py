@@ -94,7 +94,7 @@ def test_the_text_shows_means_and_what_was_missed(study):
     kernel = next(line for line in text.splitlines() if line.startswith("kernel"))
     assert "0.750" in kernel
     assert kernel.split()[-2:] == ["1", "0"]
-    assert "4 cases scored, 0 failed, 0 references without a prediction" in text
+    assert "4 cases scored, 0 failed, 0 without a prediction" in text
 
 
 def test_one_bad_prediction_is_named_and_the_rest_scored(study):
@@ -119,7 +119,7 @@ def test_missing_predictions_are_told(study):
     (study / "predictions" / "tiny_003.nii.gz").unlink()
     listener = Listener()
     evaluation = run(study, progress=listener)
-    assert evaluation.unpaired_references == ("tiny_003",)
+    assert evaluation.without_prediction == ("tiny_003",)
     assert any("1 references without a prediction" in line for line in listener.said)
 
 
