@@ -18,7 +18,7 @@ SCHEME = LabelScheme(names={"ball": 1}, regions={"all": ("ball",)})
 
 @pytest.fixture
 def folders(tmp_path):
-    """Three cases with a cube of 64 voxels each, of which two are predicted, rightly."""
+    """Three cases with a cube of 64 voxels each, two of them predicted."""
     for case in "abc":
         voxels = np.zeros((10, 10, 10), np.uint8)
         voxels[2:6, 2:6, 2:6] = 1
