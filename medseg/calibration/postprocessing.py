@@ -16,7 +16,6 @@ from medseg.postprocessing import (
     label_components,
     member_indices,
 )
-from medseg.reading import read_label_map
 
 LADDER_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Smallest volumes that are tried."""

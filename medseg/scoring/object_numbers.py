@@ -14,8 +14,8 @@ import numpy as np
 from medseg.datasets.discovery import MOST_STRUCTURES
 from medseg.errors import InputError
 from medseg.evaluation.pairs import CasePair
-from medseg.reading import read_label_map
 from medseg.labels import LabelScheme
+from medseg.reading import read_label_map
 from medseg.types import LabelArray
 
 OBJECTS = LabelScheme(names={"object": 1}, instances=True)

@@ -12,9 +12,9 @@ from medseg.datasets.known import Known
 from medseg.errors import DatasetError, InputError, LabelError, MissingFileError
 from medseg.evaluation.pairs import pair_files, references_in
 from medseg.io import find_scans
-from medseg.reading import read_label_map
 from medseg.labels import LabelScheme
 from medseg.progress import Progress
+from medseg.reading import read_label_map
 from medseg.scoring.object_numbers import OBJECTS, look_at_numbers
 
 _SIGNS = ("dataset.json", "dataset.yaml", "manifest.csv", "dataset.csv")
