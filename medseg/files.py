@@ -32,7 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.replace(path)
     except OSError as error:
-        if isinstance(error, OutputError) or not _is_write_failure(error):
+        if isinstance(error, OutputError) or not is_write_failure(error):
             raise
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
@@ -58,7 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             path.replace(retired)
         temporary.replace(path)
     except OSError as error:
-        if isinstance(error, OutputError) or not _is_write_failure(error):
+        if isinstance(error, OutputError) or not is_write_failure(error):
             raise
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
@@ -110,6 +110,6 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _is_write_failure(error: OSError) -> bool:
+def is_write_failure(error: OSError) -> bool:
     """Whether the operating system refused; library errors carry no number."""
     return error.errno is not None

@@ -9,8 +9,11 @@ from typing import Any
 
 from medseg.errors import InputError, OutputError
 from medseg.io.dicom.elements import quiet
-from medseg.serving.pacs.inbox import require_uid
+from medseg.serving.pacs.inbox import is_uid
 from medseg.serving.pacs.settings import PacsSettings, WebAddress
+
+STUDY, SERIES, MODALITY = "0020000D", "0020000E", "00080060"
+"""Tags, as DICOM's JSON writes them."""
 
 _PAGE = 100
 _CHUNK = 1 << 20
@@ -39,6 +42,19 @@ class WebObject:
     sop_instance: str
 
 
+@dataclass(frozen=True)
+class WebListing:
+    """What an archive lists.
+
+    Attributes:
+        studies: Those that can be asked for.
+        num_odd: How many others there are, whose UID is none.
+    """
+
+    studies: list[WebStudy]
+    num_odd: int
+
+
 class WebArchive:
     """A DICOMweb server that the user named; nobody else is called."""
 
@@ -51,7 +67,7 @@ class WebArchive:
         from dicomweb_client.api import DICOMwebClient
 
         self._address = address
-        self._session, self._meter = _session(settings)
+        self._session = _session(settings)
         self._client = DICOMwebClient(
             address.url.rstrip("/"),
             session=self._session,
@@ -60,13 +76,17 @@ class WebArchive:
         )
         self._client.set_http_retry_params(retry=False)
 
-    def studies(self, query: dict[str, str]) -> list[WebStudy]:
+    def abort(self) -> None:
+        """Ends a request that another thread waits for."""
+        self._session.abort()
+
+    def studies(self, query: dict[str, str]) -> WebListing:
         """All studies that meet a query, such as ``{"ModalitiesInStudy": "CT"}``.
 
         Raises:
             InputError: The archive cannot be reached or does not answer as it should.
         """
-        found: dict[str, WebStudy] = {}
+        found: dict[str, WebStudy | None] = {}
         with self._explained("does not list its studies"):
             while True:
                 page = self._client.search_for_studies(
@@ -76,9 +96,11 @@ class WebArchive:
                     offset=len(found),
                 )
                 before = len(found)
-                found |= {study.uid: study for study in map(_study, page)}
+                found |= {_value(item, STUDY): _study(item) for item in page}
                 if len(page) < _PAGE or len(found) == before:
-                    return list(found.values())
+                    break
+        studies = [study for study in found.values() if study is not None]
+        return WebListing(studies, len(found) - len(studies))
 
     def has_segmentation(self, study: WebStudy) -> bool:
         """Whether a study holds a segmentation already, ours or another's.
@@ -102,10 +124,10 @@ class WebArchive:
             for uid, modality in self._series(study):
                 if modality in _NO_IMAGES:
                     continue
-                self._meter.start_anew()
+                self._session.start_anew()
                 kinds = (("application/dicom", "*"),)
                 for dataset in self._client.iter_series(study.uid, uid, kinds):
-                    self._meter.start_anew()
+                    self._session.start_anew()
                     buffer = BytesIO()
                     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
                     yield WebObject(
@@ -135,12 +157,10 @@ class WebArchive:
             )
 
     def _series(self, study: WebStudy) -> list[tuple[str, str]]:
-        """UID and modality of each series of a study."""
+        """UID and modality of each series of a study, but of those with an odd UID."""
         found = self._client.search_for_series(study.uid, fields=["Modality"])
-        series = [(_value(s, "0020000E"), _value(s, "00080060")) for s in found]
-        for uid, _ in series:
-            require_uid(uid)
-        return series
+        series = [(_value(s, SERIES), _value(s, MODALITY)) for s in found]
+        return [(uid, modality) for uid, modality in series if is_uid(uid)]
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -168,49 +188,16 @@ class WebArchive:
             ) from error
 
 
-class _Meter:
-    """Counts the bytes of one object and stops reading at a limit."""
+def _session(settings: PacsSettings) -> Any:
+    """A session in bounds, with the user's token and certificates.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._count = 0
+    Raises:
+        InputError: The file with the token cannot be read.
+    """
+    from medseg.serving.pacs.web_session import BoundedSession
 
-    def start_anew(self) -> None:
-        """The next object begins."""
-        self._count = 0
-
-    def add(self, count: int) -> None:
-        """Some bytes came.
-
-        Raises:
-            InputError: They are too many.
-        """
-        self._count += count
-        if self._count > self._limit:
-            raise InputError("an object is larger than max_object_mb")
-
-
-def _session(settings: PacsSettings) -> tuple[Any, _Meter]:
-    """A session whose answers are limited, with the user's token and certificates."""
-    import requests
-
-    meter = _Meter(int(settings.max_object_mb * 1e6) + 2 * _CHUNK)
-
-    class Limited(requests.Session):
-        def get(self, *args: Any, **options: Any) -> Any:
-            answer: Any = super().get(*args, **{**options, "stream": True})
-            read = answer.iter_content
-
-            def counted(*more: Any, **kinds: Any) -> Iterator[bytes]:
-                for chunk in read(*more, **kinds):
-                    meter.add(len(chunk))
-                    yield chunk
-
-            meter.start_anew()
-            answer.iter_content = counted
-            return answer
-
-    session = Limited()
+    most_bytes = int(settings.max_object_mb * 1e6) + 2 * _CHUNK
+    session = BoundedSession(timeout=settings.timeout, most_bytes=most_bytes)
     if settings.tls_ca is not None:
         session.verify = str(settings.tls_ca)
     if settings.tls_cert is not None and settings.tls_key is not None:
@@ -221,12 +208,14 @@ def _session(settings: PacsSettings) -> tuple[Any, _Meter]:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{settings.web_token}: cannot be read") from error
         session.headers["Authorization"] = f"Bearer {token}"
-    return session, meter
+    return session
 
 
-def _study(item: dict[str, Any]) -> WebStudy:
-    uid = _value(item, "0020000D")
-    require_uid(uid)
+def _study(item: dict[str, Any]) -> WebStudy | None:
+    """A listed study; None where its UID is none, which must not go into an address."""
+    uid = _value(item, STUDY)
+    if not is_uid(uid):
+        return None
     count = _value(item, "00201208")
     return WebStudy(uid, int(count) if count.isdigit() else 0)
 

@@ -1,10 +1,12 @@
 """Studies of a DICOMweb archive, fetched into the inbox when they are complete."""
 
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
-from medseg.errors import InputError
+from medseg.errors import InputError, OutputError
 from medseg.files import write_text
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.progress import Progress
@@ -13,6 +15,11 @@ from medseg.serving.pacs.inbox import FullError, Inbox, RefusedError
 from medseg.serving.pacs.settings import PacsSettings
 
 FETCHED = "fetched.json"
+
+_MOST_TROUBLES = 3
+"""Studies that fail in one round, after which the archive itself is at fault."""
+_GLANCE = 0.5
+_LAST_SECONDS = 5.0
 
 
 class Fetcher:
@@ -45,7 +52,28 @@ class Fetcher:
         self._seen: dict[str, tuple[int, float]] = {}
         """Objects of a study, and since when it has so many."""
         self._next = 0.0
-        self._trouble = ""
+        self._troubles: set[str] = set()
+        self._stop = Event()
+        self._thread = Thread(target=self._work, name="medseg-fetcher", daemon=True)
+
+    def start(self) -> None:
+        """Asks from now on, in a thread of its own: an archive may be slow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks no more; a request that is under way is cut off."""
+        self._stop.set()
+        self._archive.abort()
+        if self._thread.ident is not None:
+            self._thread.join(_LAST_SECONDS)
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.poll(time.monotonic())
+            except OutputError as error:
+                self._progress.warn(f"{error}; trying again")
+            self._stop.wait(min(_GLANCE, self._settings.poll))
 
     def poll(self, now: float) -> None:
         """Fetches what is complete, where it is time to ask again.
@@ -59,15 +87,29 @@ class Fetcher:
         if now < self._next:
             return
         self._next = now + self._settings.poll
-        trouble = ""
+        troubles: list[str] = []
         try:
-            for study in self._archive.studies(self._settings.query):
-                self._consider(study, now)
+            listing = self._archive.studies(self._settings.query)
         except InputError as error:
-            trouble = str(error)
-        if trouble and trouble != self._trouble:
+            self._say_once({str(error)})
+            return
+        if listing.num_odd:
+            troubles.append(f"{listing.num_odd} studies have UIDs that are none; left")
+        for study in listing.studies:
+            if self._stop.is_set() or len(troubles) > _MOST_TROUBLES:
+                break
+            try:
+                self._consider(study, now)
+            except InputError as error:
+                name = self._names.name(study.uid)[:12]
+                troubles.append(f"study {name}: {error}")
+        self._say_once(set(troubles))
+
+    def _say_once(self, troubles: set[str]) -> None:
+        """Warns of what was not wrong the last time already."""
+        for trouble in sorted(troubles - self._troubles):
             self._progress.warn(f"{trouble}; trying again")
-        self._trouble = trouble
+        self._troubles = troubles
 
     def _consider(self, study: WebStudy, now: float) -> None:
         name = self._names.name(study.uid)

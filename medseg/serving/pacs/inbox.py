@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import InputError, MedsegError, OutputError
+from medseg.files import hash_file
 from medseg.io.pseudonym import Pseudonymizer
+from medseg.progress import Progress, Silent
 from medseg.reading import read_header
 from medseg.serving.pacs.settings import PacsSettings
 
@@ -55,9 +57,21 @@ class Inbox:
     """All received studies; safe to use from several threads."""
 
     def __init__(
-        self, folder: Path, settings: PacsSettings, names: Pseudonymizer
+        self,
+        folder: Path,
+        settings: PacsSettings,
+        names: Pseudonymizer,
+        progress: Progress | None = None,
     ) -> None:
-        """Takes over what an earlier run left in the folder."""
+        """Takes over what an earlier run left in the folder.
+
+        Args:
+            folder: Where objects lie.
+            settings: Limits.
+            names: Hides UIDs in names of files.
+            progress: Told of objects that come again with other content.
+        """
+        self._progress = progress or Silent()
         self._studies_folder = folder / "studies"
         self._incoming = folder / "incoming"
         self._settings = settings
@@ -154,6 +168,11 @@ class Inbox:
             study = Study(name, self._studies_folder / name, time.monotonic())
         path = study.folder / f"{self._hidden(sop_instance)}.dcm"
         before = path.stat().st_size if path.exists() else None
+        if before is not None and hash_file(path) != hash_file(half):
+            self._progress.warn(
+                f"study {name[:12]}: an object came again, under the same UID and with "
+                "other content; the later one counts"
+            )
         self._require_room(study, size - (before or 0), is_new=before is None)
         study.folder.mkdir(exist_ok=True, mode=0o700)
         half.replace(path)
@@ -183,8 +202,13 @@ def require_uid(uid: str) -> None:
     Raises:
         RefusedError: It is none; the text is not repeated, whatever it holds.
     """
-    if len(uid) > _LONGEST_UID or not _UID.fullmatch(uid):
+    if not is_uid(uid):
         raise RefusedError("a UID is not made of numbers and points")
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text is a UID."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 def _study_uid(path: Path, sop_class: str, sop_instance: str) -> str:

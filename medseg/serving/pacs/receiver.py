@@ -9,7 +9,6 @@ from medseg.io.dicom.elements import quiet
 from medseg.progress import Progress
 from medseg.serving.pacs.inbox import FullError, Inbox, RefusedError
 from medseg.serving.pacs.settings import PacsSettings
-from medseg.serving.pacs.tls import server_context
 
 SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 """Answers to C-STORE, DICOM PS3.4 table B.2-1."""
@@ -48,7 +47,6 @@ SYNTAXES = (
 )
 """Deflated data, which may expand without end, and lossy pixels are not taken."""
 
-_VERIFICATION = "1.2.840.10008.1.1"
 _LARGEST_PDU = 1 << 20
 _COMMANDS = 1 << 16
 """Bytes that an object's messages may take beside the object."""
@@ -83,6 +81,8 @@ class Receiver:
         """
         from pynetdicom import AE, evt, sop_class
 
+        from medseg.serving.pacs.listener import listen
+
         settings = self._settings
         entity = AE(ae_title=settings.ae_title)
         entity.require_called_aet = True
@@ -102,11 +102,8 @@ class Receiver:
             (evt.EVT_REJECTED, self._rejected),
         ]
         try:
-            self._server = entity.start_server(
-                (settings.host, settings.port),
-                block=False,
-                ssl_context=server_context(settings),
-                evt_handlers=handlers,
+            self._server = listen(
+                entity, settings, handlers=handlers, hang_up=self._hang_up
             )
         except OSError as error:
             raise SettingsError(

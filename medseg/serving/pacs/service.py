@@ -76,16 +76,18 @@ class Node:
         progress: Progress,
     ) -> None:
         """Does not listen yet."""
-        self._results = folder / "results"
+        self._results = _private(folder / "results")
         self._settings = settings
         self._progress = progress
-        self._inbox = Inbox(folder / "inbox", settings, names)
+        self._inbox = Inbox(folder / "inbox", settings, names, progress)
         self._receiver = Receiver(self._inbox, settings, progress)
         self._fetcher = None
         if settings.fetch_from is not None:
             self._fetcher = Fetcher(folder, self._inbox, settings, names, progress)
         self._worker = Worker(options, time_limit=settings.time_limit)
         self._unsent: set[str] = set()
+        self._without_room: set[str] = set()
+        """Studies whose results could not be written."""
         self._pause, self._next_try = 1.0, 0.0
 
     @property
@@ -101,8 +103,9 @@ class Node:
             SettingsError: It cannot listen.
         """
         self._worker.check()
-        if self._settings.fetch_from is not None:
+        if self._fetcher is not None:
             self._progress.say(f"asking {self._settings.fetch_from}; Ctrl-C ends")
+            self._fetcher.start()
         if self._settings.allow:
             self._receiver.start()
             where = f"{self._settings.host}:{self.port}"
@@ -111,13 +114,14 @@ class Node:
 
     def close(self) -> None:
         """Listens no more, and ends the process that segments."""
+        if self._fetcher is not None:
+            self._fetcher.stop()
         self._receiver.stop()
         self._worker.stop()
 
     def run(self, stop: Stop) -> None:
         """Looks, segments, sends, cleans up, until an end is asked for."""
         while not stop:
-            self._fetch()
             for study in self._inbox.complete(time.monotonic()):
                 self._segment(study)
                 if stop:
@@ -129,27 +133,25 @@ class Node:
                     shutil.rmtree(self._results / study.name, ignore_errors=True)
             stop.wait(min(_POLL, self._settings.settle))
 
-    def _fetch(self) -> None:
-        """Studies of a DICOMweb archive; a full disk is said and tried again."""
-        if self._fetcher is None:
-            return
-        try:
-            self._fetcher.poll(time.monotonic())
-        except OutputError as error:
-            self._progress.warn(f"{error}; trying again")
-
     def _segment(self, study: Study) -> None:
         short = study.name[:12]
         self._progress.say(f"study {short}: {study.num_objects} objects, segmenting")
         out = self._results / study.name
         try:
             lines = self._worker.segment(study.folder, out)
+        except OutputError as error:
+            self._inbox.again(study)
+            if study.name not in self._without_room:
+                self._without_room.add(study.name)
+                self._progress.warn(f"study {short}: {error}; kept, and tried again")
+            return
         except PredictionError as error:
             study.attempts += 1
             if study.attempts < _MOST_ATTEMPTS:
                 self._inbox.again(study)
             self._progress.warn(f"study {short}: {one_line(str(error))}")
             return
+        self._without_room.discard(study.name)
         for line in lines:
             self._report(short, line)
         if self._settings.send_to is not None:
@@ -198,6 +200,20 @@ class Node:
             self._progress.say(
                 f"study {name[:12]}: {path.name} sent to {self._settings.send_to}"
             )
+
+
+def _private(folder: Path) -> Path:
+    """A folder that only the node's own user may enter, made where it is missing.
+
+    Raises:
+        OutputError: It cannot be made so.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+    return folder
 
 
 def _sent(folder: Path) -> dict[str, str]:

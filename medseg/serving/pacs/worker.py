@@ -8,7 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import MedsegError, PredictionError
+from medseg.errors import MedsegError, OutputError, PredictionError
+from medseg.files import is_write_failure
 from medseg.progress import Silent
 
 
@@ -69,6 +70,7 @@ class Worker:
         Raises:
             PredictionError: The process ended or took too long, or the study as a
                 whole could not be segmented.
+            OutputError: There is no room for results, or no right to write them.
         """
         return self._ask((study, out))
 
@@ -94,8 +96,8 @@ class Worker:
         except (EOFError, OSError) as error:
             self.stop()
             raise PredictionError("the process that segments ended") from error
-        if isinstance(answer, str):
-            raise PredictionError(answer)
+        if isinstance(answer, MedsegError):
+            raise answer
         results: list[StudyResult] = answer
         return results
 
@@ -126,7 +128,9 @@ def _serve(pipe: Connection, options: WorkerOptions) -> None:
             segment = segment or _loaded(options)
             pipe.send([] if job is None else segment(*job))
         except (MedsegError, OSError) as error:
-            pipe.send(str(error) or type(error).__name__)
+            full = isinstance(error, OutputError) or is_write_failure(error)
+            kind = OutputError if full else PredictionError
+            pipe.send(kind(str(error) or type(error).__name__))
 
 
 def _loaded(options: WorkerOptions) -> Callable[[Path, Path], list[StudyResult]]:
