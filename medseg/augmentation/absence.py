@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from medseg.augmentation.draw import send
+
 
 def drop_channels(
     images: Tensor,
@@ -30,5 +32,5 @@ def drop_channels(
     stays = chances >= probability
     stays[torch.arange(total), chances.argmax(dim=1)] = True
     mine = stays[first : first + len(images)]
-    factors = mine.to(images.dtype).to(images.device, non_blocking=True)
+    (factors,) = send([mine.to(images.dtype)], images.device)
     images.mul_(factors.view(*mine.shape, *[1] * (images.ndim - 2)))

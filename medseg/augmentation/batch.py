@@ -1,5 +1,6 @@
 """One door: a batch in, a changed batch of the patch size out."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 import torch
@@ -220,7 +221,7 @@ def _noise(
     """Standard normal numbers for those of the rows that `like` holds.
 
     Args:
-        rows: Rows of the whole batch that get noise.
+        rows: Rows of the whole batch that get noise, in their order.
         like: Rows of the result, shape (r, *spatial), from the given one on.
         generator: On the CPU; seeds one on the device of `like`.
         first: The row of the whole batch that `like` begins with.
@@ -235,8 +236,8 @@ def _noise(
         generator = torch.Generator(like.device).manual_seed(seed)
     noise = torch.empty((len(rows), like[0].numel()), device=like.device)
     noise.normal_(generator=generator)
-    kept = [n for n, row in enumerate(rows) if 0 <= row - first < len(like)]
-    return noise if len(kept) == len(rows) else noise[kept]
+    begin, end = (bisect_left(rows, row) for row in (first, first + len(like)))
+    return noise[begin:end]
 
 
 def _soft_matrices(
