@@ -76,10 +76,10 @@ def _normal(name: str) -> str:
 def main(folder: Path) -> None:
     closed = closed_modules()
     sys.meta_path = [Gate(finder, closed) for finder in sys.meta_path]  # type: ignore[misc]
-    from medseg.datasets.tiny import make_tiny_study
-    from medseg.workflows.predict import predict
-    from medseg.workflows.run_config import RunConfig
-    from medseg.workflows.train import train
+    from medseg.prediction.predict import predict
+    from medseg.runs.config import RunConfig
+    from medseg.runs.train import train
+    from medseg.testing.tiny_study import make_tiny_study
 
     study = make_tiny_study(folder / "study")
     config = RunConfig.model_validate({**CONFIG, "data": str(study)})

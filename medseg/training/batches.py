@@ -254,10 +254,13 @@ class BatchSource:
         patches = gather(self._cases, draws, spatial_dims=dims, padding=padding)
         images, labels = patches.images, patches.targets
         shown = patches.labels.numpy()
-        if self._device.type == "cuda":
-            images = images.pin_memory().to(self._device, non_blocking=True)
-            labels = labels.pin_memory().to(self._device, non_blocking=True)
-        return images, labels, shown
+        return self._sent(images), self._sent(labels), shown
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """The tensor where batches are needed; a GPU copies while others go on."""
+        if self._device.type != "cuda":
+            return tensor
+        return tensor.pin_memory().to(self._device, non_blocking=True)
 
     def _unannotated_in(self, draws: Sequence[Draw]) -> Tensor | None:
         """Classes that the patches' cases do not annotate, None for none."""
@@ -268,7 +271,7 @@ class BatchSource:
         )
         for number, draw in enumerate(draws):
             table[number, list(self._unannotated[draw.case_index])] = True
-        return table.to(self._device)
+        return self._sent(table)
 
     def _levels(self, painted: Tensor) -> Tensor:
         """Levels of single objects as they lie now."""

@@ -91,14 +91,17 @@ class FakeGPU:
     Attributes:
         seen: What was launched, moved and waited for.
         capability: CUDA compute capability that the device claims, as (9, 0).
+        truth: What the host is told that asks whether something holds.
         mode: Computes shapes, types, strides and devices.
     """
 
-    def __init__(self, *, capability: tuple[int, int] = (9, 0)) -> None:
+    def __init__(
+        self, *, capability: tuple[int, int] = (9, 0), truth: bool = True
+    ) -> None:
         self.seen = Observations()
         self.capability = capability
         self.pinned = PinnedMemory()
-        self.mode = FakeDispatch(self.seen, self.pinned)
+        self.mode = FakeDispatch(self.seen, self.pinned, truth=truth)
 
     def __enter__(self) -> "FakeGPU":
         self._stack = ExitStack()
@@ -119,9 +122,11 @@ class FakeGPU:
 class FakeDispatch(FakeTensorMode):
     """Sees every operation: computes those of the CPU, imitates those of the GPU."""
 
-    def __init__(self, seen: Observations, pinned: PinnedMemory) -> None:
+    def __init__(
+        self, seen: Observations, pinned: PinnedMemory, *, truth: bool
+    ) -> None:
         super().__init__(allow_non_fake_inputs=True)
-        self.seen, self.pinned = seen, pinned
+        self.seen, self.pinned, self._truth = seen, pinned, truth
         self._inner = threading.local()
 
     def make(
@@ -247,7 +252,7 @@ class FakeDispatch(FakeTensorMode):
         self.seen.note_wait("the value of a tensor (.item(), float(), int(), bool())")
         dtype = args[0].dtype
         if dtype == torch.bool:
-            return False
+            return self._truth
         return 0.5 if dtype.is_floating_point else 1
 
     def _equal(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from training_parts import STEP
 
 from medseg.losses.deep_supervision import DeepSupervisionLoss
-from medseg.preparation import Store
+from medseg.store import Store
 from medseg.training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings(precision="bfloat16", compile="off")

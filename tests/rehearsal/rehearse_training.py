@@ -10,7 +10,7 @@ from rehearsed_fit import Rehearsal, small_plan
 from training_parts import STEP
 
 from medseg.labels import LabelScheme
-from medseg.preparation import Store
+from medseg.store import Store, StoredCase
 from medseg.training.assembly import GPU_GUARD_STEPS
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.guard import LossGuard
@@ -60,6 +60,14 @@ def test_losses_are_looked_at_every_twenty_steps(gpu: FakeGPU) -> None:
 def test_of_twenty_classes(gpu: FakeGPU, tiny_store: Store, tmp_path: Path) -> None:
     plan = small_plan(tiny_store, labels=MANY)
     Rehearsal(tiny_store, plan, tmp_path, SETTINGS, steps=1).run(gpu)
+    assert gpu.seen.waits(*STEP) == []
+
+
+def test_of_cases_that_do_not_annotate_everything(
+    gpu: FakeGPU, tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StoredCase, "unannotated", (1,))
+    rehearsal(tiny_store, tmp_path, steps=1).run(gpu)
     assert gpu.seen.waits(*STEP) == []
 
 

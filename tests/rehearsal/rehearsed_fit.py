@@ -9,9 +9,10 @@ from training_parts import named_parts
 
 from medseg.networks.settings import UNetSettings
 from medseg.plan import Plan
-from medseg.preparation import Store
 from medseg.progress import Silent
+from medseg.runs.resolve import settle_training
 from medseg.sampling import PatchSampler
+from medseg.store import Store
 from medseg.training.batches import BatchSource
 from medseg.training.fit_result import FitResult
 from medseg.training.length import StepLength
@@ -20,7 +21,6 @@ from medseg.training.loop import fit
 from medseg.training.resident import ResidentCases
 from medseg.training.settings import TrainingSettings
 from medseg.training.surroundings import Surroundings
-from medseg.workflows.resolve import settle_training
 
 NETWORK = UNetSettings(channels=(8, 16, 32), strides=(1, 2, 2))
 
