@@ -119,8 +119,8 @@ def _chosen_channels(pairs: Pairs, folder: Path, known: Known) -> tuple[Pairs, s
         return pairs, ""
     note = f"{', '.join(left)} left out: not on the label maps' grid"
     known.progress.warn(
-        f"{folder}: channel {note}; resample it there to use it (medseg doctor "
-        "--repair), or name the wanted channels in dataset.yaml"
+        f"{folder}: channel {note}; resample it there to use it, or name the wanted "
+        "channels in dataset.yaml"
     )
     return pairs, f", {note}"
 

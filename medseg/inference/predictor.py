@@ -31,7 +31,11 @@ from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.placement import Placement
 from medseg.plan import Plan
-from medseg.preparation.preprocessing import preprocess, with_channels
+from medseg.preparation.preprocessing import (
+    edgewise_remark,
+    preprocess,
+    with_channels,
+)
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
 
@@ -85,6 +89,8 @@ class Predictor:
             memory_bytes=None if ram is None else ram - resident_bytes(),
         )
         image, faint = prepared.image, prepared.faint
+        if odd := edgewise_remark(prepared.placement.reoriented, self.plan):
+            notes.append(odd)
         part, placement = self._narrow(image, prepared.placement, notes)
         del prepared
         label_map = self._label_map(

@@ -12,7 +12,12 @@ from medseg.geometry import canonical_reorientation
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.placement import slices_of
 from medseg.preparation.contrast import contrasts_of, spread_of
-from medseg.preparation.preprocessing import nonzero_box, require_finite, with_channels
+from medseg.preparation.preprocessing import (
+    nonzero_box,
+    require_contrast,
+    require_finite,
+    with_channels,
+)
 from medseg.preparation.stain import Stretch
 from medseg.reading import read_label_map, read_volume
 from medseg.types import ImageArray, LabelArray
@@ -44,6 +49,7 @@ def measure_case(
     volume, label_map = read_case(case, scheme)
     name = f"{case.case_id}: {', '.join(path.name for path in case.images)}"
     volume = with_channels(volume, channels, name=name)
+    require_contrast(volume.voxels, name)
     indices = scheme.to_indices(label_map.voxels, name=f"{case.case_id}: {case.label}")
     return measure(volume, indices, scheme.num_classes, case.case_id, reorient=reorient)
 

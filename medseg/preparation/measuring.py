@@ -131,8 +131,9 @@ def report_broken(
         more = len(problems) - MOST_NAMED
         raise DatasetError(
             f"{dataset.name}: {len(problems)} of {len(attempts)} cases cannot be used; "
-            f"`medseg doctor {dataset.root}` proposes repairs, --skip-broken goes on "
-            f"without them\n  {named}" + (f"\n  and {more} more" if more > 0 else "")
+            f"`medseg doctor {dataset.root}` proposes repairs; to go on without them, "
+            "`medseg prepare --skip-broken`, or prepare.skip_broken: true in a "
+            f"configuration\n  {named}" + (f"\n  and {more} more" if more > 0 else "")
         )
     for problem in problems:
         (progress or Silent()).warn(f"left out: {problem}")

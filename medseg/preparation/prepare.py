@@ -27,6 +27,7 @@ from medseg.preparation.measuring import (
     require_cases,
     try_cases,
 )
+from medseg.preparation.oddities import warn_of_oddities
 from medseg.preparation.preprocessing import (
     preprocess,
     preprocess_label,
@@ -110,6 +111,7 @@ def prepare(
         target_spacing=target_spacing,
         progress=shown,
     )
+    warn_of_oddities(fingerprint, decided, shown)
     splits = choose_splits(dataset, num_folds=num_folds, seed=seed, progress=shown)
     keys = {
         case.case_id: _key(hashes[case.case_id], decided, compression, case)

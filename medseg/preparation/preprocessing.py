@@ -256,6 +256,37 @@ def _in_mm(spacing: Spacing) -> str:
     return " × ".join(f"{size:.4g}" for size in spacing)
 
 
+def require_contrast(voxels: ImageArray, name: str) -> None:
+    """Refuses a scan whose voxels are all alike, in every channel.
+
+    Raises:
+        InputError: Nothing is on it; the message says what value it has.
+    """
+    if all(channel.min() == channel.max() for channel in voxels):
+        values = ", ".join(f"{channel.flat[0]:g}" for channel in voxels)
+        raise InputError(
+            f"{name}: all voxels are {values} everywhere, so that nothing can be "
+            "learnt from it; export the scan anew, or take the case out"
+        )
+
+
+def edgewise_remark(grid: Grid, plan: Plan) -> str:
+    """That a scan is one slice which a 2D network would see row by row, or nothing.
+
+    Args:
+        grid: After its axes were turned as the plan says, slices along the last.
+        plan: What was decided for the data set.
+    """
+    first, second, slices = grid.shape
+    if plan.spatial_dims == 3 or slices == 1 or min(first, second) > 1:
+        return ""
+    return (
+        f"one slice that lies across the model's: the 2D network sees it as {slices} "
+        f"rows of one voxel, each by itself; it was made for slices along "
+        f"{plan.slice_axis}. Use a 3D model, or a 2D one trained on slices of this kind"
+    )
+
+
 def _whole(voxels: ImageArray) -> CropBox:
     i, j, k = _last_three(voxels)
     return ((0, i), (0, j), (0, k))

@@ -54,7 +54,8 @@ class RunSetup:
     def identity(self) -> str:
         """What a checkpoint must agree with: data, plan, and settings that matter.
 
-        A run may be resumed with another length, and on another machine.
+        A run may be resumed with another length, on another machine, and with the
+        data in another place, under another name.
         """
         lasting = self.settings.model_dump_json(
             exclude={
@@ -70,8 +71,9 @@ class RunSetup:
                 "sampling": {"cache"},
             }
         )
-        decided = self.plan.model_dump_json(exclude={"reasons"})
+        decided = self.plan.model_dump_json(exclude={"reasons", "name"})
         parts = [self.store.manifest_hash, decided, lasting, str(self.config.fold)]
+        parts += sorted(self.train_ids)
         if self.store.case(self.train_ids[0]).is_painted:
             parts.append("painted")
         return hash_text("\n".join(parts))

@@ -1,6 +1,6 @@
 """Which patch comes next, the batch that is read from the store, and the ledger."""
 
-from medseg.sampling.alarms import collapse_alarms, starvation_alarms
+from medseg.sampling.alarms import absence_alarms, collapse_alarms, starvation_alarms
 from medseg.sampling.draw import Draw
 from medseg.sampling.gather import Batch, gather
 from medseg.sampling.ledger import Ledger
@@ -13,6 +13,7 @@ __all__ = [
     "Ledger",
     "PatchSampler",
     "SamplingSettings",
+    "absence_alarms",
     "collapse_alarms",
     "gather",
     "starvation_alarms",

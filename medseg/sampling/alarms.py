@@ -1,5 +1,6 @@
 """Warnings with a suggested change, from what was shown and how it went."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from medseg.sampling.ledger import Ledger
@@ -13,6 +14,22 @@ UNSEEN_SHARE = 0.5
 """Warn when more than this share of a size bin's lesions was never shown."""
 COLLAPSED, WAS_LEARNED = 0.05, 0.2
 """Dice below the first counts as none, above the second as learned."""
+
+
+def absent_structures(ledger: Ledger) -> tuple[str, ...]:
+    """Structures that no training case shows."""
+    table = ledger.table()
+    absent = table[(table["size_bin"] == "all") & (table["cases"] == 0)]
+    return tuple(absent["structure"])
+
+
+def absence_alarms(ledger: Ledger) -> list[str]:
+    """Structures that no training case shows: no way of sampling will help."""
+    return [
+        f"no training case shows {name}, so that it cannot be learnt: train on another "
+        "fold or on more cases, or leave it out of the labels"
+        for name in absent_structures(ledger)
+    ]
 
 
 def starvation_alarms(ledger: Ledger, settings: SamplingSettings) -> list[str]:
@@ -50,10 +67,12 @@ def collapse_alarms(
     """
     if len(history) < 3:
         return []
-    metrics = ledger.metrics()
+    metrics, absent = ledger.metrics(), absent_structures(ledger)
     found = []
     for name in ledger.structures:
-        dice = [look[name] for look in history if name in look]
+        if name in absent:
+            continue
+        dice = [d for look in history if not math.isnan(d := look.get(name, math.nan))]
         if len(dice) < 3 or max(dice[-2:]) >= COLLAPSED:
             continue
         share = metrics[f"sampling/{name}/patches_share"]

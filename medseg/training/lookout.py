@@ -8,7 +8,7 @@ from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.plan import Plan
 from medseg.progress import Progress
-from medseg.sampling import Ledger, collapse_alarms, starvation_alarms
+from medseg.sampling import Ledger, absence_alarms, collapse_alarms, starvation_alarms
 from medseg.training.batches import BatchSource
 from medseg.training.looks import Looks
 from medseg.training.plateau import LOOKS, has_plateaued
@@ -32,6 +32,10 @@ class Lookout:
     alarms: list[str] = field(default_factory=list)
     """What the user was warned of."""
     dice_history: list[dict[str, float]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Warns of structures that no training case shows."""
+        self._warn_once(*absence_alarms(self.batches.ledger))
 
     def due(self, done: float) -> bool:
         """Whether a share of the run has passed since the last look."""
@@ -71,10 +75,13 @@ class Lookout:
             {name.removeprefix("dice/"): dice for name, dice in scores.items()}
         )
         sampling = self.settings.sampling
-        for alarm in (
+        self._warn_once(
             *starvation_alarms(ledger, sampling),
             *collapse_alarms(self.dice_history, ledger, sampling),
-        ):
+        )
+
+    def _warn_once(self, *alarms: str) -> None:
+        for alarm in alarms:
             subject = _subject(alarm)
             if subject not in {_subject(known) for known in self.alarms}:
                 self.alarms.append(alarm)

@@ -88,6 +88,7 @@ def fit(
             f"training for {length.describe()} on {device}{_times(ranks)}, "
             f"{state.precision}, from step {state.step}"
         )
+        run.lookout.begin()
         utilisation = Utilisation(device, run.watch)
         stopped_by, ledger = _train(
             run, length, interruption, utilisation, surroundings.progress

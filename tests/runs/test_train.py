@@ -1,13 +1,19 @@
 """Training a run: what its folder holds is not touched by a run that is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from medseg.errors import TrainingError
+from medseg.errors import SettingsError, TrainingError
 from medseg.model import load_model
+from medseg.progress import Silent
 from medseg.runs.config import RunConfig
+from medseg.runs.setup import set_up_run
 from medseg.runs.train import train
+from medseg.testing.tiny_study import make_tiny_study
+from medseg.training.ranks import Ranks
 
 
 def config(data: Path, **training: object) -> RunConfig:
@@ -36,3 +42,42 @@ def test_a_refused_resume_leaves_the_run_as_it_was(
     with pytest.raises(TrainingError, match="written with other data, plan or"):
         train(config(tiny_study, seed=1), out, device="cpu", resume=True)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def identity(data: Path, out: Path, **changes: object) -> str:
+    values = config(data).model_dump() | changes
+    return set_up_run(
+        RunConfig.model_validate(values),
+        out / "run",
+        device=torch.device("cpu"),
+        ranks=Ranks(),
+        progress=Silent(),
+    ).identity
+
+
+def test_a_run_goes_on_with_its_data_in_another_place_but_not_with_other_data(
+    tmp_path: Path,
+) -> None:
+    study = make_tiny_study(tmp_path / "study", shape=(10, 9, 8))
+    first = identity(study, tmp_path / "a")
+    description = json.loads((study / "dataset.json").read_text())
+    study = study.rename(tmp_path / "renamed")
+    assert identity(study, tmp_path / "b") == first
+    (study / "dataset.json").write_text(json.dumps(description | {"name": "other"}))
+    assert identity(study, tmp_path / "c") == first
+    store = tmp_path / "c" / "stores"
+    (store,) = [path for path in store.iterdir() if path.is_dir()]
+    assert identity(store, tmp_path / "d") == first
+    assert identity(study, tmp_path / "e", fold=1) != first
+    folds = config(study).prepare.replaced(num_folds=2)
+    assert identity(study, tmp_path / "f", prepare=folds) != first
+    (study / "labelsTr" / "tiny_005.nii.gz").unlink()
+    skipping = config(study).prepare.replaced(skip_broken=True)
+    assert identity(study, tmp_path / "g", prepare=skipping) != first
+
+
+def test_one_case_alone_is_told_how_it_can_be_trained_on(tmp_path: Path) -> None:
+    study = make_tiny_study(tmp_path / "one", num_cases=1, shape=(10, 9, 8))
+    with pytest.raises(SettingsError, match=r"no case to train on; --fold none trains"):
+        identity(study, tmp_path / "a")
+    assert identity(study, tmp_path / "b", fold=None)

@@ -7,6 +7,7 @@ from medseg.sampling import (
     Ledger,
     PatchSampler,
     SamplingSettings,
+    absence_alarms,
     collapse_alarms,
     gather,
     starvation_alarms,
@@ -112,3 +113,36 @@ def test_collapse_is_told_from_slow_learning() -> None:
     assert "dice_ce" in alarm
     good = [{"big": 0.0}, {"big": 0.1}, {"big": 0.4}]
     assert collapse_alarms(good, ledger, settings) == []
+
+
+def without_small() -> FakeCase:
+    label = np.zeros((40, 40, 40), dtype=np.uint8)
+    label[2:12, 2:12, 2:12] = 1
+    return FakeCase("a", label, num_classes=3)
+
+
+@pytest.mark.parametrize("strategy", ["foreground", "class_balanced", "uniform"])
+def test_no_sampling_is_advised_for_what_no_training_case_shows(strategy) -> None:
+    case, settings = without_small(), SamplingSettings(strategy=strategy)
+    ledger = ledger_of(case)
+    for _ in range(250):
+        ledger.add(*shown(case, (0, 0, 0)))
+    looks = [{"big": 0.8, "small": 0.0}] * 4
+    assert starvation_alarms(ledger, settings) == []
+    assert collapse_alarms(looks, ledger, settings) == []
+    (alarm,) = absence_alarms(ledger)
+    assert alarm.startswith("no training case shows small, so that it cannot be learnt")
+    assert "sampling" not in alarm
+
+
+def test_what_a_case_shows_is_not_called_absent() -> None:
+    assert absence_alarms(ledger_of(two_sizes())) == []
+
+
+def test_a_dice_that_is_no_number_is_no_collapse() -> None:
+    """No validation case shows the structure, and none was predicted."""
+    case = two_sizes()
+    ledger = ledger_of(case)
+    ledger.add(*shown(case, (0, 0, 0)))
+    looks = [{"big": 0.8, "small": float("nan")}] * 4
+    assert collapse_alarms(looks, ledger, SamplingSettings()) == []
