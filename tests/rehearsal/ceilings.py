@@ -4,7 +4,7 @@ Counted on small patches, where one chunk holds all voxels of a sample. A number
 lowered when something became better, and raised with a reason alone.
 """
 
-LOSS_LAUNCHES = {"any": 350, "cldice": 670, "topk_ce": 15}
+LOSS_LAUNCHES = {"any": 350, "cldice": 670, "topk_ce": 20}
 """Of a loss of two samples, forward and backward, by its name."""
 
 LOSS_WAITS = {"boundary": 2, "separation": 2, "topk_ce": 2}
