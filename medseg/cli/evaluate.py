@@ -44,6 +44,7 @@ def evaluate(
     Example: medseg evaluate segmented Task04_Hippocampus/labelsTr -o scores
     """
     from medseg.evaluation.settings import MetricSettings
+    from medseg.reading import REMEMBERED, start_early
     from medseg.scoring.evaluate import evaluate as run
     from medseg.settings import parse_settings
 
@@ -54,14 +55,16 @@ def evaluate(
         {"tolerance_mm": tolerance, "lesions": "all" if "all" in named else named},
         source="evaluate",
     )
-    result = run(
-        predictions,
-        references,
-        out,
-        objects=instances,
-        only_predicted=only_predicted,
-        settings=settings,
-        progress=console,
-    )
+    start_early()
+    with REMEMBERED.kept_in(out):
+        result = run(
+            predictions,
+            references,
+            out,
+            objects=instances,
+            only_predicted=only_predicted,
+            settings=settings,
+            progress=console,
+        )
     typer.echo(result.to_text())
     raise typer.Exit(1 if result.failed else 0)

@@ -106,6 +106,8 @@ def _is_rubbish(source: ScanSource, others: Sequence[ScanSource]) -> bool:
     path = source.files[0]
     if not source.is_fault or format_or_none(path) is Format.DICOM:
         return False
+    if not path.is_file():  # a FIFO, a device or a link to nowhere
+        return False
     try:
         if path.stat().st_size:
             return False

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TypeVar
 
 from medseg.errors import StoreError
+from medseg.reading import REMEMBERED
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,6 +49,7 @@ def map_cases(
         min(workers, len(items)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
+        initargs=(REMEMBERED.folder,),
     )
     try:
         futures: dict[Future[R], int] = {
@@ -63,8 +66,13 @@ def map_cases(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, and ends when the parent does."""
+def _start_worker(folder: Path | None) -> None:
+    """Leaves Ctrl-C to the parent, and ends when the parent does.
+
+    Args:
+        folder: Where files that ended a reader are remembered.
+    """
+    REMEMBERED.use(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

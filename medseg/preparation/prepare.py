@@ -9,9 +9,15 @@ import numpy as np
 
 from medseg.datasets import Case, Dataset
 from medseg.datasets.folds import check_splits
-from medseg.errors import StoreError
+from medseg.errors import GeometryError, StoreError
 from medseg.files import hash_text
-from medseg.fingerprint import Fingerprint, read_fingerprint, write_fingerprint
+from medseg.fingerprint import (
+    CaseFacts,
+    Fingerprint,
+    read_fingerprint,
+    write_fingerprint,
+)
+from medseg.grid_limits import require_grid_size
 from medseg.instances.targets import Target
 from medseg.placement import Placement
 from medseg.plan import Plan
@@ -29,11 +35,13 @@ from medseg.preparation.measuring import (
 )
 from medseg.preparation.oddities import warn_of_oddities
 from medseg.preparation.preprocessing import (
+    axes_with_last,
     preprocess,
     preprocess_label,
     preprocess_objects,
 )
 from medseg.progress import Progress, Silent
+from medseg.reading import REMEMBERED
 from medseg.store.arrays import Compression
 from medseg.store.mapping import MAPPED
 from medseg.store.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY, Store
@@ -112,6 +120,7 @@ def prepare(
         progress=shown,
     )
     warn_of_oddities(fingerprint, decided, shown)
+    dataset = dataset.only(way.fitting_cases(dataset, fingerprint, decided))
     splits = choose_splits(dataset, num_folds=num_folds, seed=seed, progress=shown)
     keys = {
         case.case_id: _key(hashes[case.case_id], decided, compression, case)
@@ -198,15 +207,25 @@ class _Way:
             known = None
         if known is not None and known.key == key:
             return known
-        measured = make_fingerprint(
-            dataset,
-            workers=self.workers,
-            progress=self.progress,
-            skip_broken=self.skip_broken,
-            key=key,
-        )
+        with REMEMBERED.kept_in(self.folder):
+            measured = make_fingerprint(
+                dataset,
+                workers=self.workers,
+                progress=self.progress,
+                skip_broken=self.skip_broken,
+                key=key,
+            )
         write_fingerprint(path, measured)
         return measured
+
+    def fitting_cases(
+        self, dataset: Dataset, fingerprint: Fingerprint, plan: Plan
+    ) -> set[str]:
+        """The cases whose resampled grids are not senselessly large."""
+        facts = {case.case_id: case for case in fingerprint.cases}
+        attempts = [_fitting(facts[case.case_id], plan) for case in dataset.cases]
+        self._report(dataset, attempts)
+        return {a.result for a in attempts if a.result is not None}
 
     def prepare_cases(
         self,
@@ -230,13 +249,14 @@ class _Way:
         work = partial(
             prepare_case, folder=cases, plan=plan, keys=keys, compression=compression
         )
-        attempts = try_cases(
-            work,
-            todo,
-            workers=self.workers,
-            progress=self.progress,
-            label="preparing",
-        )
+        with REMEMBERED.kept_in(self.folder):
+            attempts = try_cases(
+                work,
+                todo,
+                workers=self.workers,
+                progress=self.progress,
+                label="preparing",
+            )
         report_broken(dataset, attempts, skip=False, progress=self.progress)
 
     def _report(self, dataset: Dataset, attempts: list[Attempt[str]]) -> None:
@@ -263,6 +283,25 @@ def _key(inputs: str, plan: Plan, compression: Compression, case: Case) -> str:
     return hash_text(
         "\n".join(parts + ["painted 2"] * (plan.instance_target != "none"))
     )
+
+
+def _fitting(facts: CaseFacts, plan: Plan) -> Attempt[str]:
+    """The case's name, or why its resampled grid is not made."""
+    order = axes_with_last("ijk".index(plan.slice_axis))
+    spacing = [facts.spacing[axis] for axis in order]
+    shape = [facts.cropped_shape[axis] for axis in order]
+    counts = [
+        round(number * own / wanted) if wanted > 0 else number
+        for number, own, wanted in zip(shape, spacing, plan.target_spacing, strict=True)
+    ]
+    what = f"{facts.case_id}: voxels resampled to {plan.target_spacing} mm"
+    try:
+        require_grid_size(
+            counts, measured=shape, what=what, num_channels=len(plan.channels)
+        )
+    except GeometryError as error:
+        return Attempt(None, str(error))
+    return Attempt(facts.case_id)
 
 
 def _is_done(folder: Path, key: str) -> bool:

@@ -8,6 +8,7 @@ from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.preparation import prepare
 from medseg.progress import Progress, Silent
+from medseg.reading import REMEMBERED, start_early
 from medseg.store import Store
 from medseg.types import Spacing
 
@@ -58,7 +59,9 @@ def prepare_dataset(
         MedsegError: The data set cannot be used or the store cannot be written.
     """
     shown = progress or Silent()
-    loaded = load_dataset(dataset, scheme=scheme, root=root, progress=shown)
+    start_early()
+    with REMEMBERED.kept_in(output):
+        loaded = load_dataset(dataset, scheme=scheme, root=root, progress=shown)
     shown.say(loaded.describe())
     compute, memory_bytes = find_compute(device)
     store = prepare(
