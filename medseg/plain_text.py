@@ -8,6 +8,7 @@ from collections.abc import Sequence
 _LONGEST_NAME = 150
 _UNSAFE_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _DATES = re.compile(r"(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:[0-2]\d|3[01])\d*")
+_UIDS = re.compile(r"(?<!\d)\d+(?:\.\d+){4,}")
 
 
 def one_line(text: str) -> str:
@@ -54,6 +55,6 @@ def distinct_names(texts: Sequence[str], places: Sequence[bytes]) -> list[str]:
     ]
 
 
-def without_dates(text: str) -> str:
-    """The text with everything that reads like a day, such as 20240131, masked."""
-    return _DATES.sub("***", text)
+def without_dates_and_uids(text: str) -> str:
+    """The text with all that reads like a day (20240131) or a DICOM UID masked."""
+    return _DATES.sub("***", _UIDS.sub("***", text))

@@ -56,7 +56,7 @@ def _show_warning(
     file: object = None,
     line: str | None = None,
 ) -> None:
-    """Our own warnings as one line; those of libraries stay silent."""
-    del lineno, file, line
-    if category.__module__.startswith("medseg") or "/medseg/" in filename:
+    """Our own warnings as one line; those of libraries, which show values, do not."""
+    del filename, lineno, file, line
+    if category.__module__.startswith("medseg"):
         typer.echo(f"medseg: warning: {message}", err=True)

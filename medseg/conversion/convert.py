@@ -42,7 +42,7 @@ from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.identity import identifiers_of, masked
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
 from medseg.io.sources import ScanSource
-from medseg.plain_text import distinct_names, one_line, without_dates
+from medseg.plain_text import distinct_names, one_line, without_dates_and_uids
 from medseg.progress import Progress, Silent
 from medseg.reading import (
     REMEMBERED,
@@ -104,7 +104,9 @@ def convert(
         if choice is None:
             choice = StructureChoice.of_names(
                 _structure_names(found),
-                mask=lambda name: one_line(without_dates(masked(name, identifiers))),
+                mask=lambda name: one_line(
+                    without_dates_and_uids(masked(name, identifiers))
+                ),
             )
         run = _Run(out, strict, choice, names, ConversionTable(out))
         return run.convert(_with_safe_names(found), shown, identifiers)

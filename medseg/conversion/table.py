@@ -11,7 +11,7 @@ import numpy as np
 from medseg.errors import OutputError
 from medseg.io.identity import masked
 from medseg.io.sources import ScanSource
-from medseg.plain_text import one_line, without_dates
+from medseg.plain_text import one_line, without_dates_and_uids
 from medseg.tables import csv_row, read_rows, write_rows
 from medseg.volume import LabelMap, Volume
 
@@ -58,9 +58,9 @@ class ConversionSummary:
     conversions: tuple[Conversion, ...]
     manifests: tuple[Path, ...] = ()
 
-    def count(self, status: str) -> int:
-        """How many scans have a status."""
-        return sum(conversion.status == status for conversion in self.conversions)
+    def count(self, *statuses: str) -> int:
+        """How many scans have one of some statuses."""
+        return sum(conversion.status in statuses for conversion in self.conversions)
 
     def describe(self) -> str:
         """How many scans there are of each status, in words."""
@@ -74,8 +74,8 @@ class ConversionSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 where all scans are there, 1 where some failed."""
-        return 1 if self.count(FAILED) else 0
+        """0 where all scans are there, 1 where some failed or nothing is there."""
+        return 1 if self.count(FAILED) or not self.count(DONE, KEPT) else 0
 
 
 def geometry_columns(volume: Volume | LabelMap) -> dict[str, Any]:
@@ -97,8 +97,9 @@ def without_identity(
     is_dicom = source.series is not None or source.is_fault
 
     def cleaned(text: str) -> str:
-        text = masked(text.replace(f"{source.root}/", ""), identifiers)
-        return one_line(without_dates(text) if is_dicom else text)
+        text = text.replace(f"{source.root}/", "").replace(str(source.root), ".")
+        text = masked(text, identifiers)
+        return one_line(without_dates_and_uids(text) if is_dicom else text)
 
     texts: dict[str, Any] = {
         name: cleaned(getattr(line, name))

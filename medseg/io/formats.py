@@ -1,4 +1,8 @@
-"""Which files are scans, told by their names and, where these say nothing, content."""
+"""Which files are scans, told by their names, and DICOM by its content.
+
+Archives and discs call DICOM files what they like, such as ``I0001.img``; other
+formats keep their suffixes.
+"""
 
 import os
 from collections.abc import Iterator
@@ -40,10 +44,13 @@ _SUFFIXES = {
 }
 _BY_LENGTH = sorted(_SUFFIXES, key=len, reverse=True)
 _DICOM_PREAMBLE = 128
+_TAG_AND_LENGTH = 8
 
 
 def format_of(path: Path) -> Format:
     """The format of a file or, for a folder, DICOM.
+
+    A suffix decides, unless the file's first bytes are those of DICOM.
 
     Raises:
         MissingFileError: There is no such file or folder.
@@ -51,7 +58,7 @@ def format_of(path: Path) -> Format:
     """
     suffix = suffix_of(path)
     if suffix and not path.is_dir():
-        return _SUFFIXES[suffix]
+        return Format.DICOM if _holds_dicom(path, suffix) else _SUFFIXES[suffix]
     if not path.exists():
         raise MissingFileError(f"{path}: no such file or folder")
     if path.is_dir() or has_dicom_magic(path):
@@ -76,7 +83,7 @@ def is_scan(path: Path) -> bool:
             for f in sorted(path.iterdir())
             if f.is_file()
         )
-    if path.name.lower().endswith((".img", ".img.gz")) and _has_header_beside(path):
+    if _is_second_half(path) and not has_dicom_magic(path):
         return False
     return format_or_none(path) is not None
 
@@ -120,6 +127,33 @@ def has_dicom_magic(path: Path) -> bool:
         return False
 
 
+def looks_like_bare_dicom(head: bytes) -> bool:
+    """Whether bytes without preamble begin like a DICOM data set of group 2 or 8."""
+    return (
+        len(head) >= _TAG_AND_LENGTH
+        and head[:2] in (b"\x08\x00", b"\x02\x00")
+        and head[3] == 0
+        and ((head[4:6].isalpha() and head[4:6].isupper()) or head[6:8] == b"\0\0")
+    )
+
+
+def _holds_dicom(path: Path, suffix: str) -> bool:
+    """Whether a file of another format's suffix is DICOM nevertheless.
+
+    Without preamble the second half of a pair may look like DICOM by chance.
+    """
+    if suffix.endswith(".gz") or _SUFFIXES[suffix] is Format.DICOM:
+        return False
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_DICOM_PREAMBLE + 4)
+    except OSError:
+        return False
+    if head[_DICOM_PREAMBLE:] == b"DICM":
+        return True
+    return looks_like_bare_dicom(head) and not _is_second_half(path)
+
+
 def _scans_below(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -143,6 +177,9 @@ def suffix_of(path: Path) -> str:
     return next((suffix for suffix in _BY_LENGTH if name.endswith(suffix)), "")
 
 
-def _has_header_beside(path: Path) -> bool:
+def _is_second_half(path: Path) -> bool:
+    """Whether a file is the pixels of a pair, its header beside it."""
+    if not path.name.lower().endswith((".img", ".img.gz")):
+        return False
     stem = scan_stem(path)
     return any(path.with_name(stem + end).exists() for end in (".hdr", ".hdr.gz"))

@@ -1,4 +1,4 @@
-"""What libraries warn of while a scan is worked on, when several are at once."""
+"""What is warned of while a scan is worked on, when several are at once."""
 
 import threading
 import warnings
@@ -14,16 +14,21 @@ def remarks_by_thread() -> Iterator[None]:
     """Inside the `with` block, each thread's warnings go to its own `remarks`.
 
     To be entered once, by one thread, around everything: the filters of `warnings`
-    belong to the whole process.
+    belong to the whole process. Warnings of libraries are dropped: they may show
+    values of headers.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         usual = warnings.showwarning
 
-        def show(message: Warning | str, *place: Any, **more: Any) -> None:
+        def show(
+            message: Warning | str, category: type[Warning], *place: Any, **more: Any
+        ) -> None:
             found: list[str] | None = getattr(_LOCAL, "found", None)
+            if not category.__module__.startswith("medseg"):
+                return
             if found is None:
-                usual(message, *place, **more)
+                usual(message, category, *place, **more)
             else:
                 found.append(str(message))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from medseg.io.dicom.series import Series
 from medseg.io.identity import masked
 from medseg.io.sources import ScanSource
-from medseg.plain_text import one_line, without_dates
+from medseg.plain_text import one_line, without_dates_and_uids
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Scan:
             text = text.replace(f"{source.root}/", "").replace(str(source.root), ".")
         if self.is_dicom:
             names = self.identifiers if identifiers is None else identifiers
-            text = without_dates(masked(text, names))
+            text = without_dates_and_uids(masked(text, names))
         return one_line(text)
 
 

@@ -36,6 +36,7 @@ from medseg.io.dicom.mosaic import is_mosaic, mosaic_frames
 from medseg.io.dicom.multiframe import enhanced_frames, is_enhanced
 from medseg.io.dicom.placing import placing_of
 from medseg.io.dicom.plain_multiframe import FRAME_VECTORS, not_slices, plain_frames
+from medseg.io.formats import looks_like_bare_dicom
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _GEOMETRY = (
@@ -106,7 +107,7 @@ def read_header(
     with open_file(path) as stream:
         head = stream.read(132 + 8)
         is_part10 = head[128:132] == b"DICM"
-        if not is_part10 and not _looks_bare(head):
+        if not is_part10 and not looks_like_bare_dicom(head):
             raise UnreadableFileError(f"{path}: {NOT_DICOM}")
         stream.seek(0)
         with quiet():
@@ -184,16 +185,6 @@ def _damaged(path: Path, error: BaseException) -> UnreadableFileError:
     what = str(error) if isinstance(error, ElementError) else type(error).__name__
     return UnreadableFileError(
         f"{path}: the DICOM header is damaged ({what}); export the file again"
-    )
-
-
-def _looks_bare(head: bytes) -> bool:
-    """Whether bytes without preamble begin like a DICOM data set of group 2 or 8."""
-    return (
-        len(head) >= 8
-        and head[:2] in (b"\x08\x00", b"\x02\x00")
-        and head[3] == 0
-        and ((head[4:6].isalpha() and head[4:6].isupper()) or head[6:8] == b"\0\0")
     )
 
 

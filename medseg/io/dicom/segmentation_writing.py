@@ -6,6 +6,7 @@ filed with it.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -132,7 +133,8 @@ def _build(
     rows = (
         planes if planes.ndim == 4 else planes.astype(np.min_scalar_type(planes.max()))
     )
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # some show names and numbers
         try:
             return hd.seg.Segmentation(
                 source_images=sources,
