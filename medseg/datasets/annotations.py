@@ -15,8 +15,9 @@ from pathlib import Path
 from medseg.datasets.case import Case, Dataset
 from medseg.datasets.patients import CASE_COLUMNS, first_column, read_table, side_tables
 from medseg.errors import InputError
-from medseg.io.label_reading import listed_structures, plain_name
+from medseg.io.label_reading import plain_name
 from medseg.labels import LabelScheme
+from medseg.reading import listed_structures
 
 NOT_ANNOTATED = "not_annotated"
 ANNOTATED = "annotated_structures"

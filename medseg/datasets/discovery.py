@@ -225,7 +225,7 @@ def _content_of(path: Path) -> MapContent | InputError:
     from medseg.reading import read_named_labels
 
     try:
-        labels = read_named_labels(path)
+        labels = read_named_labels(path, allow_shear=True)
     except InputError as error:
         return error
     voxels = labels.label_map.voxels

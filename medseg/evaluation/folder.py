@@ -75,10 +75,12 @@ def read_pair(pair: CasePair, scheme: LabelScheme) -> tuple[LabelMap, LabelMap]:
     """
     drawn = scheme.without(pair.unannotated)
     if pair.prediction is not None:
-        prediction = read_label_map(pair.prediction, scheme=scheme)
+        prediction = read_label_map(pair.prediction, scheme=scheme, allow_shear=True)
         grid = prediction.grid
-        return prediction, read_label_map(pair.reference, scheme=drawn, grid=grid)
-    reference = read_label_map(pair.reference, scheme=drawn)
+        return prediction, read_label_map(
+            pair.reference, scheme=drawn, grid=grid, allow_shear=True
+        )
+    reference = read_label_map(pair.reference, scheme=drawn, allow_shear=True)
     nothing = np.full_like(reference.voxels, scheme.background)
     return LabelMap(nothing, reference.affine), reference
 
@@ -144,7 +146,9 @@ def _score_alone(work: "partial[ScoredCase]", pair: CasePair) -> ScoredCase:
 def _choose_workers(pairs: Sequence[CasePair]) -> int:
     """As many processes as there are cores, as far as there is work for them."""
     try:
-        voxels = math.prod(read_grid(pairs[0].reference).shape) * len(pairs)
+        voxels = math.prod(read_grid(pairs[0].reference, allow_shear=True).shape) * len(
+            pairs
+        )
     except (IndexError, MedsegError):
         return 1
     affinity = getattr(os, "sched_getaffinity", None)

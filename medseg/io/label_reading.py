@@ -35,7 +35,11 @@ class NamedLabels:
 
 
 def read_label_map(
-    path: Path, *, scheme: LabelScheme | None = None, grid: Grid | None = None
+    path: Path,
+    *,
+    scheme: LabelScheme | None = None,
+    grid: Grid | None = None,
+    allow_shear: bool = False,
 ) -> LabelMap:
     """The label map held by a file, or by a folder of one mask per structure.
 
@@ -49,13 +53,15 @@ def read_label_map(
             values become the scheme's. Of a folder of masks only these are read.
         grid: The scan's. The same voxels in another orientation are turned to it,
             and a picture that stores no place takes it; what lies elsewhere is left.
+        allow_shear: Whether a grid with leaning axes is returned as it is.
 
     Raises:
         InputError: The file cannot be read, has several channels, holds values that
             are no whole numbers or, beside structures that the scheme knows, others
             that it does not.
     """
-    return label_map_of(read_named_labels(path, scheme=scheme), path, scheme, grid)
+    labels = read_named_labels(path, scheme=scheme, allow_shear=allow_shear)
+    return label_map_of(labels, path, scheme, grid)
 
 
 def label_map_of(
@@ -74,12 +80,15 @@ def label_map_of(
     return label_map.turned_to(grid)
 
 
-def read_named_labels(path: Path, *, scheme: LabelScheme | None = None) -> NamedLabels:
+def read_named_labels(
+    path: Path, *, scheme: LabelScheme | None = None, allow_shear: bool = False
+) -> NamedLabels:
     """The label map in the file's own values, and its own names of them.
 
     Args:
         path: File, or folder of masks.
         scheme: Which masks of a folder are read.
+        allow_shear: Whether a grid with leaning axes is returned as it is.
 
     Raises:
         InputError: As for `read_label_map`.
@@ -93,7 +102,7 @@ def read_named_labels(path: Path, *, scheme: LabelScheme | None = None) -> Named
         names = {name: number for number, name in segmentation.names.items()}
         distinct = names if len(names) == len(segmentation.names) else {}
         return NamedLabels(segmentation.label_map(), distinct)
-    volume = read_one(path, as_labels=True)
+    volume = read_one(path, as_labels=True, allow_shear=allow_shear)
     stored = volume.voxels.dtype.name
     if path.name.lower().endswith((".nrrd", ".nhdr")):
         from medseg.io.itk_header import read_itk_header
@@ -117,15 +126,23 @@ def listed_structures(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: The file cannot be read.
     """
-    if path.name.lower().endswith((".nrrd", ".nhdr")):
+    if not may_list_structures(path):
+        return ()
+    if format_of(path) is not Format.DICOM:
         from medseg.io.itk_header import read_itk_header
 
         return tuple(segment.name for segment in read_itk_header(path).segments)
-    if path.is_file() and format_of(path) is Format.DICOM:
-        from medseg.io.dicom.segmentation import segment_names
+    from medseg.io.dicom.segmentation import segment_names
 
-        return segment_names(path)
-    return ()
+    return segment_names(path)
+
+
+def may_list_structures(path: Path) -> bool:
+    """Whether a file is of a format that may list its structures."""
+    if not path.is_file():
+        return False
+    named = path.name.lower().endswith((".nrrd", ".nhdr"))
+    return named or format_of(path) is Format.DICOM
 
 
 def is_mask_folder(path: Path) -> bool:

@@ -7,6 +7,7 @@ a call, holds it up, or fills the memory.
 from medseg.reading.doors import (
     find_series,
     find_sources,
+    listed_structures,
     load_source,
     names_in,
     read_grid,
@@ -26,6 +27,7 @@ __all__ = [
     "find_series",
     "find_sources",
     "guarded",
+    "listed_structures",
     "load_source",
     "names_in",
     "read_grid",

@@ -46,19 +46,43 @@ def read_volume(source: Path | Sequence[Path], *, allow_shear: bool = False) -> 
 
 
 def read_label_map(
-    path: Path, *, scheme: LabelScheme | None = None, grid: Grid | None = None
+    path: Path,
+    *,
+    scheme: LabelScheme | None = None,
+    grid: Grid | None = None,
+    allow_shear: bool = False,
 ) -> LabelMap:
     """See `medseg.io.read_label_map`."""
     return guarded(
-        _label_map, path, scheme, grid, files=_files([path]), shown=str(path)
+        _label_map,
+        path,
+        scheme,
+        grid,
+        allow_shear,
+        files=_files([path]),
+        shown=str(path),
     )
 
 
 def read_named_labels(
-    path: Path, *, scheme: LabelScheme | None = None
+    path: Path, *, scheme: LabelScheme | None = None, allow_shear: bool = False
 ) -> label_reading.NamedLabels:
     """See `medseg.io.label_reading.read_named_labels`."""
-    return guarded(_named_labels, path, scheme, files=_files([path]), shown=str(path))
+    return guarded(
+        _named_labels,
+        path,
+        scheme,
+        allow_shear,
+        files=_files([path]),
+        shown=str(path),
+    )
+
+
+def listed_structures(path: Path) -> tuple[str, ...]:
+    """See `medseg.io.label_reading.listed_structures`."""
+    if not label_reading.may_list_structures(path):
+        return ()
+    return guarded(label_reading.listed_structures, path, files=[path])
 
 
 def read_grid(path: Path, *, allow_shear: bool = False) -> Grid:
@@ -160,12 +184,23 @@ def _volume(source: Path | Sequence[Path], allow_shear: bool) -> Volume:  # noqa
     return reading.read_volume(source, allow_shear=allow_shear)
 
 
-def _label_map(path: Path, scheme: LabelScheme | None, grid: Grid | None) -> LabelMap:
-    return label_reading.read_label_map(path, scheme=scheme, grid=grid)
+def _label_map(
+    path: Path,
+    scheme: LabelScheme | None,
+    grid: Grid | None,
+    allow_shear: bool,  # noqa: FBT001
+) -> LabelMap:
+    return label_reading.read_label_map(
+        path, scheme=scheme, grid=grid, allow_shear=allow_shear
+    )
 
 
-def _named_labels(path: Path, scheme: LabelScheme | None) -> label_reading.NamedLabels:
-    return label_reading.read_named_labels(path, scheme=scheme)
+def _named_labels(
+    path: Path,
+    scheme: LabelScheme | None,
+    allow_shear: bool,  # noqa: FBT001
+) -> label_reading.NamedLabels:
+    return label_reading.read_named_labels(path, scheme=scheme, allow_shear=allow_shear)
 
 
 def _grid(path: Path, allow_shear: bool) -> Grid:  # noqa: FBT001

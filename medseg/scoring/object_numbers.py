@@ -72,8 +72,8 @@ def look_at_numbers(pairs: Sequence[CasePair]) -> NumberFacts | None:
         if pair.prediction is None or len(found) == MOST_PAIRS:
             continue
         try:
-            prediction = read_label_map(pair.prediction).voxels
-            reference = read_label_map(pair.reference).voxels
+            prediction = read_label_map(pair.prediction, allow_shear=True).voxels
+            reference = read_label_map(pair.reference, allow_shear=True).voxels
         except InputError:
             continue
         if prediction.shape == reference.shape:

@@ -151,7 +151,7 @@ def _by_value(labels: Mapping[str, Path], predictions: Path) -> LabelScheme:
     values: set[int] = set()
     for path in files:
         with suppress(InputError):  # told when it is scored
-            values |= set(values_in(read_label_map(path).voxels))
+            values |= set(values_in(read_label_map(path, allow_shear=True).voxels))
     values.discard(0)
     if not 0 < len(values) <= MOST_STRUCTURES:
         raise LabelError(
