@@ -14,6 +14,7 @@ from medseg.setting_errors import nearest_name
 
 _LONGEST_ID = 150
 OWN_PATIENT = "each case is its own patient"
+FROM_FOLDERS = "patients from the names of the subfolders"
 FOUND_IN_LABEL_MAPS = "found in the label maps"
 
 
@@ -128,6 +129,11 @@ class Dataset:
     def patients(self) -> tuple[str, ...]:
         """Patients of the labelled cases, sorted."""
         return tuple(sorted({case.patient_id for case in self.cases}))
+
+    @property
+    def has_guessed_patients(self) -> bool:
+        """Whether names of folders, and nobody's word, say who is who."""
+        return self.patient_source.startswith(FROM_FOLDERS)
 
     @property
     def orphans(self) -> tuple[Path, ...]:

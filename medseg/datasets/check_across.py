@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def check_across(
     yield from _same_labels(facts)
     yield from _faults_of_splits(dataset)
     yield from _lost_geometry(facts)
+    yield from _nothing_to_hold_out(dataset)
     yield from _names_with_several_values(dataset, facts)
     yield from _ignored_by_name(dataset)
 
@@ -103,6 +105,21 @@ def _ignored_by_name(dataset: Dataset) -> Iterator[Finding]:
         )
 
 
+def _nothing_to_hold_out(dataset: Dataset) -> Iterator[Finding]:
+    """All cases of one patient, so that no fold can validate."""
+    if len(dataset.cases) > 1 and len(dataset.patients) == 1 and not dataset.splits:
+        yield Finding(
+            "",
+            None,
+            "folds",
+            f"all {len(dataset.cases)} cases are of one patient, "
+            f"{dataset.patients[0]} ({dataset.patient_source}), so that nothing can be "
+            "held out",
+            "name the patients in a patients.csv beside the data (case_id, patient_id)",
+            "error" if dataset.has_guessed_patients else "warning",
+        )
+
+
 def _names_with_several_values(
     dataset: Dataset, facts: Sequence[CaseFacts]
 ) -> Iterator[Finding]:
@@ -143,6 +160,16 @@ def _lone_files(
         value: f.case.case_id for f in facts for value in f.channel_hashes if value
     }
     maps = {fact.label_hash: fact.case.case_id for fact in facts if fact.label_hash}
+    used = {
+        path.resolve()
+        for case in (*dataset.cases, *dataset.test_cases, *dataset.unlisted_cases)
+        for path in (*case.images, *([case.label] if case.label else []))
+    }
+    dataset = replace(
+        dataset,
+        lone_images=tuple(p for p in dataset.lone_images if p.resolve() not in used),
+        lone_labels=tuple(p for p in dataset.lone_labels if p.resolve() not in used),
+    )
     for path in dataset.lone_images:
         yield _lone(path, "lone image", "label map", _known(hashes, path, scans))
     for path in dataset.lone_labels:
@@ -154,7 +181,7 @@ def _lone(path: Path, kind: Kind, partner: str, twin: str | None) -> Finding:
     repair = f"add the {partner}, or move the file away; it is not used"
     if twin is not None:
         message += f", and the voxels are those of {twin}"
-        repair = f"delete it if it is a copy of {twin} by mistake; it is not used"
+        repair = "find out whose it is, or move the file away; it is not used"
     return Finding("", path, kind, message, repair, "warning")
 
 

@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medseg.datasets.case import OWN_PATIENT
+from medseg.datasets.case import FROM_FOLDERS, OWN_PATIENT
 from medseg.datasets.places import SPLIT_WORDS, words_of
-
-FROM_FOLDERS = "patients from the names of the subfolders"
 
 _NAMES = {
     "BIDS subjects": re.compile(r"^(sub-[A-Za-z0-9]+)(?![A-Za-z0-9])"),

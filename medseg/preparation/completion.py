@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medseg.datasets import Dataset, Split, make_splits
 from medseg.datasets.splits import splits_of_folds
+from medseg.errors import DatasetError
 from medseg.files import write_text
 from medseg.progress import Progress
 from medseg.store.store import CASES, MANIFEST, STORE_VERSION, SUMMARY
@@ -15,10 +16,22 @@ from medseg.tables import csv_text
 def choose_splits(
     dataset: Dataset, *, num_folds: int, seed: int, progress: Progress
 ) -> tuple[Split, ...]:
-    """The given splits; else folds, fewer with a warning where patients are too few."""
+    """The given splits; else folds, fewer with a warning where patients are too few.
+
+    Raises:
+        DatasetError: Names of folders make one patient of all cases, so that nothing
+            could be held out.
+    """
     if dataset.splits:
         return dataset.splits
     patients = len(dataset.patients)
+    if patients < 2 < len(dataset.cases) and dataset.has_guessed_patients:
+        raise DatasetError(
+            f"{dataset.name}: {len(dataset.cases)} cases of one patient, "
+            f"{dataset.patients[0]} ({dataset.patient_source}), so nothing can be held "
+            "out; name the patients in a patients.csv beside the data, with the "
+            "columns case_id, patient_id"
+        )
     if patients < 2:
         progress.warn(f"{dataset.name}: one patient only, so nothing can be held out")
         return splits_of_folds({case.case_id: 0 for case in dataset.cases})

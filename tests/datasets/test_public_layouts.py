@@ -10,6 +10,8 @@ import pytest
 from medseg.datasets import Dataset, load_dataset, make_splits
 from medseg.datasets.doctor import examine
 from medseg.errors import DatasetError
+from medseg.preparation.completion import choose_splits
+from medseg.progress import Silent
 
 SHAPE = (8, 7, 6)
 
@@ -327,3 +329,30 @@ def test_a_folder_that_may_be_a_site_is_said(tmp_path):
     study = load_dataset(tmp_path)
     assert len(study.patients) == 2
     assert "name them in a table if it is none" in study.patient_source
+
+
+def test_one_patient_guessed_for_all_cases_is_refused(tmp_path):
+    for n in range(4):
+        image(tmp_path / "all_of_them" / f"c{n}_image.nii.gz", n)
+        label(tmp_path / "all_of_them" / f"c{n}_label.nii.gz", n)
+    report = examine(tmp_path, workers=1)
+    assert [f.kind for f in report.findings] == ["folds"]
+    with pytest.raises(
+        DatasetError, match=r"4 cases of one patient, all_of_them.*table"
+    ):
+        choose_splits(load_dataset(tmp_path), num_folds=5, seed=0, progress=Silent())
+    rows = "\n".join(f"all_of_them_c{n},p{n}" for n in range(4))
+    (tmp_path / "patients.csv").write_text(f"case_id,patient_id\n{rows}\n")
+    study = load_dataset(tmp_path)
+    splits = choose_splits(study, num_folds=2, seed=0, progress=Silent())
+    assert [len(split.val) for split in splits] == [2, 2]
+
+
+def test_one_patient_that_a_table_says_may_be_prepared(tmp_path):
+    for n in range(3):
+        image(tmp_path / f"c{n}_image.nii.gz", n)
+        label(tmp_path / f"c{n}_label.nii.gz", n)
+    (tmp_path / "patients.csv").write_text("case_id,patient_id\nc0,p\nc1,p\nc2,p\n")
+    report = examine(tmp_path, workers=1)
+    assert [f.severity for f in report.findings] == ["warning"]
+    choose_splits(report.dataset, num_folds=5, seed=0, progress=Silent())
