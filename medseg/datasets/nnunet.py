@@ -27,8 +27,9 @@ from medseg.datasets.msd import scheme_of as plain_scheme
 from medseg.datasets.patients import find_patients
 from medseg.datasets.splits import Split, named_cases
 from medseg.errors import DatasetError, InputError, UnreadableFileError
-from medseg.io import find_scans, read_volume, scan_stem
+from medseg.io import find_scans, scan_stem
 from medseg.labels import LabelScheme
+from medseg.reading import read_volume
 from medseg.settings import parse_settings
 
 SPLITS = "splits_final.json"

@@ -12,7 +12,8 @@ from pathlib import Path
 from medseg.datasets.pairing import Pair, Pairs
 from medseg.errors import InputError
 from medseg.geometry import Grid, reorientation_between
-from medseg.io import GeometryWarning, find_scans, read_grid
+from medseg.io import GeometryWarning, find_scans
+from medseg.reading import read_grid
 
 _LOOKED_AT = 3
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.errors import GridMismatchError, InputError
+from medseg.geometry import Grid
 from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.sources import LoadedScan, ScanSource
 from medseg.plan import Plan
 from medseg.prediction.channel_files import is_flat_picture
 from medseg.prediction.scan import Scan
 from medseg.preparation.normalization import absent_value
-from medseg.reading import load_source
+from medseg.reading import load_source, read_grid
 from medseg.resampling import resample_volume
 from medseg.volume import Volume
 
@@ -24,11 +25,14 @@ class ScanVolume:
         volume: One channel for each of the model's, unless a file holds others.
         notes: What was repaired, resampled or decided, in words.
         is_repaired: Whether its grid is not the one of the files.
+        sheared_grid: The grid of a file whose axes lean, onto which its label map is
+            brought back; None for others.
     """
 
     volume: Volume
     notes: tuple[str, ...] = ()
     is_repaired: bool = False
+    sheared_grid: Grid | None = None
 
 
 def load_scan(scan: Scan, plan: Plan, *, strict: bool = False) -> ScanVolume:
@@ -53,7 +57,18 @@ def load_scan(scan: Scan, plan: Plan, *, strict: bool = False) -> ScanVolume:
         volume = _filled(volume, scan, plan, notes)
     _require_content(volume, scan, plan)
     is_repaired = any(c.is_repair for part in loaded for c in part.corrections)
-    return ScanVolume(volume, tuple(dict.fromkeys(notes)), is_repaired)
+    sheared = _sheared_grid(scan, loaded[0])
+    if sheared is not None:
+        notes.append("the label map is brought back onto the scan's own, sheared grid")
+    return ScanVolume(volume, tuple(dict.fromkeys(notes)), is_repaired, sheared)
+
+
+def _sheared_grid(scan: Scan, loaded: LoadedScan) -> Grid | None:
+    """The leaning grid of a scan that is a file; None where it is straight."""
+    leans = any(correction.kind == "tilt" for correction in loaded.corrections)
+    if scan.series is not None or not leans:
+        return None
+    return read_grid(scan.sources[0].files[0], allow_shear=True)
 
 
 def _is_whole(volume: Volume, plan: Plan) -> bool:
@@ -97,7 +112,7 @@ def _stacked(
     first = loaded[0].volume
     parts = [first.voxels]
     for source, part in zip(scan.sources[1:], loaded[1:], strict=True):
-        volume = part.volume
+        volume = part.volume.turned_to(first.grid)
         difference = first.grid.mismatch(volume.grid)
         if difference:
             volume = _moved(volume, first, scan.sources[0], source, difference, strict)

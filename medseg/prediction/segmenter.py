@@ -9,6 +9,7 @@ import numpy as np
 
 from medseg.device import peak_memory_mb, pick_device
 from medseg.files import hash_text
+from medseg.geometry import Grid
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.window_book import WindowBook
@@ -30,6 +31,7 @@ from medseg.prediction.scan_job import ScanWork
 from medseg.prediction.scan_volume import load_scan
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
 from medseg.progress import Progress, Silent
+from medseg.resampling import resample_label_map, resample_objects
 from medseg.volume import LabelMap
 
 _LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
@@ -195,8 +197,17 @@ class Segmenter:
                     loaded.volume,
                     self.model.plan,
                 )
+            if loaded.sheared_grid is not None:
+                work.label_map = self._on(loaded.sheared_grid, work.label_map)
+                work.like = work.scan.files[0]
             work.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return work
+
+    def _on(self, grid: Grid, label_map: LabelMap) -> LabelMap:
+        """A label map on another grid; numbered objects keep their numbers."""
+        if self.model.plan.instance_target != "none":
+            return resample_objects(label_map, grid)
+        return resample_label_map(label_map, grid)
 
     def _compute_slide(self, work: ScanWork) -> ScanWork:
         """A picture that is read, segmented and written tile by tile."""
