@@ -14,17 +14,29 @@ def doctor(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the findings here.")
     ] = None,
+    repair: Annotated[
+        Path | None,
+        typer.Option(
+            "--repair",
+            help="Write corrected copies, a manifest and what was changed here.",
+        ),
+    ] = None,
     root: Root = None,
     quiet: Quiet = False,
 ) -> None:
-    """Find what is wrong with a data set; nothing on disk is changed.
+    """Find what is wrong with a data set; none of its files is changed.
 
     Example: medseg doctor Task04_Hippocampus
     """
     from medseg.datasets.doctor import examine, format_report, write_report
 
-    report = examine(dataset, root=root, progress=Console(quiet=quiet))
+    progress = Console(quiet=quiet)
+    report = examine(dataset, root=root, progress=progress)
     typer.echo(format_report(report))
     if out is not None:
         write_report(out, report)
+    if repair is not None:
+        from medseg.datasets.repair import repair as write_repairs
+
+        typer.echo(write_repairs(report, repair, progress=progress).describe())
     raise typer.Exit(report.exit_code)

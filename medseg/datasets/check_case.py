@@ -92,7 +92,9 @@ def _check_label(case: Case, path: Path, scheme: LabelScheme, facts: CaseFacts) 
     facts.label_values = values
     facts.label_names = labels.names
     facts.labelled_share = float(np.mean(voxels != scheme.background))
-    facts.has_rim = RIM_VALUE in values and is_rim(voxels)
+    if RIM_VALUE in values:  # noise is no structure that a rim could border on
+        known = np.isin(voxels, scheme.values)
+        facts.has_rim = is_rim(np.where(known, voxels, scheme.background))
     if facts.grid is not None:
         facts.findings += _compare(facts.grid, path, label_map.grid, case, "label map")
 

@@ -28,17 +28,27 @@ class GeometryWarning(UserWarning):
     """
 
 
+class GeometryNotes(list[str]):
+    """What readers said of a scan's geometry, a text a note."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        super().__init__()
+        self.guessed: list[str] = []
+        """Those of the notes that say what was guessed, and not what a header says."""
+
+
 _LOCAL = threading.local()
 
 
 @contextmanager
-def recorded_geometry() -> Iterator[list[str]]:
+def recorded_geometry() -> Iterator[GeometryNotes]:
     """What is said inside the `with` block by this thread, instead of a warning.
 
     The filters of `warnings` belong to the whole process; this belongs to a thread.
     """
     outer = getattr(_LOCAL, "messages", None)
-    messages: list[str] = []
+    messages = GeometryNotes()
     _LOCAL.messages = messages
     try:
         yield messages
@@ -46,9 +56,18 @@ def recorded_geometry() -> Iterator[list[str]]:
         _LOCAL.messages = outer
 
 
-def warn_geometry(source: Path, message: str) -> None:
-    """Issues a `GeometryWarning` that names the file."""
+def warn_geometry(source: Path, message: str, *, guessed: bool = False) -> None:
+    """Issues a `GeometryWarning` that names the file.
+
+    Args:
+        source: The file.
+        message: What was chosen or repaired.
+        guessed: Whether it is nothing that the header or the standard says.
+    """
     repeat_geometry(f"{source}: {message}")
+    notes: GeometryNotes | None = getattr(_LOCAL, "messages", None)
+    if guessed and notes is not None:
+        notes.guessed.append(message)
 
 
 def repeat_geometry(text: str) -> None:

@@ -75,13 +75,16 @@ class ItkHeader:
         sizes = ("space directions", "spacings", "elementspacing", "elementsize")
         if not any(key in self.fields for key in sizes):
             warn_geometry(
-                self.path, f"no voxel size in the header; {spacing} mm is taken"
+                self.path,
+                f"no voxel size in the header; {spacing} mm is taken",
+                guessed=True,
             )
         elif "spacings" in self.fields and "space directions" not in self.fields:
             warn_geometry(
                 self.path,
                 "no orientation in the header; the axes are taken as right to left, "
                 "front to back, feet to head",
+                guessed=True,
             )
 
     def in_millimetres(self, affine_lps: Affine) -> Affine:

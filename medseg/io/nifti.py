@@ -141,7 +141,7 @@ def _starts_with(block: bytes, number: int) -> bool:
 def _layout(header: NiftiHeader, path: Path, *, allow_shear: bool) -> NiftiLayout:
     shape, num_channels = _shape_of(header, path)
     if _is_analyze(header):
-        warn_geometry(path, _ANALYZE)
+        warn_geometry(path, _ANALYZE, guessed=True)
         header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])  # SPM marks flips so
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     else:

@@ -35,7 +35,7 @@ def affine_of(header: NiftiHeader, shape: Shape, path: Path) -> Affine:
         shape: Voxels along (i, j, k).
         path: File, for what is said.
     """
-    notes: list[str] = []
+    notes: list[tuple[str, bool]] = []
     sound = _sound_header(header, shape, notes)
     forms = {
         "sform": _completed(_sform(sound), shape),
@@ -43,8 +43,8 @@ def affine_of(header: NiftiHeader, shape: Shape, path: Path) -> Affine:
     }
     name = _chosen(forms, shape, path)
     if name != "sform":
-        for note in notes:
-            warn_geometry(path, note)
+        for note, guessed in notes:
+            warn_geometry(path, note, guessed=guessed)
     chosen = forms.get(name)
     affine = sound.get_base_affine() if chosen is None else chosen
     scale = np.diag([*[_unit_mm(header, path)] * 3, 1.0])
@@ -63,29 +63,39 @@ def has_sound_geometry(header: NiftiHeader) -> bool:
     )
 
 
-def _sound_header(header: NiftiHeader, shape: Shape, notes: list[str]) -> NiftiHeader:
-    """A copy with a sign and positive voxel sizes, as nibabel mends them."""
+def _sound_header(
+    header: NiftiHeader, shape: Shape, notes: list[tuple[str, bool]]
+) -> NiftiHeader:
+    """A copy with a sign and positive voxel sizes, as nibabel mends them.
+
+    Each note comes with whether it says what was guessed.
+    """
+
+    def add(note: str, *, guessed: bool = False) -> None:
+        notes.append((note, guessed))
+
     sound = header.copy()
     pixdim = np.asarray(header["pixdim"], dtype=np.float64)
     if pixdim[0] not in (-1, 1):
-        notes.append(
+        add(
             f"pixdim[0] is {pixdim[0]:g}, expected 1 or -1; "
-            f"{-1 if pixdim[0] < 0 else 1} is taken, as the standard says"
+            f"{-1 if pixdim[0] < 0 else 1} is taken, as the standard says",
         )
     sound["pixdim"][0] = -1 if pixdim[0] < 0 else 1
     for axis, size in enumerate(pixdim[1:4]):
         length = abs(size) if np.isfinite(size) and size else 1.0
         if length != size and shape[axis] > 1:
-            notes.append(
+            add(
                 f"voxel size {size:g} along axis {axis + 1} in the header; "
-                f"{length:g} is taken"
+                f"{length:g} is taken",
+                guessed=length != -size,
             )
         sound["pixdim"][axis + 1] = length
     rotation = _quaternion(header)
     if int(header["qform_code"]) > 0 and rotation @ rotation > 1 + 1e-3:
-        notes.append(
+        add(
             f"the quaternion's length is {np.sqrt(rotation @ rotation):.4g}, at most "
-            "1 is possible; it is shortened"
+            "1 is possible; it is shortened",
         )
     return sound
 
@@ -174,5 +184,7 @@ def _unit_mm(header: NiftiHeader, path: Path) -> float:
     """Millimetres in the header's unit of length."""
     code = int(header["xyzt_units"]) & _SPATIAL_UNIT
     if code not in _MM_PER_UNIT:
-        warn_geometry(path, f"unit of length {code} is unknown; mm is taken")
+        warn_geometry(
+            path, f"unit of length {code} is unknown; mm is taken", guessed=True
+        )
     return _MM_PER_UNIT.get(code, 1.0)

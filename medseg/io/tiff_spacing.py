@@ -67,7 +67,9 @@ def _beside(path: Path) -> _Sizes | None:
             k, j, i = (float(size) for size in spacing)
         except (ValueError, TypeError):
             warn_geometry(
-                path, f"{sidecar.name} beside it: spacing is not [z, y, x]; 1 is taken"
+                path,
+                f"{sidecar.name} beside it: spacing is not [z, y, x]; 1 is taken",
+                guessed=True,
             )
             continue
         return i, j, k
@@ -139,6 +141,8 @@ def _scale(unit: str, path: Path) -> float | None:
     scale = millimetres_per(unit)
     if scale is None:
         warn_geometry(
-            path, f"unit of length {unit!r} is unknown; the voxel size is not used"
+            path,
+            f"unit of length {unit!r} is unknown; the voxel size is not used",
+            guessed=True,
         )
     return scale
