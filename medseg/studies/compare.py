@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.errors import MedsegError
 from medseg.files import write_text
 from medseg.progress import Progress, Silent
 from medseg.studies.comparison import (
@@ -192,9 +191,10 @@ def _train_all(
         progress.say(f"\nrun {number} of {len(runs)}: {run.name}")
         try:
             train_run(run, out, device=device, progress=progress)
-        except MedsegError as error:
-            failures[run.name] = str(error)
-            progress.warn(f"{run.name}: failed: {error}")
+        except Exception as error:  # noqa: BLE001 - of one run, whatever it is
+            reason = str(error) or type(error).__name__
+            failures[run.name] = reason
+            progress.warn(f"{run.name}: failed: {reason}")
     return failures
 
 
