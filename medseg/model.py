@@ -9,18 +9,20 @@ A folder is self-contained: predicting needs nothing else, and loading it execut
 code of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from pydantic import Field
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medseg import __version__
-from medseg.errors import MissingFileError, ModelError
+from medseg.errors import MissingFileError, ModelError, OutputError
 from medseg.files import atomic_folder, hash_file
 from medseg.golden import (
     GOLDEN,
@@ -35,7 +37,7 @@ from medseg.networks.build import build_network
 from medseg.networks.finite import nonfinite_weights
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule
-from medseg.settings import Settings, load_settings
+from medseg.settings import Record, Settings, load_settings
 
 FORMAT = 1
 """Version of the folder's layout; raised when old readers could not read it."""
@@ -43,7 +45,7 @@ FORMAT = 1
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.yaml", "card.md"
 
 
-class Provenance(Settings):
+class Provenance(Record):
     """Where a model comes from; nothing in it names a patient."""
 
     created: str = ""
@@ -146,7 +148,7 @@ def save_model(
             name: tensor.detach().cpu().contiguous().clone()
             for name, tensor in network.state_dict().items()
         }
-        save_file(state, temporary / WEIGHTS)
+        _written(folder, lambda: save_file(state, temporary / WEIGHTS))
         description = ModelDescription(
             weights_sha256=hash_file(temporary / WEIGHTS),
             plan=plan,
@@ -155,7 +157,8 @@ def save_model(
             decoding=decoding,
             flips=flips,
         )
-        write_golden(temporary / GOLDEN, golden_logits(network, _golden_image(plan)))
+        golden = golden_logits(network, _golden_image(plan))
+        _written(folder, lambda: write_golden(temporary / GOLDEN, golden))
         (temporary / DESCRIPTION).write_text(
             yaml.safe_dump(
                 description.model_dump(mode="json"),
@@ -165,6 +168,18 @@ def save_model(
             encoding="utf-8",
         )
         (temporary / CARD).write_text(_card(description), encoding="utf-8")
+
+
+def _written(folder: Path, write: Callable[[], None]) -> None:
+    """Writes with safetensors, which has an error of its own for a full disk.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        write()
+    except SafetensorError as error:
+        raise OutputError(f"{folder}: cannot be written: {error}") from error
 
 
 def load_model(folder: Path, *, verify: bool = True) -> Model:
@@ -196,12 +211,8 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
             "copy the model folder again"
         )
     plan = description.plan
-    network = build_network(
-        plan.network,
-        spatial_dims=plan.spatial_dims,
-        in_channels=len(plan.channels),
-        out_channels=plan.num_outputs,
-    )
+    _require_fitting(plan, weights)
+    network = _network_of(plan, folder)
     _load_weights(network, weights)
     _require_finite(network, weights)
     return Model(
@@ -214,6 +225,50 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         description.decoding,
         description.flips,
     )
+
+
+def _network_of(plan: Plan, folder: Path) -> nn.Module:
+    """The network of a plan, with weights of no meaning.
+
+    Raises:
+        ModelError: The plan's numbers do not go together.
+    """
+    try:
+        return build_network(
+            plan.network,
+            spatial_dims=plan.spatial_dims,
+            in_channels=len(plan.channels),
+            out_channels=plan.num_outputs,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{folder / DESCRIPTION}: no such network can be built: {reason}"
+        ) from error
+
+
+def _require_fitting(plan: Plan, weights: Path) -> None:
+    """Compares sizes before memory is taken for them.
+
+    Raises:
+        ModelError: The file holds weights of another network.
+    """
+    try:
+        with torch.device("meta"):
+            expected = _network_of(plan, weights.parent).state_dict()
+    except ModelError:  # said when it is built in earnest; MONAI's SwinUNETR needs that
+        return
+    try:
+        with safe_open(weights, framework="pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{weights}: cannot be read: {error}") from error
+    for name, tensor in expected.items():
+        if list(tensor.shape) != found.get(name):
+            raise ModelError(
+                f"{weights}: weights do not fit model.yaml: {name} has the shape "
+                f"{found.get(name)}, expected {list(tensor.shape)}"
+            )
 
 
 def find_model(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from medseg.inference.exact_tiling import exact_axes
 from medseg.inference.layout import Layout
 from medseg.inference.window_choice import Windows
 from medseg.inference.window_trials import EPSILON, Outcome, Trial, try_windows
-from medseg.settings import Settings
+from medseg.settings import Record
 from medseg.types import ImageArray
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FILE = "windows.json"
 """Name of the record in a model folder."""
 
 
-class TriedWindows(Settings):
+class TriedWindows(Record):
     """One candidate."""
 
     size: tuple[int, ...]
@@ -36,7 +36,7 @@ class TriedWindows(Settings):
     """Mean of 1 − Dice against the reference."""
 
 
-class WindowRecord(Settings):
+class WindowRecord(Record):
     """What the file holds."""
 
     weights: str

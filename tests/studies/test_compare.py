@@ -8,8 +8,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from medseg.errors import DatasetError, MissingFileError, SettingsError, TrainingError
+from medseg.errors import (
+    DatasetError,
+    MissingFileError,
+    OutputError,
+    SettingsError,
+    TrainingError,
+)
 from medseg.evaluation.by_size import scores_by_size
+from medseg.folder_lock import lock_folder
 from medseg.runs.config import RunConfig
 from medseg.studies import compare as compare_module
 from medseg.studies.compare import compare, compare_finished
@@ -151,6 +158,16 @@ def test_a_study_is_trained_compared_and_continued(
     again = compare_finished(by_folder, tmp_path / "again")
     wanted = found.statistics[found.statistics["metric"] == "dice"]
     pd.testing.assert_frame_equal(again.statistics, wanted)
+
+
+def test_a_second_compare_in_the_folder_is_told(
+    tmp_path: Path, tiny_study: Path
+) -> None:
+    """Two would take runs from each other, and neither would finish."""
+    path, out = write_study(tmp_path), tmp_path / "out"
+    with lock_folder(out), pytest.raises(OutputError, match="writes results here"):
+        compare(path, out, data=tiny_study)
+    assert not (out / "runs").exists()
 
 
 def test_finished_runs_are_found_in_mlflow(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from medseg.errors import OutputError
 from medseg.files import hash_text, write_text
 from medseg.inference.engines.available import versions
 from medseg.inference.engines.engine import Variant
-from medseg.settings import Settings
+from medseg.settings import Record
 from medseg.user_folders import record_places
 
 FILE = "engines.json"
 
 
-class Trial(Settings):
+class Trial(Record):
     """How one engine did."""
 
     engine: str
