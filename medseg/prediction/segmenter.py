@@ -15,9 +15,13 @@ from medseg.inference.settings import InferenceSettings
 from medseg.inference.window_book import WindowBook
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.io import scan_stem, write_label_map
-from medseg.io.dicom.algorithm import Algorithm
-from medseg.io.dicom.segment_codes import CodeTable, load_codes, segment_for
-from medseg.io.dicom.segmentation_writing import write_segmentation
+from medseg.io.dicom.label_objects.object_headers import Algorithm
+from medseg.io.dicom.label_objects.segment_codes import (
+    CodeTable,
+    load_codes,
+    segment_for,
+)
+from medseg.io.dicom.label_objects.segmentation_writing import write_segmentation
 from medseg.labels import LabelScheme
 from medseg.model import Model
 from medseg.postprocessing import clean

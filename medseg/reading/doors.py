@@ -19,10 +19,10 @@ from medseg.io.dicom.choice import SeriesRule
 from medseg.io.dicom.elements import DicomDataset
 from medseg.io.dicom.frame import DicomFile, Kind
 from medseg.io.dicom.header import read_header as read_header_here
-from medseg.io.dicom.labels import NamedLabels
-from medseg.io.dicom.references import LabelledImage
+from medseg.io.dicom.label_objects.labels import NamedLabels
+from medseg.io.dicom.label_objects.references import LabelledImage
+from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.io.dicom.series import SeriesTree, Unreadable
-from medseg.io.dicom.structure_choice import StructureChoice
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.io.sources import LoadedScan, ScanSource
 from medseg.io.sources import find_sources as find_sources_here
