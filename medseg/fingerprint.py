@@ -7,12 +7,12 @@ import numpy as np
 
 from medseg.errors import SettingsError, StoreError
 from medseg.files import write_text
-from medseg.settings import Record
+from medseg.settings import Settings
 
 Ground: TypeAlias = Literal["all", "dark", "light"]
 
 
-class ChannelFacts(Record):
+class ChannelFacts(Settings):
     """Intensities of one channel of one case."""
 
     smallest: float
@@ -31,7 +31,7 @@ class ChannelFacts(Record):
     parts, the median; None where there is none."""
 
 
-class CaseFacts(Record):
+class CaseFacts(Settings):
     """Sizes, labels and intensities of one case."""
 
     case_id: str
@@ -56,7 +56,7 @@ class CaseFacts(Record):
     """Of pictures, whether the ground is light; see `stain.Stretch`."""
 
 
-class PictureContrast(Record):
+class PictureContrast(Settings):
     """What all but the faintest twentieth of some pictures reach in a channel."""
 
     percentile_range: float
@@ -67,7 +67,7 @@ class PictureContrast(Record):
     """How far structures stand out from the ground, median of a picture."""
 
 
-class IntensityFacts(Record):
+class IntensityFacts(Settings):
     """One channel over the whole data set."""
 
     name: str
@@ -99,7 +99,7 @@ class IntensityFacts(Record):
     light one; without those of which there are none."""
 
 
-class ClassFacts(Record):
+class ClassFacts(Settings):
     """One structure over the whole data set."""
 
     name: str
@@ -116,7 +116,7 @@ class ClassFacts(Record):
     """Smallest, median and largest component, in voxels."""
 
 
-class Fingerprint(Record):
+class Fingerprint(Settings):
     """Everything that was measured on a data set."""
 
     name: str

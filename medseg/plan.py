@@ -1,22 +1,16 @@
 """What was decided about a data set before training: one readable, editable YAML."""
 
-from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from medseg.files import write_text
 from medseg.instances.targets import LEVELS, Target
 from medseg.labels import LabelScheme
 from medseg.networks.settings import NetworkSettings
 from medseg.settings import Settings, load_settings
-
-MOST_VOXELS = 1 << 30
-"""Of a patch."""
-MOST_MM = 10_000.0
-"""Largest side of a voxel; pictures without a unit count pixels as millimetres."""
 
 
 class ChannelPlan(Settings):
@@ -104,9 +98,9 @@ class Plan(Settings):
     """What the network learns of single objects, where labels number them: ``border``
     (rim and inside), ``depth`` (rim, between and core), or ``none``: the objects'
     union alone."""
-    patch_size: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...]
+    patch_size: tuple[PositiveInt, ...]
     """Voxels of a training patch along (i, j, k), or (i, j) in 2D."""
-    batch_size: int = Field(ge=1, le=1 << 16)
+    batch_size: int = Field(ge=1)
     """Patches per training step."""
     network: NetworkSettings
     """The network."""
@@ -120,13 +114,8 @@ class Plan(Settings):
                 f"patch_size {self.patch_size} has {len(self.patch_size)} numbers, "
                 f"spatial_dims is {self.spatial_dims}"
             )
-        if prod(self.patch_size) > MOST_VOXELS:
-            raise ValueError(
-                f"patch_size {self.patch_size} has more than {MOST_VOXELS} voxels"
-            )
         if not self.channels:
             raise ValueError("no channel")
-        self._check_spacing()
         names = {channel.name for channel in self.channels}
         if unknown := sorted(set(self.optional_channels) - names):
             raise ValueError(f"optional_channels: {unknown} are no channels")
@@ -136,15 +125,6 @@ class Plan(Settings):
                 "not numbered objects (instances)"
             )
         return self
-
-    def _check_spacing(self) -> None:
-        across = self.target_spacing[2]
-        least = (*self.target_spacing[:2], across or (self.spatial_dims == 2))
-        if min(least) <= 0 or max(self.target_spacing) > MOST_MM:
-            raise ValueError(
-                f"target_spacing {self.target_spacing}: expected millimetres above 0 "
-                f"and up to {MOST_MM}; 0 along k for 2D networks alone"
-            )
 
     @property
     def channel_names(self) -> tuple[str, ...]:

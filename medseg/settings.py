@@ -11,16 +11,10 @@ from medseg.setting_errors import describe
 
 
 class Settings(BaseModel):
-    """Frozen settings that refuse unknown keys, so that a typo is named.
-
-    Numbers are finite: NaN passes every comparison and would be found out much later.
-    """
+    """Frozen settings that refuse unknown keys, so that a typo is named."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
+        frozen=True, extra="forbid", use_attribute_docstrings=True
     )
 
     def replaced(self, **changes: Any) -> Self:
@@ -31,12 +25,6 @@ class Settings(BaseModel):
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return parse_settings(type(self), {**given, **changes})
-
-
-class Record(Settings):
-    """What was measured rather than chosen: NaN and infinity are results, too."""
-
-    model_config = ConfigDict(allow_inf_nan=True)
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

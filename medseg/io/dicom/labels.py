@@ -7,12 +7,12 @@ from pathlib import Path
 from medseg.errors import InputError
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import Kind
-from medseg.io.dicom.label_objects.references import LabelledImage
-from medseg.io.dicom.label_objects.segmentation import read_segmentation, segment_names
-from medseg.io.dicom.label_objects.structure_areas import lie_on_slices
-from medseg.io.dicom.label_objects.structure_choice import StructureChoice
-from medseg.io.dicom.label_objects.structure_masks import structure_labels
-from medseg.io.dicom.label_objects.structures import read_structures, structure_names
+from medseg.io.dicom.references import LabelledImage
+from medseg.io.dicom.segmentation import read_segmentation, segment_names
+from medseg.io.dicom.structure_areas import lie_on_slices
+from medseg.io.dicom.structure_choice import StructureChoice
+from medseg.io.dicom.structure_masks import structure_labels
+from medseg.io.dicom.structures import read_structures, structure_names
 from medseg.volume import LabelMap
 
 

@@ -18,13 +18,14 @@ import numpy as np
 from medseg import __version__
 from medseg.errors import InputError, LabelError, OutputError
 from medseg.files import atomic_write
+from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.elements import DicomDataset, quiet
 from medseg.io.dicom.frame import Frame
-from medseg.io.dicom.label_objects.object_headers import Algorithm, source_headers
-from medseg.io.dicom.label_objects.planes import planes_of
-from medseg.io.dicom.label_objects.segment_codes import Code, Segment
-from medseg.io.dicom.label_objects.segmentation import Segmentation, read_segmentation
+from medseg.io.dicom.planes import planes_of
+from medseg.io.dicom.segment_codes import Code, Segment
+from medseg.io.dicom.segmentation import Segmentation, read_segmentation
 from medseg.io.dicom.series import Series
+from medseg.io.dicom.source_headers import source_headers
 from medseg.io.dicom.stack import stack_of
 from medseg.volume import LabelMap, Volume
 

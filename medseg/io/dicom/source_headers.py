@@ -1,10 +1,8 @@
-"""What a DICOM object of labels says about its source and its maker."""
+"""Whole headers of a series' files, for the objects that are filed with them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from medseg import __version__
 from medseg.errors import InputError
 from medseg.io.dicom.elements import DicomDataset, quiet
 from medseg.io.dicom.frame import Frame
@@ -31,17 +29,6 @@ _MAY_BE_EMPTY = (
     "PositionReferenceIndicator",
 )
 """Elements that a copy must have and the standard lets be empty (type 2)."""
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """Identification of what made the labels; a person where it is manual."""
-
-    name: str = "medseg"
-    """Such as the name of the model folder."""
-    version: str = __version__
-    """Such as the hash of the model."""
-    is_manual: bool = False
 
 
 def source_headers(frames: Sequence[Frame]) -> list[DicomDataset]:

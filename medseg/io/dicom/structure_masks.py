@@ -8,15 +8,11 @@ import numpy as np
 from medseg.errors import LabelError
 from medseg.geometry import Grid
 from medseg.io.dicom.correction import Correction
-from medseg.io.dicom.label_objects.planes import grid_of
-from medseg.io.dicom.label_objects.structure_areas import (
-    DrawnStructure,
-    Slices,
-    drawn_on,
-)
-from medseg.io.dicom.label_objects.structure_choice import StructureChoice
-from medseg.io.dicom.label_objects.structures import Structure, StructureSet
+from medseg.io.dicom.planes import grid_of
 from medseg.io.dicom.series import Series
+from medseg.io.dicom.structure_areas import DrawnStructure, Slices, drawn_on
+from medseg.io.dicom.structure_choice import StructureChoice
+from medseg.io.dicom.structures import Structure, StructureSet
 from medseg.volume import LabelMap
 
 

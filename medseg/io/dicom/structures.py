@@ -8,7 +8,7 @@ import numpy as np
 from medseg.errors import InputError, UnreadableFileError
 from medseg.io.dicom.elements import DicomDataset, quiet, text_of
 from medseg.io.dicom.header import read_header
-from medseg.io.dicom.label_objects.references import References
+from medseg.io.dicom.references import References
 
 _EXCLUSIVE = "CLOSEDPLANAR_XOR"
 

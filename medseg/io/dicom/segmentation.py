@@ -15,19 +15,19 @@ from medseg.io.dicom.decoding import decoded
 from medseg.io.dicom.elements import DicomDataset, number_of, quiet, text_of
 from medseg.io.dicom.frame import Frame
 from medseg.io.dicom.header import frames_of_object, read_header
-from medseg.io.dicom.label_objects.planes import (
+from medseg.io.dicom.plane_distance import (
     PlaneStep,
     empty_planes,
-    grid_of,
     is_among_slices,
     own_thickness,
     plane_step,
     slice_distance,
 )
-from medseg.io.dicom.label_objects.references import References
-from medseg.io.dicom.label_objects.structure_choice import StructureChoice
+from medseg.io.dicom.planes import grid_of
+from medseg.io.dicom.references import References
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import Stack, group_by_place, stack_of
+from medseg.io.dicom.structure_choice import StructureChoice
 from medseg.volume import LabelMap
 
 _HALF = 0.5

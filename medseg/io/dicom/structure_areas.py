@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import GeometryError
+from medseg.io.dicom.contours import Region, region_of
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import Frame
-from medseg.io.dicom.label_objects.contours import Region, region_of
-from medseg.io.dicom.label_objects.planes import plane_affine
-from medseg.io.dicom.label_objects.structures import Structure
+from medseg.io.dicom.planes import plane_affine
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import Stack, positions_of, stack_of, thickness_of
+from medseg.io.dicom.structures import Structure
 
 _NEAREST = 0.5
 """How far a contour may lie from the slice that it belongs to, in slice distances."""

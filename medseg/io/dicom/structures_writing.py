@@ -13,17 +13,18 @@ import numpy as np
 from medseg import __version__
 from medseg.errors import GeometryError, LabelError, OutputError
 from medseg.files import atomic_write
+from medseg.io.dicom.algorithm import Algorithm
+from medseg.io.dicom.contours import contours_of
 from medseg.io.dicom.elements import DicomDataset, quiet
 from medseg.io.dicom.frame import Frame
-from medseg.io.dicom.label_objects.contours import contours_of
-from medseg.io.dicom.label_objects.object_headers import Algorithm, source_headers
-from medseg.io.dicom.label_objects.planes import plane_affine, planes_of
-from medseg.io.dicom.label_objects.segment_codes import Segment
-from medseg.io.dicom.label_objects.segmentation_writing import Written
-from medseg.io.dicom.label_objects.structure_masks import structure_masks
-from medseg.io.dicom.label_objects.structures import read_structures
+from medseg.io.dicom.planes import plane_affine, planes_of
+from medseg.io.dicom.segment_codes import Segment
+from medseg.io.dicom.segmentation_writing import Written
 from medseg.io.dicom.series import Series
+from medseg.io.dicom.source_headers import source_headers
 from medseg.io.dicom.stack import stack_of
+from medseg.io.dicom.structure_masks import structure_masks
+from medseg.io.dicom.structures import read_structures
 from medseg.volume import LabelMap
 
 _SOP_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"

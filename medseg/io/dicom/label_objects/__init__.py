@@ -1,1 +1,0 @@
-"""Segmentation objects (SEG) and structure sets (RTSTRUCT): read and written."""
