@@ -4,6 +4,11 @@ Runs in an environment that has nnunetv2 and needs nothing of medseg:
 
     python peer_nnunet.py prepare WORK
     python peer_nnunet.py train WORK JOB --budget 300 --device cpu
+    python peer_nnunet.py train WORK JOB --budget 300 --batch 2 --device cpu
+
+The second is fitted to a short run on a CPU: batches of 2 in place of the plan's, so
+that the budget holds several times as many steps. In both the schedule ends with the
+budget.
 
 WORK holds ``cases.json`` (see `time_to_dice.py`); preparing converts, plans and
 preprocesses there, and writes `splits_final.json` from the given folds.
@@ -21,6 +26,7 @@ from typing import Any
 
 DATASET = "Dataset004_Benchmark"
 CONFIGURATION = "3d_fullres"
+CLOCKS = {"wall": time.monotonic, "cpu": time.process_time}
 EPOCH_SECONDS = 20.0
 """Epochs are at least this long: nnU-Net draws a figure after each."""
 
@@ -85,8 +91,24 @@ def load_plans(work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return plans, json.loads((folder / "dataset.json").read_text())
 
 
-def make_trainer(work: Path, results: Path, *, device: str) -> Any:
-    """nnU-Net's trainer on our fold, with a run that ends with a budget."""
+def make_trainer(
+    work: Path,
+    results: Path,
+    *,
+    device: str,
+    clock: str = "wall",
+    batch: int | None = None,
+) -> Any:
+    """nnU-Net's trainer on our fold, with a run that ends with a budget.
+
+    Args:
+        work: Holds what was preprocessed.
+        results: Where the trainer writes.
+        device: Where to train.
+        clock: What the budget counts, one of `CLOCKS`.
+        batch: Patches of a step; None takes the plan's.
+    """
+    now = CLOCKS[clock]
     set_paths(work)
     os.environ["nnUNet_results"] = str(results)  # noqa: SIM112 - its own name
     import torch
@@ -105,10 +127,10 @@ def make_trainer(work: Path, results: Path, *, device: str) -> Any:
             epoch = max(EPOCH_SECONDS, 12 * seconds)
             self.num_epochs = max(2, min(1000, round(budget / epoch)))
             self.lr_scheduler.max_steps = self.num_epochs
-            self.budget, self.start, steps = budget, time.monotonic(), 0
+            self.budget, self.start, steps = budget, now(), 0
             while self.current_epoch < self.num_epochs and self.done() < 1:
                 steps += self.one_epoch(seconds)
-            train_seconds = time.monotonic() - self.start
+            train_seconds = now() - self.start
             self.on_train_end()
             return {
                 "train_seconds": train_seconds,
@@ -118,7 +140,7 @@ def make_trainer(work: Path, results: Path, *, device: str) -> Any:
             }
 
         def done(self) -> float:
-            return (time.monotonic() - self.start) / self.budget
+            return (now() - self.start) / self.budget
 
         def one_epoch(self, step_seconds: float) -> int:
             """Steps and validation steps up to the end of this epoch's time."""
@@ -149,14 +171,16 @@ def make_trainer(work: Path, results: Path, *, device: str) -> Any:
             network.train()
             taken = []
             for _ in range(3):
-                start = time.monotonic()
+                start = now()
                 self.train_step(next(self.dataloader_train))
-                taken.append(time.monotonic() - start)
+                taken.append(now() - start)
             network.load_state_dict(before)
             self.optimizer.load_state_dict(optimizer)
             return min(taken)
 
     plans, dataset = load_plans(work)
+    if batch is not None:
+        plans["configurations"][CONFIGURATION]["batch_size"] = batch
     return BudgetTrainer(
         plans=plans,
         configuration=CONFIGURATION,
@@ -166,8 +190,18 @@ def make_trainer(work: Path, results: Path, *, device: str) -> Any:
     )
 
 
-def train(work: Path, job: Path, *, budget: float, device: str) -> None:
-    trainer = make_trainer(work, job / "results", device=device)
+def train(
+    work: Path,
+    job: Path,
+    *,
+    budget: float,
+    device: str,
+    clock: str,
+    batch: int | None,
+) -> None:
+    trainer = make_trainer(
+        work, job / "results", device=device, clock=clock, batch=batch
+    )
     facts = trainer.train_for(budget)
     start = time.monotonic()
     trainer.perform_actual_validation()
@@ -186,6 +220,8 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("job", type=Path, nargs="?")
     parser.add_argument("--budget", type=float, help="seconds")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--batch", type=int, help="patches of a step, not the plan's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -194,7 +230,14 @@ def main() -> None:
         prepare(work, processes=options.threads)
     else:
         job = options.job.resolve()
-        train(work, job, budget=options.budget, device=options.device)
+        train(
+            work,
+            job,
+            budget=options.budget,
+            device=options.device,
+            clock=options.clock,
+            batch=options.batch,
+        )
 
 
 if __name__ == "__main__":

@@ -7,12 +7,19 @@ Every contender and budget is a job in its own folder. The same command continue
 finished jobs are skipped; one that was killed starts anew, medseg's from its
 checkpoint. Every job has `--threads` cores of its own and no more.
 
+`--clock cpu` counts the processor seconds of each contender's own process in place of
+time that passes, so that budgets are equal on a machine that others use, too; with
+one thread and no worker processes, on a free core, both are the same.
+
 What is compared: the weights at the end of the run, chosen by no score, on the cases
 that a fold by subject holds out; the same fold, cores and scorer for all. Not counted:
 conversion, planning, preprocessing, filling caches and the final prediction. All
-schedules end with the budget. nnU-Net: its own plan, loader, augmentation and
-validation (which mirrors), by its trainer; MONAI: its dynunet_pipeline tutorial for
-Task04; medseg: `configs/hippocampus_3d.yaml`.
+schedules end with the budget. nnunet: its own plan, loader, augmentation and
+validation (which mirrors), by its trainer; nnunet-batch2: the same, batches of 2, so
+that a budget of minutes on a CPU holds several times as many steps; monai: its
+dynunet_pipeline tutorial for Task04, made for GPUs; monai-unet: a small UNet as a user
+on a CPU would set it up (both in `peer_monai.py`); medseg:
+`configs/hippocampus_3d.yaml`.
 
 nnunetv2 2.8.1 is expected in the environment of `--peer-python`; MONAI runs in ours.
 """
@@ -40,8 +47,14 @@ from medseg.training.settings import parse_duration
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE.parent / "configs" / "hippocampus_3d.yaml"
-CONTENDERS = ("medseg", "nnunet", "monai")
-COLOURS = {"medseg": "#0b7285", "nnunet": "#c2255c", "monai": "#e67700"}
+COLOURS = {
+    "medseg": "#0b7285",
+    "nnunet": "#c2255c",
+    "nnunet-batch2": "#862e9c",
+    "monai": "#e67700",
+    "monai-unet": "#2b8a3e",
+}
+CONTENDERS = tuple(COLOURS)
 
 Row = dict[str, Any]
 
@@ -50,7 +63,7 @@ def main() -> None:
     options = parse_options()
     options.out.mkdir(parents=True, exist_ok=True)
     store = prepare_ours(options)
-    if "nnunet" in options.only:
+    if {"nnunet", "nnunet-batch2"} & set(options.only):
         prepare_nnunet(options)
     jobs = [(name, text) for text in options.budgets for name in options.only]
     cores = queue.SimpleQueue()
@@ -91,11 +104,14 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--threads", type=int, default=1, help="cores of a job")
     parser.add_argument("--jobs", type=int, default=1, help="jobs at a time")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     options = parser.parse_args()
     options.out = options.out.resolve()
+    if options.clock == "cpu" and (options.threads > 1 or options.device != "cpu"):
+        raise SystemExit("--clock cpu compares on one thread of a CPU alone")
     return options
 
 
@@ -164,7 +180,7 @@ def run_job(
     cores: tuple[int, ...],
 ) -> Row:
     """Trains and scores one contender at one budget, unless that was done."""
-    job = options.out / "jobs" / f"{name}_{text}"
+    job = options.out / "jobs" / f"{name}_{text}_{options.clock}"
     result = job / "result.json"
     if result.is_file():
         return json.loads(result.read_text())
@@ -186,6 +202,7 @@ def run_job(
     child.returncode = os.waitstatus_to_exitcode(usage[1])
     wall = time.monotonic() - start
     row = {"name": f"{name} {text}", "contender": name, "budget_seconds": seconds}
+    row["clock"] = options.clock
     if child.returncode:
         return {**row, "log": str(job / "log.txt")}
     processor = usage[2].ru_utime + usage[2].ru_stime
@@ -193,6 +210,7 @@ def run_job(
         **training_facts(name, job),
         **scores(store, job, predictions_of(name, job), options.fold),
         "wall_seconds": round(wall, 1),
+        "cpu_seconds": round(processor, 1),
         "cores_used": round(processor / wall, 2),
         "threads": options.threads,
         "machine": machine,
@@ -205,20 +223,19 @@ def command_of(
     name: str, job: Path, seconds: float, options: argparse.Namespace
 ) -> list[Any]:
     last = ["--budget", str(seconds), "--device", options.device]
-    if name == "nnunet":
-        return [
-            options.peer_python,
-            HERE / "peer_nnunet.py",
-            "train",
-            options.out,
-            job,
-            *last,
-        ]
-    if name == "monai":
-        return [sys.executable, HERE / "peer_monai.py", options.out, job, *last]
+    clock = ["--clock", options.clock]
+    if name.startswith("nnunet"):
+        batch = ["--batch", "2"] if name == "nnunet-batch2" else []
+        script = [options.peer_python, HERE / "peer_nnunet.py", "train"]
+        return [*script, options.out, job, *last, *clock, *batch]
+    if name.startswith("monai"):
+        recipe = ["--recipe", "unet" if name == "monai-unet" else "tutorial"]
+        script = [sys.executable, HERE / "peer_monai.py"]
+        return [*script, options.out, job, *last, *clock, *recipe]
     command = [sys.executable, "-m", "medseg", "train", CONFIG]
     command += ["--data", options.out / "store", "--fold", str(options.fold)]
     command += ["-o", job / "run", "--set", "tracking.enabled=false"]
+    command += ["--set", f"training.clock={options.clock}"]
     last[1] = f"{seconds}s"
     if (job / "run" / "checkpoints" / "last.pt").is_file():
         last.append("--resume")
@@ -330,18 +347,18 @@ def compared(rows: list[Row]) -> list[Row]:
 
 
 def facts_of(row: Row) -> Row:
-    kept = ("name", "dice", "dice_low", "dice_high", "steps", "cores_used", "cases")
-    return {key: row[key] for key in kept}
+    kept = ("name", "clock", "dice", "dice_low", "dice_high", "steps", "batch_size")
+    return {key: row[key] for key in (*kept, "cores_used", "cases")}
 
 
 def to_table(rows: list[Row]) -> str:
     lines = [
-        "| contender | minutes | steps | batch | Dice | 95 % | cores used |",
+        "| contender | minutes (of) | steps | batch | Dice | 95 % | cores used |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda r: (r["budget_seconds"], -r["dice"])):
         lines.append(
-            f"| {row['contender']} | {minutes_of(row):.1f} | "
+            f"| {row['contender']} | {minutes_of(row):.1f} ({row['clock']}) | "
             f"{row['steps']:.0f} | {row['batch_size']:.0f} | {row['dice']:.4f} | "
             f"{row['dice_low']:.4f} to {row['dice_high']:.4f} | {row['cores_used']} |"
         )

@@ -31,13 +31,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from machine import describe_machine, print_rows
-from peer_monai import forever, make_loader
+from peer_monai import RECIPES, forever, make_loader
 from peer_nnunet import make_trainer
 from time_to_dice import CONFIG, HERE, prepare_nnunet, prepare_ours
 from torch import nn
@@ -197,9 +197,8 @@ def monai(
     """A plain loop around the given network, as MONAI's tutorials have it."""
     from monai.losses import DeepSupervisionLoss, DiceCELoss
 
-    batches = forever(
-        make_loader(cases["train"], patch=patch, batch=batch, workers=workers)
-    )
+    recipe = replace(RECIPES["tutorial"], patch=patch, cases_per_batch=batch)
+    batches = forever(make_loader(cases["train"], recipe, workers=workers))
     network = network.to(device).train()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=1e-3, momentum=0.99, weight_decay=3e-5, nesterov=True

@@ -7,12 +7,12 @@ import numpy as np
 
 from medseg.errors import SettingsError, StoreError
 from medseg.files import write_text
-from medseg.settings import Settings
+from medseg.settings import Record
 
 Ground: TypeAlias = Literal["all", "dark", "light"]
 
 
-class ChannelFacts(Settings):
+class ChannelFacts(Record):
     """Intensities of one channel of one case."""
 
     smallest: float
@@ -31,7 +31,7 @@ class ChannelFacts(Settings):
     parts, the median; None where there is none."""
 
 
-class CaseFacts(Settings):
+class CaseFacts(Record):
     """Sizes, labels and intensities of one case."""
 
     case_id: str
@@ -56,7 +56,7 @@ class CaseFacts(Settings):
     """Of pictures, whether the ground is light; see `stain.Stretch`."""
 
 
-class PictureContrast(Settings):
+class PictureContrast(Record):
     """What all but the faintest twentieth of some pictures reach in a channel."""
 
     percentile_range: float
@@ -67,7 +67,7 @@ class PictureContrast(Settings):
     """How far structures stand out from the ground, median of a picture."""
 
 
-class IntensityFacts(Settings):
+class IntensityFacts(Record):
     """One channel over the whole data set."""
 
     name: str
@@ -99,7 +99,7 @@ class IntensityFacts(Settings):
     light one; without those of which there are none."""
 
 
-class ClassFacts(Settings):
+class ClassFacts(Record):
     """One structure over the whole data set."""
 
     name: str
@@ -116,7 +116,7 @@ class ClassFacts(Settings):
     """Smallest, median and largest component, in voxels."""
 
 
-class Fingerprint(Settings):
+class Fingerprint(Record):
     """Everything that was measured on a data set."""
 
     name: str

@@ -9,18 +9,20 @@ A folder is self-contained: predicting needs nothing else, and loading it execut
 code of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from pydantic import Field
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medseg import __version__
-from medseg.errors import MissingFileError, ModelError
+from medseg.errors import MissingFileError, ModelError, OutputError
 from medseg.files import atomic_folder, hash_file
 from medseg.golden import (
     GOLDEN,
@@ -35,7 +37,7 @@ from medseg.networks.build import build_network
 from medseg.networks.finite import nonfinite_weights
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule
-from medseg.settings import Settings, load_settings
+from medseg.settings import Record, Settings, load_settings
 
 FORMAT = 1
 """Version of the folder's layout; raised when old readers could not read it."""
@@ -43,7 +45,7 @@ FORMAT = 1
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.yaml", "card.md"
 
 
-class Provenance(Settings):
+class Provenance(Record):
     """Where a model comes from; nothing in it names a patient."""
 
     created: str = ""
@@ -74,43 +76,6 @@ class Provenance(Settings):
     """Mean Dice of each structure over the held-out cases, when they were scored."""
 
 
-class TriedWindows(Settings):
-    """Sliding windows that were compared with the reference."""
-
-    size: tuple[int, ...]
-    """Voxels of a window, in the order in which the network's axes are streamed."""
-    overlap: float
-    """Share that the next window covers again."""
-    exact: bool = False
-    """Tiles with halos of the theoretical receptive field."""
-    difference: float = 0.0
-    """Mean of 1 − Dice against the reference's label maps."""
-
-
-class CalibratedWindows(TriedWindows):
-    """The sliding windows to predict with, and what they were chosen by."""
-
-    flips: bool = False
-    """Whether they were measured with test-time flips; they hold for that alone."""
-    epsilon: float
-    """What difference was allowed."""
-    num_scans: int = 1
-    """Scans that were looked at."""
-    tried: tuple[TriedWindows, ...] = ()
-    """All candidates that were measured, in order."""
-    reason: str = ""
-    """Why tiles are not exact, where they are not."""
-
-    def describe(self) -> str:
-        """The windows in words."""
-        size = " x ".join(str(n) for n in self.size)
-        kind = "exact tiles" if self.exact else f"overlap {self.overlap:g}"
-        return (
-            f"{size}, {kind}; 1 - Dice against overlap 0.5 is {self.difference:.4f} "
-            f"on parts of {self.num_scans} scans (allowed {self.epsilon:g})"
-        )
-
-
 class ModelDescription(Settings):
     """What model.yaml holds."""
 
@@ -127,9 +92,7 @@ class ModelDescription(Settings):
     decoding: DecodingSettings | None = None
     """How single objects are found in the network's answer, where it learned them."""
     flips: bool = False
-    """Test-time flips are on, as they were for the scores of the held-out cases."""
-    windows: CalibratedWindows | None = None
-    """Sliding windows that agree with the reference; None takes the reference."""
+    """Mirror images are averaged, as they were for the scores of the held-out cases."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +109,7 @@ class Model:
     decoding: DecodingSettings | None = None
     """How single objects are found in the network's answer, where it learned them."""
     flips: bool = False
-    """Test-time flips are on, as they were for the scores of the held-out cases."""
-    windows: CalibratedWindows | None = None
-    """Sliding windows that agree with the reference; None takes the reference."""
+    """Mirror images are averaged, as they were for the scores of the held-out cases."""
 
     @property
     def identity(self) -> str:
@@ -165,7 +126,6 @@ def save_model(
     postprocessing: tuple[CleaningRule, ...] = (),
     decoding: DecodingSettings | None = None,
     flips: bool = False,
-    windows: CalibratedWindows | None = None,
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
 
@@ -176,8 +136,7 @@ def save_model(
         provenance: Where it comes from.
         postprocessing: Rules for its label maps.
         decoding: How single objects are found, where it learned them.
-        flips: Predict with test-time flips.
-        windows: Sliding windows to predict with.
+        flips: Average mirror images when predicting.
 
     Raises:
         ModelError: Weights are NaN or infinite; an older model stays.
@@ -189,7 +148,7 @@ def save_model(
             name: tensor.detach().cpu().contiguous().clone()
             for name, tensor in network.state_dict().items()
         }
-        save_file(state, temporary / WEIGHTS)
+        _written(folder, lambda: save_file(state, temporary / WEIGHTS))
         description = ModelDescription(
             weights_sha256=hash_file(temporary / WEIGHTS),
             plan=plan,
@@ -197,9 +156,9 @@ def save_model(
             postprocessing=postprocessing,
             decoding=decoding,
             flips=flips,
-            windows=windows,
         )
-        write_golden(temporary / GOLDEN, golden_logits(network, _golden_image(plan)))
+        golden = golden_logits(network, _golden_image(plan))
+        _written(folder, lambda: write_golden(temporary / GOLDEN, golden))
         (temporary / DESCRIPTION).write_text(
             yaml.safe_dump(
                 description.model_dump(mode="json"),
@@ -209,6 +168,18 @@ def save_model(
             encoding="utf-8",
         )
         (temporary / CARD).write_text(_card(description), encoding="utf-8")
+
+
+def _written(folder: Path, write: Callable[[], None]) -> None:
+    """Writes with safetensors, which has an error of its own for a full disk.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        write()
+    except SafetensorError as error:
+        raise OutputError(f"{folder}: cannot be written: {error}") from error
 
 
 def load_model(folder: Path, *, verify: bool = True) -> Model:
@@ -240,12 +211,8 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
             "copy the model folder again"
         )
     plan = description.plan
-    network = build_network(
-        plan.network,
-        spatial_dims=plan.spatial_dims,
-        in_channels=len(plan.channels),
-        out_channels=plan.num_outputs,
-    )
+    _require_fitting(plan, weights)
+    network = _network_of(plan, folder)
     _load_weights(network, weights)
     _require_finite(network, weights)
     return Model(
@@ -257,8 +224,51 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         read_golden(folder / GOLDEN, size=golden_size(plan.patch_size)),
         description.decoding,
         description.flips,
-        description.windows,
     )
+
+
+def _network_of(plan: Plan, folder: Path) -> nn.Module:
+    """The network of a plan, with weights of no meaning.
+
+    Raises:
+        ModelError: The plan's numbers do not go together.
+    """
+    try:
+        return build_network(
+            plan.network,
+            spatial_dims=plan.spatial_dims,
+            in_channels=len(plan.channels),
+            out_channels=plan.num_outputs,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{folder / DESCRIPTION}: no such network can be built: {reason}"
+        ) from error
+
+
+def _require_fitting(plan: Plan, weights: Path) -> None:
+    """Compares sizes before memory is taken for them.
+
+    Raises:
+        ModelError: The file holds weights of another network.
+    """
+    try:
+        with torch.device("meta"):
+            expected = _network_of(plan, weights.parent).state_dict()
+    except ModelError:  # said when it is built in earnest; MONAI's SwinUNETR needs that
+        return
+    try:
+        with safe_open(weights, framework="pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{weights}: cannot be read: {error}") from error
+    for name, tensor in expected.items():
+        if list(tensor.shape) != found.get(name):
+            raise ModelError(
+                f"{weights}: weights do not fit model.yaml: {name} has the shape "
+                f"{found.get(name)}, expected {list(tensor.shape)}"
+            )
 
 
 def find_model(folder: Path) -> Path:
@@ -320,8 +330,7 @@ A research model, not a medical device.
 - Held out: {_fold(origin)}
 - medseg {origin.medseg} {origin.commit[:12]}, {origin.created}
 - Single objects: {_objects(description.decoding)}
-- Test-time flips: {"averaged" if description.flips else "not used"}
-- Windows: {_windows(description.windows)}
+- Mirror images: {"averaged" if description.flips else "not used"}
 - After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}
@@ -340,10 +349,6 @@ def _objects(decoding: DecodingSettings | None) -> str:
     if decoding is None:
         return "not told apart"
     return f"{decoding.describe()} ({decoding.reason or 'by default'})"
-
-
-def _windows(windows: CalibratedWindows | None) -> str:
-    return "training patches, overlap 0.5" if windows is None else windows.describe()
 
 
 def _fold(origin: Provenance) -> str:

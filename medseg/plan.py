@@ -1,16 +1,22 @@
 """What was decided about a data set before training: one readable, editable YAML."""
 
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from medseg.files import write_text
 from medseg.instances.targets import LEVELS, Target
 from medseg.labels import LabelScheme
 from medseg.networks.settings import NetworkSettings
 from medseg.settings import Settings, load_settings
+
+MOST_VOXELS = 1 << 30
+"""Of a patch."""
+MOST_MM = 10_000.0
+"""Largest side of a voxel; pictures without a unit count pixels as millimetres."""
 
 
 class ChannelPlan(Settings):
@@ -45,6 +51,16 @@ class ChannelPlan(Settings):
     """The same for pictures with a light ground; 0: as `least_contrast`."""
 
     @property
+    def contrast_limits(self) -> tuple[float, float, float, float]:
+        """All limits for pictures that may show nothing; zeros where there are none."""
+        return (
+            self.least_range,
+            self.least_range_light,
+            self.least_contrast,
+            self.least_contrast_light,
+        )
+
+    @property
     def is_stain(self) -> bool:
         """Whether pictures are stretched by their ground, whatever the stain."""
         return self.normalization == "stain"
@@ -64,6 +80,15 @@ class ChannelPlan(Settings):
             low, high = self.clip
             return ((low - self.mean) / self.std, (high - self.mean) / self.std)
         return (-1.5, 3.0) if self.normalization in {"ct", "zscore"} else (0.0, 1.0)
+
+
+CONTRAST_LIMITS = {
+    "least_range",
+    "least_range_light",
+    "least_contrast",
+    "least_contrast_light",
+}
+"""Keys that plans made before did not have: left out of hashes where they are 0."""
 
 
 class Plan(Settings):
@@ -98,9 +123,9 @@ class Plan(Settings):
     """What the network learns of single objects, where labels number them: ``border``
     (rim and inside), ``depth`` (rim, between and core), or ``none``: the objects'
     union alone."""
-    patch_size: tuple[PositiveInt, ...]
+    patch_size: tuple[Annotated[int, Field(ge=1, le=1 << 16)], ...]
     """Voxels of a training patch along (i, j, k), or (i, j) in 2D."""
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=1 << 16)
     """Patches per training step."""
     network: NetworkSettings
     """The network."""
@@ -114,8 +139,13 @@ class Plan(Settings):
                 f"patch_size {self.patch_size} has {len(self.patch_size)} numbers, "
                 f"spatial_dims is {self.spatial_dims}"
             )
+        if prod(self.patch_size) > MOST_VOXELS:
+            raise ValueError(
+                f"patch_size {self.patch_size} has more than {MOST_VOXELS} voxels"
+            )
         if not self.channels:
             raise ValueError("no channel")
+        self._check_spacing()
         names = {channel.name for channel in self.channels}
         if unknown := sorted(set(self.optional_channels) - names):
             raise ValueError(f"optional_channels: {unknown} are no channels")
@@ -125,6 +155,15 @@ class Plan(Settings):
                 "not numbered objects (instances)"
             )
         return self
+
+    def _check_spacing(self) -> None:
+        across = self.target_spacing[2]
+        least = (*self.target_spacing[:2], across or (self.spatial_dims == 2))
+        if min(least) <= 0 or max(self.target_spacing) > MOST_MM:
+            raise ValueError(
+                f"target_spacing {self.target_spacing}: expected millimetres above 0 "
+                f"and up to {MOST_MM}; 0 along k for 2D networks alone"
+            )
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -11,10 +11,16 @@ from medseg.setting_errors import describe
 
 
 class Settings(BaseModel):
-    """Frozen settings that refuse unknown keys, so that a typo is named."""
+    """Frozen settings that refuse unknown keys, so that a typo is named.
+
+    Numbers are finite: NaN passes every comparison and would be found out much later.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     def replaced(self, **changes: Any) -> Self:
@@ -25,6 +31,12 @@ class Settings(BaseModel):
         """
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return parse_settings(type(self), {**given, **changes})
+
+
+class Record(Settings):
+    """What was measured rather than chosen: NaN and infinity are results, too."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

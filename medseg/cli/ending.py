@@ -4,6 +4,7 @@ Exit codes: 0 all done; 1 some cases failed, or findings were made, each named; 
 request cannot be carried out; 130 interrupted.
 """
 
+import errno
 import sys
 import warnings
 
@@ -11,6 +12,9 @@ import typer
 
 from medseg.cli.verbs import app
 from medseg.errors import MedsegError
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""What the system says of disks that take no more."""
 
 
 def main() -> None:
@@ -34,6 +38,8 @@ def main() -> None:
             code = 2
         elif debug:
             raise
+        elif isinstance(error, OSError) and error.errno in NO_ROOM:
+            code = _fail(f"{error.filename or 'a result'}: {error.strerror}", 2)
         else:
             code = _fail(f"{_in_words(error)} (a defect; --debug shows where)", 2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -32,12 +32,15 @@ from medseg.folder_lock import lock_folder
 from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
 from medseg.io import read_grid, write_label_map, write_volume
 from medseg.io.dicom.choice import parse_rule
-from medseg.io.dicom.labels import (
+from medseg.io.dicom.label_objects.labels import (
     NamedLabels,
     UnwantedError,
 )
-from medseg.io.dicom.references import LabelledImage
-from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
+from medseg.io.dicom.label_objects.references import LabelledImage
+from medseg.io.dicom.label_objects.structure_choice import (
+    StructureChoice,
+    parse_structures,
+)
 from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.identity import identifiers_of, masked
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer

@@ -29,10 +29,10 @@ from medseg.errors import (
 from medseg.files import hash_file, hash_text, is_disk_full
 from medseg.folder_lock import lock_folder
 from medseg.io import find_scans, is_scan, scan_stem
-from medseg.io.dicom.algorithm import Algorithm
 from medseg.io.dicom.choice import parse_rule
-from medseg.io.dicom.segment_codes import load_codes
-from medseg.io.dicom.segmentation_writing import SegmentationType
+from medseg.io.dicom.label_objects.object_headers import Algorithm
+from medseg.io.dicom.label_objects.segment_codes import load_codes
+from medseg.io.dicom.label_objects.segmentation_writing import SegmentationType
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import stack_of
 from medseg.io.identity import identifiers_of

@@ -11,7 +11,7 @@ from medseg.datasets.case import Case, Dataset
 from medseg.datasets.manifest import write_manifest
 from medseg.errors import LabelError
 from medseg.io import write_label_map
-from medseg.io.dicom.structure_choice import StructureChoice
+from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.labels import LabelScheme
 from medseg.progress import Progress
 from medseg.reading import read_label_map

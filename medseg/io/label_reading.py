@@ -96,7 +96,7 @@ def read_named_labels(
     if is_mask_folder(path):
         return read_masks(path, scheme=scheme)
     if format_of(path) is Format.DICOM and path.is_file():
-        from medseg.io.dicom.segmentation import read_segmentation
+        from medseg.io.dicom.label_objects.segmentation import read_segmentation
 
         segmentation = read_segmentation(path)
         names = {name: number for number, name in segmentation.names.items()}
@@ -132,7 +132,7 @@ def listed_structures(path: Path) -> tuple[str, ...]:
         from medseg.io.itk_header import read_itk_header
 
         return tuple(segment.name for segment in read_itk_header(path).segments)
-    from medseg.io.dicom.segmentation import segment_names
+    from medseg.io.dicom.label_objects.segmentation import segment_names
 
     return segment_names(path)
 

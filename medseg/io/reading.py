@@ -101,6 +101,6 @@ def _read_as(kind: Format, path: Path, *, allow_shear: bool, as_labels: bool) ->
         from medseg.io.picture import read_picture
 
         return read_picture(path, as_labels=as_labels)
-    from medseg.io.dicom.single import read_dicom
+    from medseg.io.dicom.scan import read_dicom
 
     return read_dicom(path, allow_shear=allow_shear)

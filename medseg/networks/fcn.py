@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from medseg.networks.blocks import (
-    CONV_TRANSPOSED,
     DROPOUT,
     MAX_POOL,
     ConvBlock,
@@ -80,16 +79,92 @@ class FCNCore(Core):
         return [self.finish(scores)], deepest
 
 
-def bilinear_upsampling(channels: int, *, factor: int, spatial_dims: int) -> nn.Module:
+class _ScoreUpsampling:
+    """What the transposed convolutions of scores in 2D and 3D have in common.
+
+    The voxel at each border is repeated once and what comes of it cut off again, so
+    that a linear start interpolates up to the last voxel, as `F.interpolate` does; the
+    original cropped that zone. Weights saved before this was so come without
+    `repeats_borders`, and are computed with zeros beyond the borders as they were.
+    """
+
+    repeats_borders: Tensor
+
+    def mark(self, *, repeated: bool) -> None:
+        """Keeps with the weights what lies beyond the borders."""
+        self.borders = int(repeated)
+        self.repeats_borders.fill_(self.borders)
+
+    def adopt(self, state: dict[str, Any], key: str) -> None:
+        """Takes what weights that are about to be loaded were trained with."""
+        self.mark(repeated=bool(state.setdefault(key, torch.tensor(0).byte())))
+
+
+class ScoreUpsampling2d(_ScoreUpsampling, nn.ConvTranspose2d):
+    """In 2D."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Takes what `nn.ConvTranspose2d` does."""
+        super().__init__(*args, **options)
+        self.register_buffer("repeats_borders", torch.tensor(1, dtype=torch.uint8))
+        self.borders = 1
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Scores of shape (N, C, fI, fJ)."""
+        del output_size
+        more, stride = self.borders, self.stride
+        x = nn.functional.pad(x, (more,) * 4, mode="replicate") if more else x
+        cut = [int(p) + more * s for p, s in zip(self.padding, stride, strict=True)]
+        return nn.functional.conv_transpose2d(x, self.weight, self.bias, stride, cut)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any
+    ) -> None:
+        self.adopt(state_dict, f"{prefix}repeats_borders")
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class ScoreUpsampling3d(_ScoreUpsampling, nn.ConvTranspose3d):
+    """In 3D."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Takes what `nn.ConvTranspose3d` does."""
+        super().__init__(*args, **options)
+        self.register_buffer("repeats_borders", torch.tensor(1, dtype=torch.uint8))
+        self.borders = 1
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Scores of shape (N, C, fI, fJ, fK)."""
+        del output_size
+        more, stride = self.borders, self.stride
+        x = nn.functional.pad(x, (more,) * 6, mode="replicate") if more else x
+        cut = [int(p) + more * s for p, s in zip(self.padding, stride, strict=True)]
+        return nn.functional.conv_transpose3d(x, self.weight, self.bias, stride, cut)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any
+    ) -> None:
+        self.adopt(state_dict, f"{prefix}repeats_borders")
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+SCORE_UPSAMPLING: dict[int, type[ScoreUpsampling2d | ScoreUpsampling3d]] = {
+    2: ScoreUpsampling2d,
+    3: ScoreUpsampling3d,
+}
+
+
+def bilinear_upsampling(
+    channels: int, *, factor: int, spatial_dims: int
+) -> ScoreUpsampling2d | ScoreUpsampling3d:
     """A transposed convolution that starts as linear interpolation by a factor.
 
     Kernel 2f, stride f, padding f/2: output size f(n−1) + 2f − f = fn, and 2f is a
     multiple of f, so that it leaves no checkerboard.
     """
-    layer: nn.Module = CONV_TRANSPOSED[spatial_dims](
+    return SCORE_UPSAMPLING[spatial_dims](
         channels, channels, 2 * factor, stride=factor, padding=factor // 2, bias=False
     )
-    return layer
 
 
 def bilinear_kernel(factor: int, *, spatial_dims: int) -> Tensor:

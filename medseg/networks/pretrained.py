@@ -22,8 +22,11 @@ NORM_STATE = ("weight", "bias", "running_mean", "running_var")
 CLASSIFIER = ("classifier.0", "classifier.3")
 
 
-def load_pretrained(network: SegmentationNetwork, settings: NetworkSettings) -> bool:
-    """Loads what the settings name into a fresh network; whether there was anything.
+def load_pretrained(network: SegmentationNetwork, settings: NetworkSettings) -> str:
+    """Loads what the settings name into a fresh network.
+
+    Returns:
+        What was taken and what was not, in words; empty where there is nothing to load.
 
     To be called once, before training: a trained model needs no such file.
 
@@ -33,13 +36,15 @@ def load_pretrained(network: SegmentationNetwork, settings: NetworkSettings) -> 
         ModelError: Its layers do not fit the settings.
     """
     if not isinstance(settings, FCNSettings) or settings.encoder_weights is None:
-        return False
-    load_vgg16(network, settings.encoder_weights)
-    return True
+        return ""
+    return load_vgg16(network, settings.encoder_weights)
 
 
-def load_vgg16(network: SegmentationNetwork, path: Path) -> None:
+def load_vgg16(network: SegmentationNetwork, path: Path) -> str:
     """Loads VGG16's convolutions into an FCN's encoder, and its classifier if it fits.
+
+    Returns:
+        What was taken and what was not, in words.
 
     Raises:
         MissingFileError: The file is not there.
@@ -60,8 +65,14 @@ def load_vgg16(network: SegmentationNetwork, path: Path) -> None:
     for name, block in zip(names, blocks, strict=True):
         _copy(state, name, block, path)
     head = [m for m in core.head if isinstance(m, ConvBlock)]
-    for name, block in zip(CLASSIFIER, head, strict=True):
-        _copy_classifier(state, name, block)
+    reasons = {
+        name: _copy_classifier(state, name, block)
+        for name, block in zip(CLASSIFIER, head, strict=True)
+    }
+    taken = [name for name, reason in reasons.items() if not reason]
+    left = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+    words = f"{path}: took {', '.join([f'{len(blocks)} convolutions', *taken])}"
+    return f"{words}; left out {', '.join(left)}" if left else words
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -161,16 +172,21 @@ def _copy(state: StateDict, name: str, block: ConvBlock, path: Path) -> None:
                 block.norm.running_mean.sub_(bias)  # type: ignore[operator]
 
 
-def _copy_classifier(state: StateDict, name: str, block: ConvBlock) -> None:
-    """A fully connected layer as a convolution, where the sizes agree."""
+def _copy_classifier(state: StateDict, name: str, block: ConvBlock) -> str:
+    """A fully connected layer as a convolution; why not, where it does not fit."""
     conv = block.conv
     assert isinstance(conv, nn.Conv2d | nn.Conv3d)
     weight = state.get(f"{name}.weight")
-    if weight is None or weight.shape[0] != conv.out_channels:
-        return
+    if weight is None:
+        return "not in the file"
+    if weight.shape[0] != conv.out_channels:
+        return f"head_channels is {conv.out_channels}, the file's {weight.shape[0]}"
     kernel = conv.kernel_size[0]
     if weight.shape[1] != conv.in_channels * kernel**2:
-        return
+        if kernel == 1:
+            return f"it takes {weight.shape[1]} channels, this layer {conv.in_channels}"
+        side = (weight.shape[1] / conv.in_channels) ** 0.5
+        return f"head_kernel is {kernel}, the file's {side:g}"
     filters = weight.reshape(conv.out_channels, conv.in_channels, kernel, kernel)
     with torch.no_grad():
         conv.weight.copy_(
@@ -182,6 +198,7 @@ def _copy_classifier(state: StateDict, name: str, block: ConvBlock) -> None:
         )
         if conv.bias is not None and f"{name}.bias" in state:
             conv.bias.copy_(state[f"{name}.bias"])
+    return ""
 
 
 def _next(name: str) -> str:

@@ -8,8 +8,22 @@ from pydantic import Field, model_validator
 
 from medseg.settings import Settings
 
-AxisSize: TypeAlias = int | tuple[int, ...]
+Size: TypeAlias = Annotated[int, Field(ge=1, le=63)]
+"""A stride or the side of a kernel."""
+
+AxisSize: TypeAlias = Size | Annotated[tuple[Size, ...], Field(max_length=3)]
 """One number for every axis, or one number per axis."""
+
+Channels: TypeAlias = Annotated[int, Field(ge=1, le=8192)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=100)]
+"""Layers or blocks of a stage."""
+
+Blocks: TypeAlias = Annotated[tuple[Count, ...], Field(min_length=1, max_length=8)]
+"""Residual blocks of each stage."""
+
+Stages: TypeAlias = Annotated[tuple[Channels, ...], Field(max_length=16)]
+"""Channels of each stage. Bounds are far above what is of use; they keep a file that
+was tampered with from filling the memory."""
 
 Normalization: TypeAlias = Literal["instance", "batch", "group", "none"]
 Activation: TypeAlias = Literal["leakyrelu", "relu", "gelu", "silu", "prelu", "elu"]
@@ -54,17 +68,17 @@ class UNetSettings(_NetworkSettings):
     """U-Net: plain or residual encoder, padded or not, isotropic or not."""
 
     name: Literal["unet"] = "unet"
-    channels: tuple[int, ...] = (32, 64, 128, 256, 320)
+    channels: Stages = (32, 64, 128, 256, 320)
     """Feature channels of each stage, from fine to coarse."""
     strides: tuple[AxisSize, ...] = (1, 2, 2, 2, 2)
     """Down-sampling on entering each stage. A first stride of 2 computes everything
     at half resolution and up-samples at the end: about six times cheaper in 3D."""
-    kernel_sizes: int | tuple[AxisSize, ...] = 3
+    kernel_sizes: Size | tuple[AxisSize, ...] = 3
     """Kernel of each stage's convolutions; one number serves all stages."""
-    convs_per_stage: int | tuple[int, ...] = 2
+    convs_per_stage: Count | tuple[Count, ...] = 2
     """Convolutions (``plain``) or residual blocks (``residual``) of each encoder
     stage."""
-    decoder_convs: int | tuple[int, ...] = 2
+    decoder_convs: Count | tuple[Count, ...] = 2
     """Convolutions of each decoder stage, from fine to coarse."""
     block: Literal["plain", "residual"] = "plain"
     """Encoder block; the decoder is plain, as in nnU-Net."""
@@ -73,7 +87,7 @@ class UNetSettings(_NetworkSettings):
     upsampling: Upsampling = "transposed"
     """``transposed`` convolution, linear ``interpolate`` and 1×1 convolution, or
     ``subpixel`` convolution."""
-    upsampling_kernel: int | None = Field(default=None, ge=1)
+    upsampling_kernel: Size | None = None
     """Kernel of transposed convolutions; by default the stride, which leaves no
     checkerboard."""
     padding: Literal["same", "valid"] = "same"
@@ -90,7 +104,7 @@ class UNetSettings(_NetworkSettings):
     """With a first stride above 1, how details return at full resolution: ``image``
     sets the image beside the up-sampled features before one more convolution,
     ``branch`` sets a thin convolution of the image there."""
-    refinement_channels: int = Field(default=8, ge=1)
+    refinement_channels: Channels = 8
     """Channels at full resolution when there is a refinement."""
 
     @model_validator(mode="after")
@@ -133,6 +147,20 @@ class UNetSettings(_NetworkSettings):
             if wrong:
                 raise ValueError(f"padding valid does not go with {key}")
 
+    def require_used(self) -> None:
+        """Refuses settings that the others make useless.
+
+        Not part of validation, since models were saved with such.
+
+        Raises:
+            ValueError: There are some; says which to leave out.
+        """
+        if self.upsampling_kernel is not None and self.upsampling != "transposed":
+            raise ValueError(
+                f"upsampling_kernel {self.upsampling_kernel} belongs to transposed "
+                f"convolutions, and upsampling is {self.upsampling}: leave one out"
+            )
+
     @property
     def strided_stem(self) -> bool:
         """Whether the first stage already works below full resolution."""
@@ -162,21 +190,34 @@ class FCNSettings(_NetworkSettings):
     name: Literal["fcn"] = "fcn"
     variant: Literal[32, 16, 8] = 8
     """Stride of the finest features that are scored."""
-    channels: tuple[int, int, int, int, int] = (32, 64, 128, 256, 256)
+    channels: tuple[Channels, Channels, Channels, Channels, Channels] = (
+        32,
+        64,
+        128,
+        256,
+        256,
+    )
     """Channels of the five blocks; VGG16 has (64, 128, 256, 512, 512)."""
-    convs_per_block: tuple[int, int, int, int, int] = (2, 2, 3, 3, 3)
+    convs_per_block: tuple[Count, Count, Count, Count, Count] = (2, 2, 3, 3, 3)
     """Convolutions of each block, as in VGG16."""
-    head_channels: int = Field(default=512, ge=1)
+    head_channels: Channels = 512
     """Channels of the two former fully connected layers; VGG16 has 4096."""
-    head_kernel: int = Field(default=3, ge=1)
-    """Kernel of the first of them; VGG16 has 7."""
+    head_kernel: Size = 3
+    """Kernel of the first of them, odd; VGG16 has 7."""
     normalization: Normalization = "batch"
     """Layer after each convolution; VGG16 has ``none``."""
     activation: Activation = "relu"
     """Non-linearity."""
     encoder_weights: Path | None = None
     """Local file with VGG16 weights in torchvision's layout (``.pth`` or
-    ``.safetensors``); filters are adapted to the number of channels."""
+    ``.safetensors``); filters are adapted to the number of channels. Its fully
+    connected layers are taken where `head_channels` and `head_kernel` are VGG16's."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FCNSettings":
+        if self.head_kernel % 2 == 0:
+            raise ValueError(f"head_kernel {self.head_kernel}: an odd size is needed")
+        return self
 
     def divisor(self, spatial_dims: int) -> tuple[int, ...]:
         """Patch sizes divisible by this need no padding."""
@@ -187,16 +228,16 @@ class DeepLabSettings(_NetworkSettings):
     """DeepLabV3+: residual encoder with dilation, ASPP, light decoder."""
 
     name: Literal["deeplab"] = "deeplab"
-    channels: tuple[int, ...] = (32, 64, 128, 256)
+    channels: Annotated[Stages, Field(min_length=2)] = (32, 64, 128, 256)
     """Channels of the stem and of each following residual stage."""
-    blocks_per_stage: int = Field(default=2, ge=1)
+    blocks_per_stage: Count = 2
     """Residual blocks of each stage."""
     output_stride: Literal[4, 8, 16] = 8
     """Stride of the features that ASPP sees; deeper stages dilate instead."""
-    rates: tuple[int, ...] = (2, 4, 6)
+    rates: Annotated[tuple[Size, ...], Field(min_length=1, max_length=16)] = (2, 4, 6)
     """Dilation of ASPP's 3×3 branches; the paper has (6, 12, 18) at stride 16 of
     513 pixels."""
-    aspp_channels: int = Field(default=128, ge=1)
+    aspp_channels: Channels = 128
     """Channels of each ASPP branch and of the decoder; the paper has 256."""
     image_pooling: bool = True
     """Give ASPP a branch of global average pooling. The network then no longer
@@ -204,12 +245,22 @@ class DeepLabSettings(_NetworkSettings):
     skip_stride: Literal[2, 4] = 4
     """Stride of the fine features in the decoder, from which logits are interpolated.
     The paper has 4; structures of a few voxels need 2."""
-    skip_channels: int = Field(default=48, ge=1)
+    skip_channels: Channels = 48
     """Channels of the fine features in the decoder."""
     normalization: Normalization = "batch"
     """Layer after each convolution."""
     activation: Activation = "relu"
     """Non-linearity."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DeepLabSettings":
+        needed = self.output_stride.bit_length() - 1  # halvings, the stem's included
+        if len(self.channels) < needed:
+            raise ValueError(
+                f"channels {self.channels}: output_stride {self.output_stride} takes "
+                f"{needed} halvings, so at least {needed} channels"
+            )
+        return self
 
     def divisor(self, spatial_dims: int) -> tuple[int, ...]:
         """Patch sizes divisible by this need no padding."""
@@ -220,11 +271,11 @@ class SegResNetSettings(Settings):
     """MONAI's SegResNet as it is (Myronenko, arXiv:1810.11654)."""
 
     name: Literal["segresnet"] = "segresnet"
-    init_filters: int = Field(default=16, ge=8, multiple_of=8)
+    init_filters: int = Field(default=16, ge=8, le=1024, multiple_of=8)
     """Channels at full resolution."""
-    blocks_down: tuple[int, ...] = (1, 2, 2, 4)
+    blocks_down: Blocks = (1, 2, 2, 4)
     """Residual blocks of each encoder stage."""
-    blocks_up: tuple[int, ...] = (1, 1, 1)
+    blocks_up: Blocks = (1, 1, 1)
     """Residual blocks of each decoder stage."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout after the first convolution."""
@@ -238,11 +289,11 @@ class SwinUNETRSettings(Settings):
     """MONAI's SwinUNETR as it is (Hatamizadeh et al., arXiv:2201.01266)."""
 
     name: Literal["swinunetr"] = "swinunetr"
-    feature_size: int = Field(default=24, ge=12, multiple_of=12)
+    feature_size: int = Field(default=24, ge=12, le=192, multiple_of=12)
     """Channels of the first stage."""
-    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    depths: tuple[Count, Count, Count, Count] = (2, 2, 2, 2)
     """Transformer blocks of each stage."""
-    num_heads: tuple[int, int, int, int] = (3, 6, 12, 24)
+    num_heads: tuple[Count, Count, Count, Count] = (3, 6, 12, 24)
     """Attention heads of each stage."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout inside the transformer blocks."""

@@ -122,7 +122,8 @@ def _choose_slice_axis(
         return "k", "the usual order of axes"
     spacing = np.median(fingerprint.spacings, axis=0)
     single = (fingerprint.shapes == 1).all(axis=0)
-    score = spacing + 1e6 * single + 1e-3 * np.arange(3)  # k where all are alike
+    alike = 1e-3 * min(1.0, float(spacing.max()))
+    score = spacing + 1e6 * single + alike * np.arange(3)  # k where all are alike
     axis = names[int(np.argmax(score))]
     thick = f"{spacing['ijk'.index(axis)]:.4g} mm in the median case"
     return axis, f"slices are thickest along {axis} ({thick}), or only one is there"
@@ -223,4 +224,5 @@ def _explain_network(topology: Topology, compute: Compute) -> str:
 
 
 def _rounded(value: float) -> float:
-    return round(float(value), 6)
+    """A voxel size without the noise of its last digits; microscopes' are small."""
+    return round(float(value), 6) if value >= 0.01 else float(f"{value:.6g}")

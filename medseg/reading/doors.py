@@ -13,16 +13,16 @@ from medseg.errors import UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io import label_reading, reading
 from medseg.io.detached import files_of
-from medseg.io.dicom import labels as dicom_labels
 from medseg.io.dicom import series as dicom_series
 from medseg.io.dicom.choice import SeriesRule
 from medseg.io.dicom.elements import DicomDataset
 from medseg.io.dicom.frame import DicomFile, Kind
 from medseg.io.dicom.header import read_header as read_header_here
-from medseg.io.dicom.labels import NamedLabels
-from medseg.io.dicom.references import LabelledImage
+from medseg.io.dicom.label_objects import labels as dicom_labels
+from medseg.io.dicom.label_objects.labels import NamedLabels
+from medseg.io.dicom.label_objects.references import LabelledImage
+from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.io.dicom.series import SeriesTree, Unreadable
-from medseg.io.dicom.structure_choice import StructureChoice
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.io.sources import LoadedScan, ScanSource
 from medseg.io.sources import find_sources as find_sources_here
@@ -136,7 +136,7 @@ def read_header(
 
 
 def names_in(path: Path, kind: Kind) -> tuple[str, ...]:
-    """See `medseg.io.dicom.labels.names_in`."""
+    """See `medseg.io.dicom.label_objects.labels.names_in`."""
     return guarded(dicom_labels.names_in, path, kind, files=[path])
 
 
@@ -146,7 +146,7 @@ def read_labels(
     images: Sequence[LabelledImage],
     choice: StructureChoice,
 ) -> NamedLabels:
-    """See `medseg.io.dicom.labels.read_labels`."""
+    """See `medseg.io.dicom.label_objects.labels.read_labels`."""
     return guarded(dicom_labels.read_labels, path, kind, images, choice, files=[path])
 
 

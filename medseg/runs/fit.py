@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from medseg.errors import SettingsError
 from medseg.runs.setup import RunSetup
 from medseg.sampling import PatchSampler
 from medseg.store import StoredCase
@@ -89,11 +90,16 @@ def _looked_at(run: RunSetup) -> list[StoredCase]:
 
 def _length(run: RunSetup, identity: str, *, resume: bool) -> RunLength:
     settings = run.settings
+    if settings.clock == "cpu" and run.device.type != "cpu":
+        raise SettingsError(
+            f"training.clock: cpu counts what the processor computes, and this run is "
+            f"on {run.device}; use wall, or --device cpu"
+        )
     if settings.budget is not None:
         used = 0.0
         if resume:
             used = float(load_checkpoint(run.out, identity=identity)["seconds"])
-        return TimeBudget(settings.budget, used=used)
+        return TimeBudget(settings.budget, used=used, clock=settings.clock)
     if settings.steps is not None:
         return StepLength(settings.steps)
     assert settings.epochs is not None  # decided before

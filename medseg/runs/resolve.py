@@ -1,8 +1,10 @@
 """A configuration with everything decided that it left open."""
 
 from medseg.augmentation.settings import AugmentationSettings, suggest_augmentation
+from medseg.errors import SettingsError
 from medseg.fingerprint import Fingerprint
 from medseg.labels import LabelScheme
+from medseg.networks.settings import UNetSettings
 from medseg.plan import Plan
 from medseg.preparation.presets import apply_preset
 from medseg.runs.config import RunConfig
@@ -33,12 +35,27 @@ def change_plan(plan: Plan, config: RunConfig, *, fingerprint: Fingerprint) -> P
         plan = apply_preset(plan, fingerprint, config.plan.preset)
     if not given:
         return plan
+    require_used(config)
     reasons = {
         **plan.reasons,
         **dict.fromkeys(given, "set in the run's configuration"),
     }
     values = {**plan.model_dump(), **given, "reasons": reasons}
     return parse_settings(Plan, values, source="plan")
+
+
+def require_used(config: RunConfig) -> None:
+    """Refuses settings of a network that its others make useless.
+
+    Raises:
+        SettingsError: There are some.
+    """
+    network = config.plan.network
+    try:
+        if isinstance(network, UNetSettings):
+            network.require_used()
+    except ValueError as error:
+        raise SettingsError(f"plan.network: {error}") from error
 
 
 def settle_training(settings: TrainingSettings, plan: Plan) -> TrainingSettings:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from medseg.files import hash_text, write_text
-from medseg.plan import Plan, write_plan
+from medseg.plan import CONTRAST_LIMITS, Plan, write_plan
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, dump_config
 from medseg.runs.data import open_data, split
@@ -60,6 +60,7 @@ class RunSetup:
         lasting = self.settings.model_dump_json(
             exclude={
                 "budget": True,
+                "clock": True,
                 "epochs": True,
                 "steps": True,
                 "checkpoint_every": True,
@@ -71,9 +72,17 @@ class RunSetup:
                 "sampling": {"cache"},
             }
         )
-        decided = self.plan.model_dump_json(exclude={"reasons", "name"})
+        decided = self.plan.model_dump_json(
+            exclude={
+                "reasons": True,
+                "name": True,
+                "channels": {"__all__": CONTRAST_LIMITS},
+            }
+        )
         parts = [self.store.manifest_hash, decided, lasting, str(self.config.fold)]
         parts += sorted(self.train_ids)
+        if any(any(c.contrast_limits) for c in self.plan.channels):
+            parts.append(f"{[c.contrast_limits for c in self.plan.channels]}")
         if self.store.case(self.train_ids[0]).is_painted:
             parts.append("painted")
         return hash_text("\n".join(parts))

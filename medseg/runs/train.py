@@ -58,7 +58,8 @@ def train(
         config: The resolved configuration; `data` must be set.
         out: The run's folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
-        resume: Continue the run in the folder.
+        resume: Continue the run in the folder; one that has no checkpoint yet starts
+            from the beginning.
         profile: Write a trace of some steps to ``profile/`` in the folder.
         parent_folder: Folder of the tracked study that the run is part of.
         progress: Shows progress.
@@ -111,8 +112,11 @@ def _train(
     with ExitStack() as stack:
         if ranks.leads:
             stack.enter_context(lock_folder(out))
-        if resume:  # refused before anything that the folder holds is replaced
+        continues = resume and (out / CHECKPOINT).exists()
+        if continues:  # refused before anything that the folder holds is replaced
             load_checkpoint(out, identity=run.identity)
+        elif resume:
+            progress.say(f"{out}: no checkpoint yet, so training starts from step 0")
         write_setup(run)
         logger = stack.enter_context(
             tracked_run(
@@ -125,7 +129,7 @@ def _train(
                 progress=progress,
             )
         )
-        result = fit_run(run, logger, resume=resume, profile=profile)
+        result = fit_run(run, logger, resume=continues, profile=profile)
         report_fit(result, progress)
         evaluation = finish_run(run, result, logger)
     return TrainedRun(out, run.store, result, evaluation)

@@ -12,6 +12,8 @@ STARVED_SHARE = 0.05
 """A structure in fewer patches than this is starved."""
 UNSEEN_SHARE = 0.5
 """Warn when more than this share of a size bin's lesions was never shown."""
+WITH_CROSS_ENTROPY = {"ce", "topk_ce", "focal", "dice_ce", "dice_focal", "separation"}
+"""Losses that steer every voxel by itself from the first step."""
 COLLAPSED, WAS_LEARNED = 0.05, 0.2
 """Dice below the first counts as none, above the second as learned."""
 
@@ -56,7 +58,11 @@ def starvation_alarms(ledger: Ledger, settings: SamplingSettings) -> list[str]:
 
 
 def collapse_alarms(
-    history: Sequence[Mapping[str, float]], ledger: Ledger, settings: SamplingSettings
+    history: Sequence[Mapping[str, float]],
+    ledger: Ledger,
+    settings: SamplingSettings,
+    *,
+    loss: str = "",
 ) -> list[str]:
     """Structures whose Dice fell to nothing, or never rose from it.
 
@@ -64,6 +70,7 @@ def collapse_alarms(
         history: Dice by structure of each look at the validation cases, oldest first.
         ledger: What was shown.
         settings: How patches were chosen.
+        loss: Name of the loss that is minimised.
     """
     if len(history) < 3:
         return []
@@ -81,14 +88,22 @@ def collapse_alarms(
         change = (
             _suggest(settings)
             if share < 0.2
-            else "it is shown enough, so lower the learning rate, or use a loss with "
-            "cross-entropy (loss.name: dice_ce)"
+            else f"it is shown enough, so {_steadier(loss)}"
         )
         found.append(
             f"Dice of {name} {what} {dice[-1]:.2f}; it is in {share:.1%} of patches: "
             f"{change}"
         )
     return found
+
+
+def _steadier(loss: str) -> str:
+    """What helps a structure that is shown enough and not learned."""
+    if loss in WITH_CROSS_ENTROPY:
+        return "lower the learning rate, or train for longer"
+    return (
+        "lower the learning rate, or use a loss with cross-entropy (loss.name: dice_ce)"
+    )
 
 
 def _overdue(ledger: Ledger, lesions: int) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.errors import MedsegError
 from medseg.files import write_text
+from medseg.folder_lock import lock_folder
 from medseg.progress import Progress, Silent
 from medseg.studies.comparison import (
     Comparison,
@@ -55,44 +55,54 @@ def compare(
         SettingsError: The study is wrong or a run of it does not fit the data, or Ray
             is asked for and not installed.
         DatasetError: Fewer than two variations finished, or on different cases.
-        OutputError: The folder cannot be written.
+        OutputError: Another call compares in the folder, or it cannot be written.
         KeyboardInterrupt: A signal ended a run; the same call continues.
     """
     progress = progress or Silent()
     study, runs = open_study(study_path, data=data, root=root)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "study.yaml", study_path.read_text(encoding="utf-8"))
-    if not trained and any(not is_finished(run, out) for run in runs):
-        prepare_study(runs, out, device=device, progress=progress)
-    parent = open_parent(study, runs[0], out, progress)
-    try:
-        if trained:
-            failures = _unfinished(runs, out)
-        elif ray_address is not None:
-            from medseg.studies.ray_runs import train_on_ray
+    with lock_folder(out):
+        write_text(out / "study.yaml", study_path.read_text(encoding="utf-8"))
+        if not trained and any(not is_finished(run, out) for run in runs):
+            prepare_study(runs, out, device=device, progress=progress)
+        parent = open_parent(study, runs[0], out, progress)
+        try:
+            if trained:
+                failures = _unfinished(runs, out)
+            elif ray_address is not None:
+                from medseg.studies.ray_runs import train_on_ray
 
-            failures = train_on_ray(
-                runs, out, address=ray_address, device=device, progress=progress
-            )
-        else:
-            failures = _train_all(runs, out, device, progress)
-        tables, remarks = study_tables(runs, out)
-        comparison = compare_runs(
-            tables, study.metrics, failures=failures, remarks=remarks
-        )
-        write_comparison(out, comparison)
-        folders = {run.name: out / "runs" / run.name for run in runs}
-        write_comparison_page(out, comparison, folders)
-        parent.log_artifact(out / "study.yaml")
-        parent.log_artifact(out / PAGE)
-        log_comparison(out, parent)
-    except KeyboardInterrupt:
-        parent.finish("KILLED")
-        raise
-    except BaseException:
-        parent.finish("FAILED")
-        raise
-    parent.finish("FINISHED")
+                failures = train_on_ray(
+                    runs, out, address=ray_address, device=device, progress=progress
+                )
+            else:
+                failures = _train_all(runs, out, device, progress)
+            comparison = _compared(study, runs, out, failures, parent)
+        except KeyboardInterrupt:
+            parent.finish("KILLED")
+            raise
+        except BaseException:
+            parent.finish("FAILED")
+            raise
+        parent.finish("FINISHED")
+    return comparison
+
+
+def _compared(
+    study: StudySettings,
+    runs: Sequence[StudyRun],
+    out: Path,
+    failures: dict[str, str],
+    parent: RunLogger,
+) -> Comparison:
+    """What finished, compared, written and tracked."""
+    tables, remarks = study_tables(runs, out)
+    comparison = compare_runs(tables, study.metrics, failures=failures, remarks=remarks)
+    write_comparison(out, comparison)
+    folders = {run.name: out / "runs" / run.name for run in runs}
+    write_comparison_page(out, comparison, folders)
+    parent.log_artifact(out / "study.yaml")
+    parent.log_artifact(out / PAGE)
+    log_comparison(out, parent)
     return comparison
 
 
@@ -192,9 +202,10 @@ def _train_all(
         progress.say(f"\nrun {number} of {len(runs)}: {run.name}")
         try:
             train_run(run, out, device=device, progress=progress)
-        except MedsegError as error:
-            failures[run.name] = str(error)
-            progress.warn(f"{run.name}: failed: {error}")
+        except Exception as error:  # noqa: BLE001 - of one run, whatever it is
+            reason = str(error) or type(error).__name__
+            failures[run.name] = reason
+            progress.warn(f"{run.name}: failed: {reason}")
     return failures
 
 

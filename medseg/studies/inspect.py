@@ -16,7 +16,7 @@ from medseg.networks.settings import NetworkSettings
 from medseg.plan import Plan, read_plan
 from medseg.reporting.network_page import write_network_page
 from medseg.runs.config import RunConfig, read_config
-from medseg.runs.resolve import change_plan
+from medseg.runs.resolve import change_plan, require_used
 from medseg.settings import apply_overrides, parse_settings, read_yaml
 from medseg.store import Store
 from medseg.studies.study import read_study
@@ -155,6 +155,7 @@ def _configured(config: RunConfig, source: Path, *, name: str) -> Subject:
         store = Store.open(config.data)
         plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
         return _fresh(plan, title=f"fresh, {name}")
+    require_used(config)
     network, size = config.plan.network, config.plan.patch_size
     if network is None or size is None:
         raise SettingsError(

@@ -63,6 +63,7 @@ def assemble_run(
                 validation_cases,
                 largest_share=settings.validation_share,
                 folder=folder,
+                clock=settings.clock,
             ),
             plan=plan,
             settings=settings,
@@ -77,6 +78,7 @@ def assemble_run(
         profile=Profile(folder, wanted=profile and leads, on_gpu=device.type == "cuda"),
         watch=batches.watch,
         checkpoint_every=settings.checkpoint_every,
+        clock=settings.clock,
     )
 
 

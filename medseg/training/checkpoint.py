@@ -26,8 +26,14 @@ def save_checkpoint(folder: Path, state: TrainingState, *, identity: str) -> Non
     Raises:
         OutputError: The file cannot be written.
     """
-    with atomic_write(folder / CHECKPOINT) as temporary:
-        torch.save({"identity": identity, **state.to_values()}, temporary)
+    values = {"identity": identity, **state.to_values()}
+    with atomic_write(folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(values, file)
+        except RuntimeError as error:  # by which torch hides why it could not write
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def load_checkpoint(folder: Path, *, identity: str) -> dict[str, Any]:

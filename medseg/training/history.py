@@ -4,6 +4,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from medseg.errors import OutputError
 from medseg.files import write_text
 
 FIELDS = ("step", "seconds", "metric", "value")
@@ -28,13 +29,22 @@ class History:
         write_text(path, "\n".join(lines) + "\n")
 
     def add(self, metrics: Mapping[str, float], *, step: int, seconds: float) -> None:
-        """Appends one line per metric."""
+        """Appends one line per metric.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         if self._path is None:
             return
-        with self._path.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            for name, value in metrics.items():
-                writer.writerow([step, f"{seconds:.3f}", name, f"{value:.7g}"])
+        try:
+            with self._path.open("a", encoding="utf-8", newline="") as stream:
+                writer = csv.writer(stream)
+                for name, value in metrics.items():
+                    writer.writerow([step, f"{seconds:.3f}", name, f"{value:.7g}"])
+        except OSError as error:
+            raise OutputError(
+                f"{self._path}: cannot be written: {error.strerror}"
+            ) from error
 
 
 def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:

@@ -2,10 +2,12 @@
 
 import math
 import time
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from medseg.errors import TrainingError
 
+Clock: TypeAlias = Literal["wall", "cpu"]
+"""Time that passes, or that the process computes."""
 LEAST_STEPS = 10
 """A run that the clock ends before so many steps has trained nothing."""
 
@@ -60,29 +62,43 @@ class StepLength:
         return f"{self.steps} steps"
 
 
+def seconds_on(clock: Clock) -> float:
+    """Seconds that a clock shows, of which differences mean something.
+
+    Args:
+        clock: ``wall``: time that passes; ``cpu``: time that this process computed,
+            on all its cores together.
+    """
+    return time.process_time() if clock == "cpu" else time.monotonic()
+
+
 class TimeBudget:
-    """A wall-clock budget; what a resumed run already used is counted.
+    """A budget of time; what a resumed run already used is counted.
 
     The schedule follows the clock, so it fits whatever a step turns out to cost. A
     reserve is kept back for the work that follows the last step.
     """
 
-    def __init__(self, seconds: float, *, used: float = 0.0) -> None:
+    def __init__(
+        self, seconds: float, *, used: float = 0.0, clock: Clock = "wall"
+    ) -> None:
         """A budget that starts running now.
 
         Args:
             seconds: The whole budget.
             used: Seconds of it that earlier parts of a resumed run spent.
+            clock: What counts.
         """
         self.seconds = seconds
+        self.clock = clock
         self.reserve = 0.0
-        self._start = time.monotonic() - used
+        self._start = seconds_on(clock) - used
         self._first_step_at: float | None = None
 
     @property
     def elapsed(self) -> float:
         """Seconds spent so far."""
-        return time.monotonic() - self._start
+        return seconds_on(self.clock) - self._start
 
     def done(self, step: int) -> float:
         """Share of the budget spent, the reserve left aside."""
@@ -127,7 +143,8 @@ class TimeBudget:
 
     def describe(self) -> str:
         """The budget in minutes."""
-        return f"{self.seconds / 60:.3g} minutes"
+        of = " of processor time" if self.clock == "cpu" else ""
+        return f"{self.seconds / 60:.3g} minutes{of}"
 
 
 def _round_up(seconds: float) -> str:

@@ -77,7 +77,9 @@ class Lookout:
         sampling = self.settings.sampling
         self._warn_once(
             *starvation_alarms(ledger, sampling),
-            *collapse_alarms(self.dice_history, ledger, sampling),
+            *collapse_alarms(
+                self.dice_history, ledger, sampling, loss=self.settings.loss.name
+            ),
         )
 
     def _warn_once(self, *alarms: str) -> None:

@@ -1,6 +1,5 @@
 """When to look at whole validation cases, and what is kept of a look."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from medseg.files import atomic_write
 from medseg.inference.predictor import Predictor
 from medseg.store.stored_case import StoredCase
+from medseg.training.length import Clock, seconds_on
 from medseg.training.state import TrainingState
 from medseg.training.validation import dice_rows, mean_dice
 
@@ -23,7 +23,12 @@ class Looks:
     """Scores whole cases at even shares of a run, within a share of its time."""
 
     def __init__(
-        self, cases: Sequence[StoredCase], *, largest_share: float, folder: Path
+        self,
+        cases: Sequence[StoredCase],
+        *,
+        largest_share: float,
+        folder: Path,
+        clock: Clock = "wall",
     ) -> None:
         """Takes what to look at.
 
@@ -31,10 +36,12 @@ class Looks:
             cases: Validation cases; none for a run without looks.
             largest_share: Most of the run's time that looks may take.
             folder: The run's folder.
+            clock: What the run's time is counted on.
         """
         self._cases = cases
         self._largest_share = largest_share
         self._folder = folder
+        self._clock = clock
 
     def due(self, done: float, state: TrainingState) -> bool:
         """Whether a share of the run has passed since the last look."""
@@ -52,7 +59,7 @@ class Looks:
         Raises:
             LostProcessError: Another process ended.
         """
-        started, ranks = time.monotonic(), state.ranks
+        started, ranks = seconds_on(self._clock), state.ranks
         rows = dice_rows(predictor, self._cases[ranks.number :: ranks.size])
         every = [row for part in ranks.gather(rows) for row in part]
         scores = mean_dice(every, predictor.plan.targets.structures)
@@ -63,7 +70,7 @@ class Looks:
                 with atomic_write(self._folder / BEST) as temporary:
                     torch.save(state.validated_network.state_dict(), temporary)
         run_seconds = max(state.seconds, 1e-9) / max(done, 1e-9)
-        cost = (time.monotonic() - started) / run_seconds
+        cost = (seconds_on(self._clock) - started) / run_seconds
         wait = max(1 / MOST_LOOKS, cost / self._largest_share)
         state.next_look = done + ranks.gather(wait)[0]
         return scores

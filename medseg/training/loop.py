@@ -63,7 +63,8 @@ def fit(
         OutputError: The run's folder cannot be written.
     """
     folder, ranks = surroundings.folder, surroundings.ranks
-    state = fresh_state(plan, settings, device)
+    told = None if resume else surroundings.progress
+    state = fresh_state(plan, settings, device, told)
     if resume:
         state.restore(load_checkpoint(folder, identity=surroundings.identity))
         require_finite_weights(state.network, step=state.step)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from medseg.progress import Meter
 from medseg.training.interruption import Interruption
-from medseg.training.length import RunLength
+from medseg.training.length import Clock, RunLength, seconds_on
 from medseg.training.lookout import Lookout
 from medseg.training.plateau import shorten
 from medseg.training.profile import Profile
@@ -32,6 +32,8 @@ class Run:
     watch: Stopwatch
     checkpoint_every: float
     """Seconds between checkpoints."""
+    clock: Clock = "wall"
+    """What the seconds of the run are counted on."""
 
     def loop(
         self,
@@ -47,7 +49,7 @@ class Run:
             TrainingError: The budget is too short for a training.
         """
         state, first = self.state, self.state.step
-        start = time.monotonic() - state.seconds
+        start = seconds_on(self.clock) - state.seconds
         saved = reported = time.monotonic()
         while True:
             now = time.monotonic()
@@ -63,7 +65,7 @@ class Run:
             if state.step > first and self.lookout.due(done):
                 self.stepping.guard.check()
                 self.lookout.take(done)
-                state.seconds = time.monotonic() - start
+                state.seconds = seconds_on(self.clock) - start
                 continue
             if done >= 1:
                 length.ended(state.step)
@@ -74,7 +76,7 @@ class Run:
             length.taken(state.step)
             self.profile.step()
             now = time.monotonic()
-            state.seconds = now - start
+            state.seconds = seconds_on(self.clock) - start
             if now - reported > REPORT_SECONDS:
                 reported = now
                 self._report_loss(done, meter)

@@ -8,6 +8,7 @@ from medseg.augmentation.settings import AugmentationSettings
 from medseg.losses.settings import DiceCESettings, LossSettings
 from medseg.sampling.settings import SamplingSettings
 from medseg.settings import Settings
+from medseg.training.length import Clock
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -84,6 +85,10 @@ class TrainingSettings(Settings):
 
     budget: Duration | None = None
     """Wall-clock time, such as ``15m``; schedule and validation are fitted to it."""
+    clock: Clock = "wall"
+    """What the budget counts: ``wall``, time that passes, or ``cpu``, the processor
+    time of the process on all its cores, so that a machine shared with others gives
+    the same training; on a CPU only."""
     epochs: int | None = Field(default=None, ge=1)
     """Instead of a budget: passes over as many patches as there are cases."""
     steps: int | None = Field(default=None, ge=1)

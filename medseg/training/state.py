@@ -9,6 +9,7 @@ from torch import nn
 from medseg.networks.build import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
+from medseg.progress import Progress
 from medseg.training.ema import AveragedWeights
 from medseg.training.ranks import Ranks
 from medseg.training.settings import OptimizerSettings, TrainingSettings
@@ -122,9 +123,18 @@ def build_optimizer(
 
 
 def fresh_state(
-    plan: Plan, settings: TrainingSettings, device: torch.device
+    plan: Plan,
+    settings: TrainingSettings,
+    device: torch.device,
+    progress: Progress | None = None,
 ) -> TrainingState:
     """Network, averaged copy and optimiser at step 0; weights follow the seed.
+
+    Args:
+        plan: What was decided about the data.
+        settings: How to train.
+        device: Where.
+        progress: Is told what was taken from a file of encoder weights.
 
     Raises:
         MedsegError: The settings name a file of encoder weights that cannot be used.
@@ -136,7 +146,8 @@ def fresh_state(
         in_channels=len(plan.channels),
         out_channels=plan.num_outputs,
     )
-    load_pretrained(network, plan.network)
+    if (taken := load_pretrained(network, plan.network)) and progress is not None:
+        progress.say(taken)
     network = network.to(device)
     layout = (torch.channels_last, torch.channels_last_3d)[plan.spatial_dims - 2]
     network = network.to(memory_format=layout).train()  # type: ignore[call-overload]

@@ -17,7 +17,7 @@ from medseg.conversion.table import TABLE, ConversionSummary
 from medseg.errors import InputError, SettingsError
 from medseg.io import read_label_map, read_volume
 from medseg.io.dicom import find_series, read_series
-from medseg.io.dicom.segmentation_writing import SegmentationType
+from medseg.io.dicom.label_objects.segmentation_writing import SegmentationType
 from medseg.labels import LabelScheme
 from medseg.volume import LabelMap
 

@@ -19,12 +19,18 @@ from medseg.errors import InputError, LabelError, SettingsError
 from medseg.geometry import Grid
 from medseg.io import read_label_map, read_volume, write_label_map
 from medseg.io.dicom import Series, find_series, read_series
-from medseg.io.dicom.segment_codes import load_codes, segment_for
-from medseg.io.dicom.segmentation import read_segmentation
-from medseg.io.dicom.segmentation_writing import SegmentationType, write_segmentation
-from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
-from medseg.io.dicom.structure_masks import structure_labels
-from medseg.io.dicom.structures import read_structures
+from medseg.io.dicom.label_objects.segment_codes import load_codes, segment_for
+from medseg.io.dicom.label_objects.segmentation import read_segmentation
+from medseg.io.dicom.label_objects.segmentation_writing import (
+    SegmentationType,
+    write_segmentation,
+)
+from medseg.io.dicom.label_objects.structure_choice import (
+    StructureChoice,
+    parse_structures,
+)
+from medseg.io.dicom.label_objects.structure_masks import structure_labels
+from medseg.io.dicom.label_objects.structures import read_structures
 from medseg.labels import LabelScheme
 from medseg.preparation import prepare
 from medseg.volume import LabelMap, Volume

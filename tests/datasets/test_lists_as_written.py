@@ -6,12 +6,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from medseg.datasets import load_dataset
 from medseg.datasets.doctor import examine
 from medseg.datasets.patients import read_table
 from medseg.errors import DatasetError, UnreadableFileError
+from medseg.preparation import make_fingerprint, make_plan
 
 SOUND = "nothing to complain about"
 
@@ -240,3 +242,29 @@ def test_a_file_ending_that_no_file_has_is_named(tmp_path):
         DatasetError, match=r'ends in "file_ending" "\.nii"; found road'
     ):
         load_dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [("um", [0.0001675, 0.0001675, 0.0003]), ("nm", [1.675e-07, 1.675e-07, 3e-07])],
+)
+def test_the_voxel_size_of_microscopes_reaches_the_plan(tmp_path, unit, expected):
+    metadata = {"spacing": 0.3, "unit": unit, "axes": "ZYX"}
+    for n in range(3):
+        rng = np.random.default_rng(n)
+        image = rng.integers(0, 999, (8, 20, 24)).astype(np.uint16)
+        label = np.zeros((8, 20, 24), dtype=np.uint8)
+        label[2:5, n : n + 6, 4:9] = 1
+        for folder, voxels in (("images", image), ("labels", label)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            tifffile.imwrite(
+                tmp_path / folder / f"{n}.tif",
+                voxels,
+                imagej=True,
+                resolution=(1 / 0.1675, 1 / 0.1675),
+                metadata=metadata,
+            )
+    report = examine(tmp_path, workers=1)
+    assert report.verdict == SOUND
+    plan = make_plan(make_fingerprint(report.dataset, workers=1), report.dataset.scheme)
+    assert list(plan.target_spacing) == pytest.approx(expected, rel=1e-5)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.datasets import load_dataset, make_folds
+from medseg.datasets import load_dataset, make_folds, make_splits
 from medseg.datasets.checksums import read_sums
 from medseg.datasets.description import read_description
 
@@ -57,7 +57,7 @@ def test_membrane_is_value_0_and_folds_are_blocks():
     path = MANIFESTS / "em_membrane.yaml"
     study = load_dataset(path, root=DATA / "em_membrane")
     assert study.scheme.values == (255, 0)
-    folds = make_folds(study)
+    folds = {n: split.fold for split in make_splits(study) for n in split.val}
     assert [folds[f"slice_{n:02d}"] for n in (0, 5, 6, 23)] == [0, 0, 1, 3]
 
 
@@ -71,7 +71,11 @@ def test_hippocampus_is_split_by_subject():
 
 def test_glioma_folds_are_those_of_the_table():
     study = load_dataset(MANIFESTS / "glioma_3d.yaml", root=DATA / "glioma_3d")
-    assert Counter(make_folds(study).values()) == {0: 22, 1: 22, 2: 22, 3: 22}
+    splits = make_splits(study)
+    assert {split.fold: len(split.val) for split in splits} == dict.fromkeys(
+        range(4), 22
+    )
+    assert {len(split.train) for split in splits} == {66}
 
 
 @pytest.mark.parametrize(

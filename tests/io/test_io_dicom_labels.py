@@ -14,14 +14,17 @@ from dicom_phantom import ORIENTATIONS, voxels, write_series
 from medseg.errors import InputError, LabelError, OutputError, SettingsError
 from medseg.io import read_label_map
 from medseg.io.dicom import Series, find_series, read_series
-from medseg.io.dicom.contours import contours_of, region_of
-from medseg.io.dicom.segment_codes import Segment, load_codes, segment_for
-from medseg.io.dicom.segmentation import read_segmentation
-from medseg.io.dicom.segmentation_writing import SegmentationType, write_segmentation
+from medseg.io.dicom.label_objects.contours import contours_of, region_of
+from medseg.io.dicom.label_objects.segment_codes import Segment, load_codes, segment_for
+from medseg.io.dicom.label_objects.segmentation import read_segmentation
+from medseg.io.dicom.label_objects.segmentation_writing import (
+    SegmentationType,
+    write_segmentation,
+)
+from medseg.io.dicom.label_objects.structure_masks import structure_labels
+from medseg.io.dicom.label_objects.structures import read_structures
+from medseg.io.dicom.label_objects.structures_writing import write_structures
 from medseg.io.dicom.stack import stack_of
-from medseg.io.dicom.structure_masks import structure_labels
-from medseg.io.dicom.structures import read_structures
-from medseg.io.dicom.structures_writing import write_structures
 from medseg.volume import LabelMap, Volume
 
 NAMES = ("left lung", "tumour", "unheard of")
@@ -141,7 +144,7 @@ def test_overlapping_segments_are_refused_and_read_one_by_one(tmp_path: Path) ->
 def test_a_difference_on_reading_back_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medseg.io.dicom.segmentation import Segmentation
+    from medseg.io.dicom.label_objects.segmentation import Segmentation
 
     series = source(tmp_path / "ct", "axial")
     monkeypatch.setattr(

@@ -12,11 +12,14 @@ from pydicom.dataset import Dataset
 from medseg.errors import GeometryError
 from medseg.io import read_label_map
 from medseg.io.dicom import Kind, Series, find_series, read_series
-from medseg.io.dicom.labels import read_labels
-from medseg.io.dicom.references import LabelledImage
-from medseg.io.dicom.segment_codes import load_codes, segment_for
-from medseg.io.dicom.segmentation_writing import SegmentationType, write_segmentation
-from medseg.io.dicom.structure_choice import StructureChoice
+from medseg.io.dicom.label_objects.labels import read_labels
+from medseg.io.dicom.label_objects.references import LabelledImage
+from medseg.io.dicom.label_objects.segment_codes import load_codes, segment_for
+from medseg.io.dicom.label_objects.segmentation_writing import (
+    SegmentationType,
+    write_segmentation,
+)
+from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.volume import LabelMap
 
 PIXEL_MM2 = 0.8 * 0.5

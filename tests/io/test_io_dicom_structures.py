@@ -9,10 +9,13 @@ from structures_phantom import Plan, box, plan, write_structures_of
 
 from medseg.errors import GeometryError, InputError, LabelError
 from medseg.io.dicom import Kind, read_series
-from medseg.io.dicom.contours import region_of
-from medseg.io.dicom.labels import NamedLabels, read_labels
-from medseg.io.dicom.references import LabelledImage
-from medseg.io.dicom.structure_choice import StructureChoice, parse_structures
+from medseg.io.dicom.label_objects.contours import region_of
+from medseg.io.dicom.label_objects.labels import NamedLabels, read_labels
+from medseg.io.dicom.label_objects.references import LabelledImage
+from medseg.io.dicom.label_objects.structure_choice import (
+    StructureChoice,
+    parse_structures,
+)
 
 SHAPE = (40, 48)
 OUTER = np.array(box(5.5, 25.5, 5.5, 25.5))  # 20 × 20 pixels

@@ -150,3 +150,30 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     unet = build(UNetSettings(channels=(4, 8), strides=(1, 2)))
     with pytest.raises(ModelError, match="fit an FCN only"):
         load_vgg16(unet, wide)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"head_kernel": 3}, "took 13 convolutions, classifier.0, classifier.3"),
+        ({"head_kernel": 5}, "left out classifier.0 (head_kernel is 5, the file's 3)"),
+        ({"head_channels": 8}, "classifier.0 (head_channels is 8, the file's 16)"),
+    ],
+)
+def test_loading_says_what_was_taken_and_what_was_not(
+    tmp_path: Path, changes: dict, words: str
+) -> None:
+    path = write(tmp_path, torchvision_vgg())
+    wanted = settings(path, **changes)
+    said = load_pretrained(build(wanted, inputs=3), wanted)
+    assert words in said
+    assert said.startswith(f"{path}: took 13 convolutions")
+
+
+def test_a_file_without_a_classifier_is_told(tmp_path: Path) -> None:
+    net = torchvision_vgg()
+    del net.classifier
+    path = write(tmp_path, net)
+    wanted = settings(path)
+    said = load_pretrained(build(wanted, inputs=3), wanted)
+    assert "left out classifier.0 (not in the file), classifier.3" in said

@@ -19,7 +19,7 @@ from medseg.errors import InputError, OutputError, SettingsError
 from medseg.folder_lock import OWNER, lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io import read_grid, read_label_map
-from medseg.io.dicom.segmentation import read_segmentation
+from medseg.io.dicom.label_objects.segmentation import read_segmentation
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan_job import ScanWork
 from medseg.prediction.segmenter import ScanOptions, Segmenter

@@ -12,6 +12,7 @@ from medseg.progress import Silent
 from medseg.runs.config import RunConfig
 from medseg.runs.setup import set_up_run
 from medseg.runs.train import train
+from medseg.store import Store
 from medseg.testing.tiny_study import make_tiny_study
 from medseg.training.ranks import Ranks
 
@@ -25,6 +26,20 @@ def config(data: Path, **training: object) -> RunConfig:
             "inference": {"flips": True},
         }
     )
+
+
+def test_resuming_before_the_first_checkpoint_starts_from_the_beginning(
+    tmp_path: Path, tiny_store: Store
+) -> None:
+    """So that a script that always resumes gets going, whenever it was killed."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "config.yaml").write_text("left: by a call that was killed")
+    changes = {"enabled": False}
+    given = config(tiny_store.folder).replaced(tracking=changes)
+    trained = train(given, out, device="cpu", resume=True)
+    assert trained.fit.steps == 2
+    assert load_model(out)
 
 
 def test_a_refused_resume_leaves_the_run_as_it_was(

@@ -18,7 +18,7 @@ from predict_phantoms import planted_series
 from pydicom import dcmread
 
 from medseg.io import read_label_map
-from medseg.io.dicom.segmentation import read_segmentation
+from medseg.io.dicom.label_objects.segmentation import read_segmentation
 
 pytest.importorskip("pynetdicom")
 ORTHANC = shutil.which("Orthanc") or (

@@ -8,9 +8,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from medseg.errors import DatasetError, MissingFileError, SettingsError
+from medseg.errors import (
+    DatasetError,
+    MissingFileError,
+    OutputError,
+    SettingsError,
+    TrainingError,
+)
 from medseg.evaluation.by_size import scores_by_size
+from medseg.folder_lock import lock_folder
 from medseg.runs.config import RunConfig
+from medseg.studies import compare as compare_module
 from medseg.studies.compare import compare, compare_finished
 from medseg.studies.comparison import (
     compare_runs,
@@ -150,6 +158,16 @@ def test_a_study_is_trained_compared_and_continued(
     again = compare_finished(by_folder, tmp_path / "again")
     wanted = found.statistics[found.statistics["metric"] == "dice"]
     pd.testing.assert_frame_equal(again.statistics, wanted)
+
+
+def test_a_second_compare_in_the_folder_is_told(
+    tmp_path: Path, tiny_study: Path
+) -> None:
+    """Two would take runs from each other, and neither would finish."""
+    path, out = write_study(tmp_path), tmp_path / "out"
+    with lock_folder(out), pytest.raises(OutputError, match="writes results here"):
+        compare(path, out, data=tiny_study)
+    assert not (out / "runs").exists()
 
 
 def test_finished_runs_are_found_in_mlflow(tmp_path: Path) -> None:
@@ -341,6 +359,29 @@ def test_a_run_that_failed_costs_its_variation_alone(tmp_path: Path) -> None:
     for name in ("statistics.csv", "ranking.csv", "summary.md", "report.html"):
         text = (tmp_path / "out" / name).read_text()
         assert ("lost" in text) == (name in {"summary.md", "report.html"})
+
+
+@pytest.mark.parametrize(
+    "error", [TrainingError("diverged"), RuntimeError("no kernel"), OSError(28, "full")]
+)
+def test_whatever_ends_a_run_the_others_are_trained(
+    tmp_path: Path,
+    tiny_study: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def fake(run: StudyRun, out: Path, **options: object) -> None:
+        if run.variation == "b":
+            raise error
+        scored(out, run.name, table(0.0, seed=ord(run.variation)))
+
+    monkeypatch.setattr(compare_module, "train_run", fake)
+    variations: dict[str, dict[str, object]] = {"a": {}, "b": {}, "c": {}}
+    path = write_study(tmp_path, variations=variations, folds=[0])
+    found = compare(path, tmp_path / "out", data=tiny_study)
+    assert list(found.failures) == ["b_fold0_seed0"]
+    assert str(error) in found.text
+    assert set(found.ranking["variation"]) == {"a", "c"}
 
 
 def test_a_column_that_the_tables_lack_is_named() -> None:

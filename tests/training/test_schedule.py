@@ -134,3 +134,17 @@ def test_steps_count_to_the_end() -> None:
 def test_a_resumed_budget_counts_what_was_used() -> None:
     assert TimeBudget(100, used=50).done(0) == pytest.approx(0.5, abs=0.01)
     assert TimeBudget(100, used=120).done(0) == 1.0
+
+
+def test_processor_time_counts_where_it_is_asked_for(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = Clock()
+    monkeypatch.setattr(time, "process_time", processor)
+    budget = TimeBudget(20, clock="cpu", used=5)
+    clock.now += 100.0  # others computed
+    assert budget.done(0) == 0.25
+    processor.now += 10.0
+    assert budget.done(1) == 0.75
+    assert TimeBudget(20).done(0) == 0
+    assert "of processor time" in budget.describe()

@@ -13,13 +13,13 @@ from medseg.errors import OutputError
 from medseg.files import hash_text, write_text
 from medseg.inference.engines.available import versions
 from medseg.inference.engines.engine import Variant
-from medseg.settings import Settings
-from medseg.user_folders import user_folder
+from medseg.settings import Record
+from medseg.user_folders import record_places
 
 FILE = "engines.json"
 
 
-class Trial(Settings):
+class Trial(Record):
     """How one engine did."""
 
     engine: str
@@ -67,10 +67,8 @@ class TrialBook:
             **versions(),
         }
         self._key = hash_text(json.dumps(self._about, sort_keys=True))[:16]
-        self._places = [
-            user_folder("cache") / f"engines_{model[:12]}.json",
-            folder / FILE,
-        ]
+        cached = f"engines_{model[:12]}.json"
+        self._places = record_places(folder / FILE, cached=cached)
         self.trials: list[Trial] = self._read()
 
     def find(self, variant: Variant) -> Trial | None:

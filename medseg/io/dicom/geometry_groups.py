@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from medseg.io.dicom.frame import Frame
-from medseg.io.dicom.missing_geometry import completed
-from medseg.io.dicom.placing import ORIENTATION, POSITION, SPACING
+from medseg.io.dicom.placing import ORIENTATION, POSITION, SPACING, completed
 from medseg.io.dicom.stack import group_by_place
 
 _SPACING_SHARE = 1e-3

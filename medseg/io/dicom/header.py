@@ -32,10 +32,16 @@ from medseg.io.dicom.frame import (
     PixelLayout,
 )
 from medseg.io.dicom.kind import INCOMPLETE, kind_of
-from medseg.io.dicom.mosaic import is_mosaic, mosaic_frames
-from medseg.io.dicom.multiframe import enhanced_frames, is_enhanced
+from medseg.io.dicom.multiframe import (
+    FRAME_VECTORS,
+    enhanced_frames,
+    is_enhanced,
+    is_mosaic,
+    mosaic_frames,
+    not_slices,
+    plain_frames,
+)
 from medseg.io.dicom.placing import placing_of
-from medseg.io.dicom.plain_multiframe import FRAME_VECTORS, not_slices, plain_frames
 from medseg.io.formats import looks_like_bare_dicom
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"

@@ -1,27 +1,34 @@
 """A series as a volume, with a record of everything that was not plain copying."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import GeometryError, InputError
+from medseg.errors import GeometryError, InputError, UnreadableFileError
 from medseg.geometry import lps_from_ras
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import Frame
 from medseg.io.dicom.kind import is_capture
-from medseg.io.dicom.missing_geometry import place_remarks
 from medseg.io.dicom.pixels import (
     inverted,
     measured_values,
     padded_pixels,
     stored_values,
 )
-from medseg.io.dicom.series import Series
+from medseg.io.dicom.placing import place_remarks
+from medseg.io.dicom.series import Series, SeriesTree, find_series
 from medseg.io.dicom.splitting import identity_of
-from medseg.io.dicom.stack import Stack, group_by_place, stack_of, thickness_of
-from medseg.io.dicom.straighten import fill_gaps, undo_tilt
+from medseg.io.dicom.stack import (
+    Stack,
+    fill_gaps,
+    group_by_place,
+    stack_of,
+    thickness_of,
+    undo_tilt,
+)
 from medseg.io.dicom.suv import suv_scale
-from medseg.io.geometry_warning import settle_affine
+from medseg.io.geometry_warning import settle_affine, warn_geometry
 from medseg.types import Affine
 from medseg.volume import Volume
 
@@ -237,3 +244,43 @@ def _single(series: Series, stack: Stack, corrections: list[Correction]) -> Affi
     if thickness is None and stack.frames[0].position is not None:
         corrections.append(Correction("thickness", "no SliceThickness: 1 mm is taken"))
     return stack.affine(thickness=thickness or 1.0)
+
+
+def read_dicom(path: Path, *, allow_shear: bool = False) -> Volume:
+    """The one volume in a folder of DICOM files, or in one multi-frame file.
+
+    What had to be repaired (tilt, gaps, duplicates) is issued as a
+    `GeometryWarning`.
+
+    Raises:
+        InputError: No volume is there, or several are; the message names them.
+    """
+    scan = read_series(only_volume(find_series(path), path), allow_shear=allow_shear)
+    for correction in scan.corrections:
+        if correction.is_repair:
+            warn_geometry(path, str(correction))
+    return scan.volume
+
+
+def only_volume(tree: SeriesTree, path: Path) -> Series:
+    """The one readable volume of a tree.
+
+    Raises:
+        InputError: None is there, or several are, or a file is unreadable.
+    """
+    if tree.unreadable:
+        more = len(tree.unreadable) - 1
+        others = f" ({more} other files too)" if more else ""
+        raise UnreadableFileError(f"{tree.unreadable[0].reason}{others}")
+    if len(tree.volumes) == 1:
+        return tree.volumes[0]
+    if tree.volumes:
+        found = "; ".join(str(series) for series in tree.volumes[:10])
+        raise InputError(
+            f"{path}: {len(tree.volumes)} volumes, expected one: {found}; give the "
+            "folder of one, or convert them with `medseg convert`"
+        )
+    if tree.series:
+        found = "; ".join(f"{s}: {s.reason}" for s in tree.series[:5])
+        raise InputError(f"{path}: no DICOM image to segment: {found}")
+    raise InputError(f"{path}: no DICOM file in it")

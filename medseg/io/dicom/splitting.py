@@ -14,8 +14,7 @@ from pathlib import Path
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import TRAITS, Frame
 from medseg.io.dicom.geometry_groups import groups_by_geometry
-from medseg.io.dicom.missing_geometry import is_upright
-from medseg.io.dicom.placing import CROSS_SECTIONS
+from medseg.io.dicom.placing import CROSS_SECTIONS, is_upright
 from medseg.io.dicom.stack import group_by_place, stack_of
 
 _SHORT = {

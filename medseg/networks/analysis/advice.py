@@ -51,10 +51,14 @@ def _field_advice(found: Inspection) -> list[str]:
 def _pattern_advice(found: Inspection) -> list[str]:
     if found.pattern < WORTH_SAYING or any(c.variance for c in found.coverages):
         return []
+    change = (
+        "upsampling interpolate leaves no such pattern"
+        if getattr(found.settings, "upsampling", "interpolate") != "interpolate"
+        else "more overlap of tiles evens it out"
+    )
     return [
         "logits of a constant image repeat with the strides, by "
-        f"{found.pattern:.2g} of their spread over noise: upsampling interpolate "
-        "leaves no such pattern"
+        f"{found.pattern:.2g} of their spread over noise: {change}"
     ]
 
 
@@ -62,8 +66,10 @@ def _shift_advice(found: Inspection) -> list[str]:
     step = found.shifts[0]
     if step.agreement >= 1 - WORTH_SAYING:
         return []
+    pooled = getattr(found.settings, "downsampling", "avgpool") == "avgpool"
+    changes = [*([] if pooled else ["downsampling avgpool"]), "more overlap of tiles"]
     return [
         f"a shift by one voxel changes {1 - step.agreement:.0%} of the classes on "
-        f"noise (logits by {step.change:.2f} of their spread): use downsampling "
-        "avgpool, more overlap of tiles, or average over flips"
+        f"noise (logits by {step.change:.2f} of their spread): use "
+        f"{', '.join(changes)}, or average over flips"
     ]

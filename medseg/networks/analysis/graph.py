@@ -5,12 +5,21 @@ from typing import Any
 from torch import fx, nn
 
 from medseg.networks.deeplab import ImagePooling
+from medseg.networks.fcn import ScoreUpsampling2d, ScoreUpsampling3d
 from medseg.networks.instance_norm import InstanceNorm
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.unpadded import CentreCrop
 from medseg.networks.upsampling import Interpolate, PixelShuffle
 
-LEAVES = (CentreCrop, ImagePooling, InstanceNorm, Interpolate, PixelShuffle)
+LEAVES = (
+    CentreCrop,
+    ImagePooling,
+    InstanceNorm,
+    Interpolate,
+    PixelShuffle,
+    ScoreUpsampling2d,
+    ScoreUpsampling3d,
+)
 
 
 class _Tracer(fx.Tracer):

@@ -129,8 +129,10 @@ def _transposed(
     )
     offset = np.arange(count)[:, None] + padding
     offset = offset - np.arange(kernel) * layer.dilation[axis]
-    taps = np.where(offset % stride == 0, offset // stride, -1)
-    return gather(reach, taps)
+    taps = offset // stride
+    if getattr(layer, "borders", 0):  # repeated: beyond them lie the border voxels
+        taps = np.clip(taps, 0, reach.size - 1)
+    return gather(reach, np.where(offset % stride == 0, taps, -1))
 
 
 def _interpolation(reach: Reach, factor: float, *, corners: bool = False) -> Reach:

@@ -1,0 +1,1 @@
+"""Segmentation objects (SEG) and structure sets (RTSTRUCT): read and written."""
