@@ -52,6 +52,7 @@ def with_annotations(dataset: Dataset) -> Dataset:
         dataset,
         cases=tuple(map(complete, dataset.cases)),
         test_cases=tuple(map(complete, dataset.test_cases)),
+        unlisted_cases=tuple(map(complete, dataset.unlisted_cases)),
     )
 
 

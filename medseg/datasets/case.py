@@ -111,7 +111,7 @@ class Dataset:
 
     def _check_annotations(self) -> None:
         known = self.scheme.structures
-        for case in (*self.cases, *self.test_cases):
+        for case in (*self.cases, *self.test_cases, *self.unlisted_cases):
             for name in case.unannotated:
                 if name not in known:
                     raise DatasetError(

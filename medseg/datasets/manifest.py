@@ -9,6 +9,7 @@ file names of scans are the channels. Paths are relative to the table's folder.
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,36 +77,28 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
     if not rows:
         raise DatasetError(f"{path}: lists no case")
     columns = find_columns(rows, path)
-    labelled: list[Case] = []
-    held_out: list[Case] = []
-    lone: list[Case] = []
-    lines: dict[str, tuple[int, Row]] = {}
-    listed_paths = ListedPaths(root)
-    cells = [
-        _cells(row, columns, listed_paths, f"{path}, line {line}")
-        for line, row in enumerate(rows, start=2)
+    found = _cases_of(rows, columns, root, known)
+    lines = {case.case_id: (line, row) for case, line, row in found}
+    tested = [columns.splits.is_test(row, line) for _, line, row in found]
+    held_out = [case for (case, _, _), test in zip(found, tested, strict=True) if test]
+    others = [
+        case for (case, _, _), test in zip(found, tested, strict=True) if not test
     ]
-    listed_paths.say(path, known.progress)
-    ids = ids_of_files([_naming_file(*files) for files in cells], root)
-    for line, (row, files, name) in enumerate(
-        zip(rows, cells, ids, strict=True), start=2
-    ):
-        case = _case(row, columns, files, name)
-        if columns.splits.is_test(row, line):
-            held_out.append(case)
-        elif case.label is None:
-            lone.append(case)
-        else:
-            labelled.append(case)
-            lines[case.case_id] = (line, row)
-    splits, listed = given_splits(lines, columns.splits)
-    listed_cases, rest = divide_cases(labelled, listed)
-    labels = [case.label for case in listed_cases if case.label is not None]
-    scheme = discover_scheme(labels, root=root, known=known)
-    cases = tuple(
-        replace(case, unannotated=cell_of(lines[case.case_id][1], scheme))
-        for case in listed_cases
+    lone = [case for case in others if case.label is None]
+    labelled = [case for case in others if case.label is not None]
+    splits, listed = given_splits(
+        {case.case_id: lines[case.case_id] for case in labelled}, columns.splits
     )
+    cases, rest = divide_cases(labelled, listed)
+    labels = [case.label for case in cases if case.label is not None]
+    scheme = discover_scheme(labels, root=root, known=known)
+
+    def annotated(some: Iterable[Case]) -> tuple[Case, ...]:
+        return tuple(
+            replace(case, unannotated=cell_of(lines[case.case_id][1], scheme))
+            for case in some
+        )
+
     source = f"patients from column '{columns.patient}' of {path.name}"
     return Dataset(
         name=known.name or _name(path),
@@ -116,15 +109,38 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
             known=known,
         ),
         scheme=scheme,
-        cases=cases,
+        cases=annotated(cases),
         layout=f"manifest {path.name}",
         patient_source=source if columns.patient else OWN_PATIENT,
         scheme_source=known.scheme_source,
-        test_cases=tuple(held_out),
+        test_cases=annotated(held_out),
         splits=splits,
-        unlisted_cases=rest,
+        unlisted_cases=annotated(rest),
         lone_images=tuple(image for case in lone for image in case.images),
     )
+
+
+def _cases_of(
+    rows: list[dict[str, str]], columns: Columns, root: Path, known: Known
+) -> list[tuple[Case, int, Row]]:
+    """The case of each row, with the line and the row itself.
+
+    Raises:
+        DatasetError: A value is missing or wrong; the line is named.
+    """
+    path, listed_paths = columns.splits.path, ListedPaths(root)
+    cells = [
+        _cells(row, columns, listed_paths, f"{path}, line {line}")
+        for line, row in enumerate(rows, start=2)
+    ]
+    listed_paths.say(path, known.progress)
+    ids = ids_of_files([_naming_file(*files) for files in cells], root)
+    return [
+        (_case(row, columns, files, name), line, row)
+        for line, (row, files, name) in enumerate(
+            zip(rows, cells, ids, strict=True), start=2
+        )
+    ]
 
 
 def find_columns(rows: list[dict[str, str]], path: Path) -> Columns:

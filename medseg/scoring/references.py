@@ -185,7 +185,7 @@ def _labels(dataset: Dataset, *, within: Path) -> dict[str, Path]:
     """Label maps of a data set; of a label folder, those that lie inside."""
     found = {
         case.case_id: case.label
-        for case in (*dataset.cases, *dataset.test_cases)
+        for case in (*dataset.cases, *dataset.test_cases, *dataset.unlisted_cases)
         if case.label is not None
     }
     if within.is_file() or dataset.root.resolve() == within.resolve():
@@ -200,7 +200,7 @@ def _labels(dataset: Dataset, *, within: Path) -> dict[str, Path]:
 
 
 def _from_dataset(dataset: Dataset, labels: Mapping[str, Path]) -> References:
-    cases = [*dataset.cases, *dataset.test_cases]
+    cases = [*dataset.cases, *dataset.test_cases, *dataset.unlisted_cases]
     return References(
         labels=labels,
         scheme=dataset.scheme,

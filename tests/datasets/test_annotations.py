@@ -237,3 +237,21 @@ def test_no_rule_is_chosen_by_cases_that_do_not_annotate_its_structure(tmp_path)
     unmarked = [replace(pair, unannotated=()) for pair in pairs]
     (rule,) = choose_postprocessing(unmarked, scheme)
     assert rule.structure == "ball"
+
+
+def test_cases_in_no_split_and_held_out_ones_are_read_and_scored_alike(tmp_path):
+    folder = two_sites(tmp_path / "s")
+    rows = (folder / "manifest.csv").read_text().splitlines()
+    parts = ["split", "train", "val", "", "train", "", "test"]
+    (folder / "manifest.csv").write_text(
+        "\n".join(f"{row},{part}" for row, part in zip(rows, parts, strict=True))
+    )
+    study = load_dataset(folder)
+    assert [case.case_id for case in study.unlisted_cases] == [NAMES[2], NAMES[4]]
+    assert study.case(NAMES[4]).unannotated == ("ball",)
+    assert study.case(NAMES[5]).unannotated == ("ball",)
+    predictions = predict_truth(tmp_path / "predictions")
+    evaluate(predictions, folder, tmp_path / "out", pictures=0)
+    rows = pd.read_csv(tmp_path / "out" / "cases.csv")
+    assert sorted(rows["case_id"][rows["structure"] == "kernel"]) == list(NAMES)
+    assert sorted(rows["case_id"][rows["structure"] == "ball"]) == list(NAMES[:3])
