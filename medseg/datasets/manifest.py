@@ -79,11 +79,10 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
     columns = find_columns(rows, path)
     found = _cases_of(rows, columns, root, known)
     lines = {case.case_id: (line, row) for case, line, row in found}
-    tested = [columns.splits.is_test(row, line) for _, line, row in found]
-    held_out = [case for (case, _, _), test in zip(found, tested, strict=True) if test]
-    others = [
-        case for (case, _, _), test in zip(found, tested, strict=True) if not test
-    ]
+    parts: dict[bool, list[Case]] = {True: [], False: []}
+    for case, line, row in found:
+        parts[columns.splits.is_test(row, line)].append(case)
+    held_out, others = parts[True], parts[False]
     lone = [case for case in others if case.label is None]
     labelled = [case for case in others if case.label is not None]
     splits, listed = given_splits(

@@ -84,7 +84,8 @@ def split_problems(
             hint = f" (nearest: {near[0]})" if near else ""
             text = f"{where} names {some(unknown)}, which no case with a label map is "
             yield tuple(unknown), f"{text}called{hint}"
-        both = [name for name in split.val if name in set(split.train)]
+        trained = set(split.train)
+        both = [name for name in split.val if name in trained]
         if both:
             yield (
                 tuple(both),

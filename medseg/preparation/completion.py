@@ -97,12 +97,13 @@ def _manifest(
     Column ``fold`` holds the folds in which a case validates, usually one.
     """
     columns = ["case_id", "patient_id", "images", "label", "fold", "sha256"]
+    validated = {split.fold: set(split.val) for split in splits}
     rows = []
     for case in dataset.cases:
         images = ";".join(_relative(path, dataset.root) for path in case.images)
         label = _relative(case.label, dataset.root) if case.label else ""
         name = case.case_id
-        folds = ";".join(str(split.fold) for split in splits if name in split.val)
+        folds = ";".join(str(fold) for fold, val in validated.items() if name in val)
         rows.append([name, case.patient_id, images, label, folds, hashes[name]])
     return csv_text(columns, rows)
 
