@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 from medseg.errors import MedsegError, UnreadableFileError
@@ -17,6 +18,8 @@ from medseg.reading.limits import limit_memory, without_core_dumps
 from medseg.reading.shared import pack
 
 _IS_READER = False
+_VALUE_TELLERS = {"pydicom", "highdicom"}
+"""Libraries whose warnings show values of headers; they are judged by the readers."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def carry_out(call: Call) -> Answer:
             (str(item.message), _sendable(item.category))
             for item in caught
             if issubclass(item.category, UserWarning | RuntimeWarning)
+            and not _VALUE_TELLERS & set(Path(item.filename).parts)
         )
         packed, is_error = pack(value, call.address), False
     except (KeyboardInterrupt, SystemExit):

@@ -8,7 +8,7 @@ import pytest
 from predict_phantoms import Predict, scan_like
 
 from medseg.errors import OutputError
-from medseg.io.geometry_warning import recorded_geometry, warn_geometry
+from medseg.io.geometry_warning import GeometryWarning, recorded_geometry, warn_geometry
 from medseg.prediction.captured_warnings import remarks, remarks_by_thread
 from medseg.prediction.pipeline import Assembly
 from medseg.prediction.records import DONE, Prediction
@@ -99,7 +99,8 @@ def test_warnings_go_to_the_scan_of_their_thread() -> None:
     def work(name: str) -> None:
         with remarks() as said, recorded_geometry() as geometry:
             gate.wait(SECONDS)
-            warnings.warn(f"library {name}", UserWarning, stacklevel=1)
+            warnings.warn(f"own {name}", GeometryWarning, stacklevel=1)
+            warnings.warn("a library's, with values", UserWarning, stacklevel=1)
             warn_geometry(Path(name), "repaired")
             gate.wait(SECONDS)
         found[name] = [*said, *geometry]
@@ -110,7 +111,7 @@ def test_warnings_go_to_the_scan_of_their_thread() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert found == {n: [f"library {n}", f"{n}: repaired"] for n in "ab"}
+    assert found == {n: [f"own {n}", f"{n}: repaired"] for n in "ab"}
 
 
 def test_small_scans_come_first_when_asked(

@@ -83,6 +83,18 @@ def test_warnings_are_given_here(file: Path) -> None:
         guarded(say, "repaired", files=[file])
 
 
+def tell_a_name() -> str:
+    warnings.warn_explicit("name ZEBULON", UserWarning, "lib/pydicom/valuerep.py", 1)
+    return ""
+
+
+def test_warnings_about_values_of_headers_stay_there(file: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        guarded(tell_a_name, files=[file])
+    assert caught == []
+
+
 def refuse(kind: str) -> None:
     if kind == "label":
         raise LabelError("no labels")

@@ -77,9 +77,14 @@ def _turned_back(groups: list[list[Frame]]) -> list[list[Frame]]:
         if home is None:
             kept.append(group)
             continue
-        large, small = sorted([home, group], key=len, reverse=True)
+        large, small = sorted([home, group], key=_upright_first)
         home[:] = [*large, *(frame.turned() for frame in small)]
     return kept
+
+
+def _upright_first(group: Sequence[Frame]) -> tuple[int, float]:
+    """The larger group first; of equal ones that with rows as most scanners have."""
+    return (-len(group), -sum(group[0].orientation))
 
 
 def _is_other_half(one: Sequence[Frame], other: Sequence[Frame]) -> bool:
