@@ -76,6 +76,43 @@ class Provenance(Record):
     """Mean Dice of each structure over the held-out cases, when they were scored."""
 
 
+class TriedWindows(Settings):
+    """Sliding windows that were compared with the reference."""
+
+    size: tuple[int, ...]
+    """Voxels of a window, in the order in which the network's axes are streamed."""
+    overlap: float
+    """Share that the next window covers again."""
+    exact: bool = False
+    """Tiles with halos of the theoretical receptive field."""
+    difference: float = 0.0
+    """Mean of 1 − Dice against the reference's label maps."""
+
+
+class CalibratedWindows(TriedWindows):
+    """The sliding windows to predict with, and what they were chosen by."""
+
+    flips: bool = False
+    """Whether they were measured with test-time flips; they hold for that alone."""
+    epsilon: float
+    """What difference was allowed."""
+    num_scans: int = 1
+    """Scans that were looked at."""
+    tried: tuple[TriedWindows, ...] = ()
+    """All candidates that were measured, in order."""
+    reason: str = ""
+    """Why tiles are not exact, where they are not."""
+
+    def describe(self) -> str:
+        """The windows in words."""
+        size = " x ".join(str(n) for n in self.size)
+        kind = "exact tiles" if self.exact else f"overlap {self.overlap:g}"
+        return (
+            f"{size}, {kind}; 1 - Dice against overlap 0.5 is {self.difference:.4f} "
+            f"on parts of {self.num_scans} scans (allowed {self.epsilon:g})"
+        )
+
+
 class ModelDescription(Settings):
     """What model.yaml holds."""
 
@@ -92,7 +129,9 @@ class ModelDescription(Settings):
     decoding: DecodingSettings | None = None
     """How single objects are found in the network's answer, where it learned them."""
     flips: bool = False
-    """Mirror images are averaged, as they were for the scores of the held-out cases."""
+    """Test-time flips are on, as they were for the scores of the held-out cases."""
+    windows: CalibratedWindows | None = None
+    """Sliding windows that agree with the reference; None takes the reference."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +148,9 @@ class Model:
     decoding: DecodingSettings | None = None
     """How single objects are found in the network's answer, where it learned them."""
     flips: bool = False
-    """Mirror images are averaged, as they were for the scores of the held-out cases."""
+    """Test-time flips are on, as they were for the scores of the held-out cases."""
+    windows: CalibratedWindows | None = None
+    """Sliding windows that agree with the reference; None takes the reference."""
 
     @property
     def identity(self) -> str:
@@ -126,6 +167,7 @@ def save_model(
     postprocessing: tuple[CleaningRule, ...] = (),
     decoding: DecodingSettings | None = None,
     flips: bool = False,
+    windows: CalibratedWindows | None = None,
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
 
@@ -136,7 +178,8 @@ def save_model(
         provenance: Where it comes from.
         postprocessing: Rules for its label maps.
         decoding: How single objects are found, where it learned them.
-        flips: Average mirror images when predicting.
+        flips: Predict with test-time flips.
+        windows: Sliding windows to predict with.
 
     Raises:
         ModelError: Weights are NaN or infinite; an older model stays.
@@ -156,6 +199,7 @@ def save_model(
             postprocessing=postprocessing,
             decoding=decoding,
             flips=flips,
+            windows=windows,
         )
         golden = golden_logits(network, _golden_image(plan))
         _written(folder, lambda: write_golden(temporary / GOLDEN, golden))
@@ -224,6 +268,7 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         read_golden(folder / GOLDEN, size=golden_size(plan.patch_size)),
         description.decoding,
         description.flips,
+        description.windows,
     )
 
 
@@ -330,7 +375,8 @@ A research model, not a medical device.
 - Held out: {_fold(origin)}
 - medseg {origin.medseg} {origin.commit[:12]}, {origin.created}
 - Single objects: {_objects(description.decoding)}
-- Mirror images: {"averaged" if description.flips else "not used"}
+- Test-time flips: {"averaged" if description.flips else "not used"}
+- Windows: {_windows(description.windows)}
 - After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}
@@ -349,6 +395,10 @@ def _objects(decoding: DecodingSettings | None) -> str:
     if decoding is None:
         return "not told apart"
     return f"{decoding.describe()} ({decoding.reason or 'by default'})"
+
+
+def _windows(windows: CalibratedWindows | None) -> str:
+    return "training patches, overlap 0.5" if windows is None else windows.describe()
 
 
 def _fold(origin: Provenance) -> str:

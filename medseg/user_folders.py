@@ -41,19 +41,6 @@ def preferred_folder(kind: Kind) -> Path | None:
         return None
 
 
-def record_places(beside: Path | None, *, cached: str) -> list[Path]:
-    """Where a record may lie, the best place first.
-
-    Args:
-        beside: A file beside what the record is about, if that is one thing.
-        cached: Name of the file in the cache, where `beside` cannot be written.
-    """
-    first = [] if beside is None else [beside]
-    if beside is not None and os.access(beside.parent, os.W_OK):
-        return first
-    return [*first, user_folder("cache") / cached]
-
-
 def _is_usable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -122,8 +122,9 @@ def two_channel_model(
 def _own_key(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path_factory.getbasetemp() / "config"
-    monkeypatch.setenv("XDG_CONFIG_HOME", os.fspath(folder))
+    folder = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("XDG_CONFIG_HOME", os.fspath(folder / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(folder / "cache"))
 
 
 @pytest.fixture

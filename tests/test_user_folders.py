@@ -8,7 +8,7 @@ import pytest
 
 from medseg import user_folders
 from medseg.io.pseudonym import load_pseudonymizer
-from medseg.user_folders import HomelessWarning, record_places, user_folder
+from medseg.user_folders import HomelessWarning, user_folder
 
 
 @pytest.fixture
@@ -101,17 +101,3 @@ def test_a_key_that_can_only_be_read_is_used(
     made = load_pseudonymizer()
     monkeypatch.setattr(user_folders, "_is_usable", lambda _: False)
     assert load_pseudonymizer() == made
-
-
-def test_records_lie_beside_the_model_where_that_can_be_written(tmp_path: Path) -> None:
-    assert record_places(tmp_path / "a.json", cached="b.json") == [tmp_path / "a.json"]
-
-
-def test_records_lie_in_the_cache_otherwise(
-    temporary: Path, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    sealed = Path("/proc/self/a.json")
-    expected = [sealed, tmp_path / "medseg" / "b.json"]
-    assert record_places(sealed, cached="b.json") == expected
-    assert record_places(None, cached="b.json") == expected[1:]

@@ -6,6 +6,7 @@ import yaml
 
 from medseg.files import write_text
 from medseg.instances.decoding_settings import DecodingSettings
+from medseg.model import CalibratedWindows
 from medseg.settings import Settings, load_settings
 
 FILE = "ensemble.yaml"
@@ -22,6 +23,9 @@ class JointChoice(Settings):
     decoding: DecodingSettings | None = None
     """How single objects are found in the mean of the networks' answers; None where
     they learned none."""
+    windows: CalibratedWindows | None = None
+    """Sliding windows of all networks together; None takes what each was calibrated
+    for, where these are of one kind."""
 
 
 def write_choice(folder: Path, choice: JointChoice) -> None:

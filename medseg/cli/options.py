@@ -25,10 +25,14 @@ Flips = Annotated[
     bool | None,
     typer.Option(
         "--flips/--no-flips",
-        help="Average over mirror images that training saw (slower); by default as "
-        "for the model's scores.",
+        help="Test-time flips along the axes that training mirrored (slower); by "
+        "default as for the model's scores.",
         show_default=False,
     ),
+]
+Reproducible = Annotated[
+    bool,
+    typer.Option("--reproducible", help="Only the reference engine: torch, float32."),
 ]
 Key = Annotated[Path | None, typer.Option("--key", help="Key file of the pseudonyms.")]
 Device = Annotated[

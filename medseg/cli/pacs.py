@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli.options import Device, Flips, Key, Model, Quiet, Settle, Strict
+from medseg.cli.options import (
+    Device,
+    Flips,
+    Key,
+    Model,
+    Quiet,
+    Reproducible,
+    Settle,
+    Strict,
+)
 from medseg.console import Console
 
 
@@ -60,6 +69,7 @@ def pacs(
         list[str] | None, typer.Option("--series", help="DICOM series to take.")
     ] = None,
     flips: Flips = None,
+    reproducible: Reproducible = False,
     strict: Strict = False,
     key: Key = None,
     device: Device = "auto",
@@ -96,7 +106,7 @@ def pacs(
         series=tuple(series or ()),
         strict=strict,
         key_path=key,
-        settings={"flips": flips},
+        settings={"flips": flips, "reproducible": reproducible},
     )
     interrupted = serve(out, options, settings, progress=console)
     raise typer.Exit(130 if interrupted else 0)

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medseg.cli.options import Device, Flips, Key, Out, Quiet, Settle, Strict
+from medseg.cli.options import (
+    Device,
+    Flips,
+    Key,
+    Out,
+    Quiet,
+    Reproducible,
+    Settle,
+    Strict,
+)
 from medseg.console import Console
 
 if TYPE_CHECKING:
@@ -39,6 +48,7 @@ def predict(
     precision: Annotated[
         str, typer.Option("--precision", help="auto, float32, bfloat16, float16, int8.")
     ] = "auto",
+    reproducible: Reproducible = False,
     ensemble: Annotated[
         str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
     ] = "logits",
@@ -101,6 +111,7 @@ def predict(
         "flips": flips,
         "engine": engine,
         "precision": precision,
+        "reproducible": reproducible,
         "ensemble": ensemble,
     }
     settings = parse_settings(InferenceSettings, values, source="predict")

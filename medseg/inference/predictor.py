@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,9 +51,9 @@ class Predictor:
     forward: Predict | None = None
     """What runs the windows (an engine, an ensemble); None runs the network by torch.
     Flips and tiling are added to it."""
-    choose: "Chooser | None" = None
-    """Says which windows do for `overlap="auto"`; None blends training patches that
-    overlap by half, the reference."""
+    windows: Windows | None = None
+    """What ``overlap="auto"`` means, as calibrated for the model; None blends training
+    patches that overlap by half, the reference."""
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
     """How single objects are found, for plans that have a target for them."""
 
@@ -139,7 +139,7 @@ class Predictor:
     ) -> tuple[Box | None, Placement]:
         """The part of a prepared scan that needs the network, and where it lies."""
         side_by_side = replace(self.reference_windows, overlap=0.0)
-        first_pass = replace(self, choose=lambda *_: side_by_side)
+        first_pass = replace(self, windows=side_by_side)
         region = find_region(
             image,
             self.plan,
@@ -218,7 +218,7 @@ class Predictor:
         looking at less changes no voxel of it.
         """
         layout = Layout(self.plan.spatial_dims)
-        asked = self._windows(image, notes)
+        asked = self._windows()
         shape = layout.shape(image.shape[1:])
         axis = 0 if layout.spatial_dims == 2 else rolling_axis(shape, asked.size)
         release_memory(self.device)
@@ -247,11 +247,11 @@ class Predictor:
         run.report(asked)
         return run
 
-    def _windows(self, image: ImageArray, notes: list[str]) -> Windows:
-        """The windows that were asked for or chosen."""
+    def _windows(self) -> Windows:
+        """The windows that were asked for or calibrated."""
         overlap = self.settings.overlap
-        if overlap == "auto" and self.settings.window_size is None and self.choose:
-            return self.choose(self, image, notes)
+        if overlap == "auto" and self.settings.window_size is None and self.windows:
+            return self.windows
         reference = self.reference_windows
         return reference if overlap == "auto" else replace(reference, overlap=overlap)
 
@@ -306,19 +306,3 @@ class Predictor:
             return self.folded(batch)  # type: ignore[no-any-return]
         with torch.autocast(self.device.type, dtype=getattr(torch, precision)):
             return self.folded(batch)  # type: ignore[no-any-return]
-
-
-class Chooser(Protocol):
-    """Finds out which windows do."""
-
-    def __call__(
-        self, predictor: Predictor, image: ImageArray, notes: list[str]
-    ) -> Windows:
-        """The windows to use for a prepared scan.
-
-        Args:
-            predictor: Whose windows are wanted.
-            image: Prepared scan, shape (C, I, J, K).
-            notes: Gets a line where something was measured.
-        """
-        ...

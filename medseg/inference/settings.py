@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medseg.inference.byte_sizes import parse_bytes
 from medseg.settings import Settings
@@ -12,20 +12,21 @@ class InferenceSettings(Settings):
     """Windows, overlap and flips."""
 
     overlap: Literal["auto"] | Annotated[float, Field(ge=0, lt=1)] = "auto"
-    """Share of a window that its neighbour covers again. Auto takes the cheapest
-    windows whose label maps differ by less than a stated Dice from those of training
-    patches that overlap by half (a measurement, remembered in the model folder)."""
+    """Share of a window that its neighbour covers again. Auto takes the windows that
+    the model was calibrated for at the end of training: the cheapest whose label maps
+    differ by less than a stated Dice from those of training patches that overlap by
+    half; that overlap where it was not calibrated."""
     window_size: tuple[int, ...] | None = None
     """Voxels of a window; None takes the training patch."""
     flips: bool | None = None
-    """Average the logits over mirror images of the scan, along the axes that training
-    mirrored (test-time flips); None does what the scores of the model were made
-    with. In a run's configuration, None is no."""
+    """Average the logits over test-time flips along the axes that training mirrored;
+    None does what the scores of the model were made with. In a run's configuration,
+    None is no."""
     batch_size: int = Field(default=1, ge=1)
     """Windows per pass through the network."""
     engine: Literal["auto", "torch", "torch-compile", "onnx", "openvino"] = "auto"
     """What runs the network; auto takes the fastest that is installed and agrees with
-    torch in float32 (a short measurement, remembered in the model folder)."""
+    torch in float32 (a short measurement, remembered in the user's cache)."""
     roi: Literal["auto", "all", "body", "coarse"] = "auto"
     """Where to look: ``all``; ``body``: where a CT is denser than air, with a margin;
     ``coarse``: about what a first pass over every second voxel finds, which may miss
@@ -39,8 +40,23 @@ class InferenceSettings(Settings):
     """Number format of the convolutions; auto takes a short format where the device
     computes in it and the results agree, float32 where no engine was chosen; int8 is
     coarser and taken only when named."""
+    reproducible: bool = False
+    """Only the reference engine, torch in float32: no choice that depends on this
+    machine's speed is made."""
     ensemble: Literal["logits", "probabilities"] = "logits"
     """What is averaged over the models of an ensemble."""
+
+    @model_validator(mode="after")
+    def _reproducible_is_one_engine(self) -> "InferenceSettings":
+        engine, precision = self.engine, self.precision
+        if self.reproducible and (
+            engine not in {"auto", "torch"} or precision not in {"auto", "float32"}
+        ):
+            raise ValueError(
+                f"reproducible means engine torch in float32, not {engine} in "
+                f"{precision}: leave one of them out"
+            )
+        return self
 
     @field_validator("max_ram", "max_vram", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ import torch
 
 from medseg.calibration.ensemble import FILE as CHOICE
 from medseg.calibration.ensemble import read_choice
+from medseg.calibration.windows import joint_windows
 from medseg.errors import MissingFileError, ModelError, PredictionError
 from medseg.files import hash_text
 from medseg.inference.engines.choice import choose_engine
@@ -16,14 +17,12 @@ from medseg.inference.engines.engine import Engine, Variant
 from medseg.inference.engines.trials import TrialBook
 from medseg.inference.ensemble import Predict, ensemble
 from medseg.inference.settings import InferenceSettings
-from medseg.inference.window_book import FILE
 from medseg.instances.decoding_settings import joint_decoding
 from medseg.model import Model, find_model, load_model
 from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.network import SegmentationNetwork
 from medseg.postprocessing import joint_rules
 from medseg.progress import Progress
-from medseg.user_folders import record_places
 
 _MAY_DIFFER = {"name", "patch_size", "batch_size", "network", "reasons"}
 """Parts of the plan that the members of an ensemble need not agree on."""
@@ -76,11 +75,6 @@ class Members:
         overlapping = bool(self.joint.plan.labels.regions)
         joint = ensemble(chosen, average=settings.ensemble, overlapping=overlapping)
         return joint, f"{names}, mean {settings.ensemble} of {len(chosen)} models"
-
-    def window_records(self) -> list[Path]:
-        """Where the choice of windows may lie: beside a single model, in the cache."""
-        beside = self.folders[0] / FILE if len(self.folders) == 1 else None
-        return record_places(beside, cached=f"windows_{self.joint.identity}.json")
 
     def _engine(
         self,
@@ -139,8 +133,12 @@ def load_members(path: Path) -> Members:
             "many --networks as there are, chooses anew; without the file, the mean of "
             "what was chosen for each is used"
         )
-    decoding = choice.decoding or members.joint.decoding
-    return replace(members, joint=replace(members.joint, decoding=decoding))
+    joint = replace(
+        members.joint,
+        decoding=choice.decoding or members.joint.decoding,
+        windows=choice.windows or members.joint.windows,
+    )
+    return replace(members, joint=joint)
 
 
 def join_models(folders: Sequence[Path]) -> Members:
@@ -227,6 +225,7 @@ def _joint(models: Sequence[Model]) -> Model:
         postprocessing=joint_rules([model.postprocessing for model in models]),
         decoding=joint_decoding([model.decoding for model in models]),
         flips=all(model.flips for model in models),
+        windows=joint_windows([model.windows for model in models]),
         golden=None,
     )
 

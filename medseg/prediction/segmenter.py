@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.device import peak_memory_mb, pick_device
+from medseg.device import peak_memory_mb
 from medseg.files import hash_text
 from medseg.geometry import Grid
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
-from medseg.inference.window_book import WindowBook
-from medseg.instances.decoding_settings import DecodingSettings
 from medseg.io import scan_stem, write_label_map
 from medseg.io.dicom.label_objects.object_headers import Algorithm
 from medseg.io.dicom.label_objects.segment_codes import (
@@ -24,7 +22,6 @@ from medseg.io.dicom.label_objects.segment_codes import (
 from medseg.io.dicom.label_objects.segmentation_writing import write_segmentation
 from medseg.labels import LabelScheme
 from medseg.model import Model
-from medseg.postprocessing import clean
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
 from medseg.prediction.ensemble import load_members
@@ -33,6 +30,7 @@ from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Predic
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_job import ScanWork
 from medseg.prediction.scan_volume import load_scan
+from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
 from medseg.progress import Progress, Silent
 from medseg.resampling import resample_label_map, resample_objects
@@ -61,16 +59,13 @@ class ScanOptions:
 class Segmenter:
     """A model on its device, and where its label maps go."""
 
-    model: Model
-    predictor: Predictor
+    segmentation: SegmentationModel
     out: Path
     options: ScanOptions
     codes: CodeTable
     rules: SeriesRules
     settings_text: str
     """What else results depend on; equal texts make equal results."""
-    engine: str = ""
-    """What runs the network, in words."""
 
     @classmethod
     def load(
@@ -93,46 +88,39 @@ class Segmenter:
                 wrong.
             PredictionError: The engine that was named does not agree with torch.
         """
+        options = options or ScanOptions()
         members = load_members(model_folder)
-        model = members.joint
-        channels = tuple(channel.name for channel in model.plan.channels)
+        channels = tuple(channel.name for channel in members.joint.plan.channels)
         rules = parse_series_rules(series, channels=channels)
-        where = pick_device(device)
-        settings, options = settings or InferenceSettings(), options or ScanOptions()
-        flips = model.flips if settings.flips is None else settings.flips
-        flips = flips and model.plan.can_mirror
-        settings = settings.replaced(flips=flips)
-        forward, engine = members.forward(
-            settings, device=where, progress=progress or Silent()
+        model = SegmentationModel.of_members(
+            members,
+            device=device,
+            settings=settings,
+            postprocess=options.postprocess,
+            progress=progress,
         )
-        if settings.flips:
-            engine += ", mirror images averaged"
-        network = model.network.to(where)
-        cleaning = model.postprocessing if options.postprocess else ()
-        done_after = "; ".join(rule.describe() for rule in cleaning)
         text = (
-            f"{settings.model_dump_json()} {options.strict} {rules.text} {done_after}"
+            f"{model.depends_on} {options.strict} {rules.text}"
             f"{' probabilities' if options.probabilities else ''}"
-            f"{model.decoding.describe() if model.decoding else ''}"
         )
         return cls(
-            model=model,
-            predictor=Predictor(
-                network,
-                model.plan,
-                where,
-                settings,
-                forward,
-                choose=WindowBook(members.window_records(), weights=model.identity),
-                decoding=model.decoding or DecodingSettings(),
-            ),
+            segmentation=model,
             out=out,
             options=options,
             codes=load_codes(options.codes),
             rules=rules,
             settings_text=hash_text(text)[:12],
-            engine=engine,
         )
+
+    @property
+    def model(self) -> Model:
+        """What the model folder holds."""
+        return self.segmentation.saved
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network with its windows and settings."""
+        return self.segmentation.predictor
 
     def segment(self, scan: Scan, earlier: Prediction | None = None) -> Prediction:
         """What became of a scan.
@@ -182,7 +170,7 @@ class Segmenter:
             if wanted and self.model.plan.instance_target != "none":
                 work.notes.append("no probabilities are written of single objects")
                 wanted = False
-            label_map = self.predictor.predict(
+            label_map = self.segmentation.segment(
                 loaded.volume,
                 name=work.scan.name,
                 notes=work.notes,
@@ -190,7 +178,7 @@ class Segmenter:
             )
             if wanted:
                 work.notes.append(f"probabilities are in {shares}")
-            work.label_map = self._clean(label_map, work.notes)
+            work.label_map = label_map
             if work.scan.series is None and not loaded.is_repaired:
                 work.like = work.scan.files[0]
             if self.model.plan.instance_target != "none":
@@ -256,7 +244,7 @@ class Segmenter:
             input_hash=work.content,
             model=self.model.identity,
             settings=self.settings_text,
-            engine=self.engine,
+            engine=self.segmentation.engine,
         )
 
     def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
@@ -276,22 +264,6 @@ class Segmenter:
             if not Path(name).is_absolute() and ".." not in Path(name).parts:
                 with suppress(OSError):
                     (self.out / name).unlink(missing_ok=True)
-
-    def _clean(self, label_map: LabelMap, notes: list[str]) -> LabelMap:
-        """The label map after the model's rules; what they changed is noted."""
-        rules, scheme = self.model.postprocessing, self.model.plan.labels
-        if not rules or not self.options.postprocess:
-            return label_map
-        indices, remarks = clean(
-            scheme.to_indices(label_map.voxels, name="prediction"),
-            rules,
-            scheme,
-            spacing=label_map.grid.spacing,
-        )
-        notes += remarks
-        if not remarks:
-            return label_map
-        return LabelMap(scheme.to_values(indices), label_map.affine)
 
     def _write_seg(
         self, scan: Scan, label_map: LabelMap, notes: list[str]

@@ -1,13 +1,28 @@
-"""What a model keeps beside its weights, chosen on the cases that its run held out."""
+"""What a model keeps beside its weights, calibrated on the cases that its run held out.
+
+Windows first, then how single objects are found, as both decide what the held-out cases
+are segmented with; post-processing last, by the scores of what was segmented.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from medseg.calibration.object_decoding import choose_decoding, start_decoding
 from medseg.calibration.postprocessing import choose_postprocessing
+from medseg.calibration.windows import calibrate_windows
 from medseg.errors import MedsegError
 from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
+from medseg.model import CalibratedWindows
 from medseg.postprocessing import CleaningRule
+from medseg.progress import Progress
 from medseg.runs.setup import RunSetup
 from medseg.scoring.result import Evaluation
+from medseg.store import Store
+from medseg.training.ranks import Ranks
+from medseg.types import ImageArray
+
+T = TypeVar("T")
 
 
 def decoding_before_choice(run: RunSetup) -> DecodingSettings | None:
@@ -21,7 +36,43 @@ def decoding_before_choice(run: RunSetup) -> DecodingSettings | None:
     return start_decoding(run.store, run.train_ids)
 
 
-def decoding_for_all(
+def windows_of_run(predictor: Predictor, run: RunSetup) -> CalibratedWindows | None:
+    """Sliding windows for a run's network; the first process measures for all.
+
+    Held-out cases are looked at, or those trained on where nothing was held out.
+
+    Args:
+        predictor: Of the trained network.
+        run: The run.
+
+    Raises:
+        LostProcessError: Another process of the same run ended.
+    """
+    windows = None
+    if run.ranks.leads:
+        cases = run.held_out or run.train_ids
+        windows = windows_on(predictor, run.store, cases, progress=run.progress)
+    return _of_first(run.ranks, windows)
+
+
+def windows_on(
+    predictor: Predictor, store: Store, cases: Sequence[str], *, progress: Progress
+) -> CalibratedWindows | None:
+    """Sliding windows that agree with the reference on prepared cases.
+
+    None, which takes the reference, where the overlap is given, or where the network
+    finds nothing in these cases.
+    """
+    settings = predictor.settings
+    if settings.overlap != "auto" or settings.window_size is not None:
+        return None
+    windows = calibrate_windows(predictor, _images(store, cases))
+    if windows is not None:
+        progress.say(f"windows: {windows.describe()}")
+    return windows
+
+
+def decoding_of_run(
     predictor: Predictor, run: RunSetup, *, start: DecodingSettings
 ) -> DecodingSettings:
     """How single objects are found; the first process chooses for all.
@@ -46,8 +97,7 @@ def decoding_for_all(
             progress=run.progress,
         )
         run.progress.say(f"objects: {chosen.describe()} ({chosen.reason})")
-    first: DecodingSettings = run.ranks.gather(chosen)[0]
-    return first
+    return _of_first(run.ranks, chosen)
 
 
 def rules_that_help(
@@ -63,3 +113,12 @@ def rules_that_help(
         reason = error or "not enough memory"
         run.progress.warn(f"post-processing was not chosen: {reason}")
         return None
+
+
+def _images(store: Store, cases: Sequence[str]) -> Iterator[ImageArray]:
+    return (store.case(case_id).read_image() for case_id in cases)
+
+
+def _of_first(ranks: Ranks, value: T) -> T:
+    first: T = ranks.gather(value)[0]
+    return first

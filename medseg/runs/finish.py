@@ -5,19 +5,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from medseg.device import describe_device
-from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.model import Provenance, save_model
-from medseg.postprocessing import rules_in_words
+from medseg.model import CalibratedWindows, Provenance, save_model
+from medseg.postprocessing import CleaningRule, rules_in_words
+from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.runs.calibrate import (
     decoding_before_choice,
-    decoding_for_all,
+    decoding_of_run,
     rules_that_help,
+    windows_of_run,
 )
 from medseg.runs.config import code_commit
 from medseg.runs.fit_report import log_time
 from medseg.runs.held_out import (
     FOLDER,
+    clean_held_out,
     dice_of_structures,
     score_held_out,
     segment_held_out,
@@ -62,26 +64,27 @@ def finish_run(
     origin = _origin(run, result)
     decoding = decoding_before_choice(run)
     if run.ranks.leads:
-        folder = run.out / "model"
-        save_model(
-            folder,
-            result.network,
-            run.plan,
-            origin,
-            decoding=decoding,
-            flips=_averages_flips(run),
-        )
+        _save(run, result, origin, decoding=decoding)
     if result.interrupted:
         logger.finish("KILLED")
         run.progress.say("interrupted, not scored; --resume continues")
         return None
+    model = _calibrated(run, result, origin, decoding)
     if run.held_out:
-        decoding = _segment(run, result, decoding)
+        segment_held_out(
+            run.out,
+            run.store,
+            run.held_out,
+            model=model,
+            ranks=run.ranks,
+            spent=run.spent,
+            progress=run.progress,
+        )
     if not run.ranks.leads:
         return None
     evaluation = None
     if run.held_out:
-        evaluation = _score(run, result, origin, decoding)
+        evaluation = _score(run, result, origin, model)
         logger.log_metrics(summary_metrics(evaluation), step=result.steps)
     run.spent.write(run.out)
     log_files(run.out, logger)
@@ -111,7 +114,7 @@ def _origin(run: RunSetup, result: FitResult) -> Provenance:
 
 
 def _averages_flips(run: RunSetup) -> bool:
-    """Whether held-out cases are segmented with mirror images averaged."""
+    """Whether held-out cases are segmented with test-time flips."""
     return bool(run.config.inference.flips) and run.plan.can_mirror
 
 
@@ -119,55 +122,76 @@ def _in_processes(ranks: Ranks) -> str:
     return f" in {ranks.size} processes" if ranks.size > 1 else ""
 
 
-def _segment(
-    run: RunSetup, result: FitResult, decoding: DecodingSettings | None
-) -> DecodingSettings | None:
-    """Segments the held-out cases; how single objects were found, if they were."""
-    predictor = Predictor(result.network, run.plan, run.device, run.config.inference)
-    if decoding is not None:
-        with run.spent.measure("choosing how objects are found"):
-            decoding = decoding_for_all(predictor, run, start=decoding)
-        predictor = replace(predictor, decoding=decoding)
-    segment_held_out(
-        run.out,
-        run.store,
-        run.held_out,
-        predictor=predictor,
-        ranks=run.ranks,
-        spent=run.spent,
-        progress=run.progress,
-    )
-    return decoding
-
-
-def _score(
+def _save(
     run: RunSetup,
     result: FitResult,
     origin: Provenance,
-    decoding: DecodingSettings | None,
-) -> Evaluation:
-    """Scores the held-out cases; the model and the report say what came of it."""
-    evaluation = score_held_out(
-        run.out,
-        run.store,
-        run.held_out,
-        scheme=run.plan.labels,
-        metrics=run.config.metrics,
-        spent=run.spent,
-        progress=run.progress,
-    )
-    dice = dice_of_structures(evaluation)
-    scored = origin.replaced(validation_dice=dice)
-    with run.spent.measure("choosing post-processing"):
-        rules = rules_that_help(evaluation, run)
+    *,
+    decoding: DecodingSettings | None = None,
+    windows: CalibratedWindows | None = None,
+    rules: tuple[CleaningRule, ...] = (),
+) -> None:
     save_model(
         run.out / "model",
         result.network,
         run.plan,
-        scored,
-        postprocessing=rules or (),
+        origin,
+        postprocessing=rules,
         decoding=decoding,
         flips=_averages_flips(run),
+        windows=windows,
+    )
+
+
+def _calibrated(
+    run: RunSetup,
+    result: FitResult,
+    origin: Provenance,
+    decoding: DecodingSettings | None,
+) -> SegmentationModel:
+    """The saved model as `medseg predict` loads it, its calibration saved with it."""
+    run.ranks.gather(None)  # all wait until the first process has saved it
+    model = SegmentationModel.load(
+        run.out / "model",
+        device=str(run.device),
+        settings=run.config.inference,
+        progress=run.progress,
+    )
+    with run.spent.measure("calibrating windows"):
+        windows = windows_of_run(model.predictor, run)
+    model = model.calibrated(windows=windows, decoding=decoding)
+    if decoding is not None and run.held_out:
+        with run.spent.measure("choosing how objects are found"):
+            decoding = decoding_of_run(model.predictor, run, start=decoding)
+        model = model.calibrated(windows=windows, decoding=decoding)
+    if run.ranks.leads:
+        _save(run, result, origin, decoding=decoding, windows=windows)
+    return model
+
+
+def _score(
+    run: RunSetup, result: FitResult, origin: Provenance, model: SegmentationModel
+) -> Evaluation:
+    """Scores the held-out cases; the model and the report say what came of it.
+
+    Post-processing that helps is applied to the label maps, which are scored again, so
+    that what is scored is what `medseg predict` gives.
+    """
+    evaluation = _scores(run)
+    with run.spent.measure("choosing post-processing"):
+        rules = rules_that_help(evaluation, run)
+    if rules:
+        clean_held_out(run.out, run.held_out, replace(model, rules=rules))
+        evaluation = _scores(run)
+    dice = dice_of_structures(evaluation)
+    scored = origin.replaced(validation_dice=dice)
+    _save(
+        run,
+        result,
+        scored,
+        decoding=model.saved.decoding,
+        windows=model.saved.windows,
+        rules=rules or (),
     )
     write_report(
         run.out,
@@ -183,3 +207,15 @@ def _score(
     if rules is not None:
         run.progress.say(rules_in_words(rules))
     return evaluation
+
+
+def _scores(run: RunSetup) -> Evaluation:
+    return score_held_out(
+        run.out,
+        run.store,
+        run.held_out,
+        scheme=run.plan.labels,
+        metrics=run.config.metrics,
+        spent=run.spent,
+        progress=run.progress,
+    )

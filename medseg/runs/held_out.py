@@ -7,11 +7,11 @@ from pathlib import Path
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
 from medseg.evaluation.summary import MEAN_OF_IMAGES, summarize_objects
-from medseg.inference.predictor import Predictor
-from medseg.io import write_label_map
+from medseg.io import read_label_map, write_label_map
 from medseg.labels import LabelScheme
 from medseg.model import Provenance
 from medseg.postprocessing import CleaningRule, rules_in_words
+from medseg.prediction.segmentation_model import SegmentationModel, clean_label_map
 from medseg.progress import Progress
 from medseg.reading import read_volume
 from medseg.reporting.page import write_page
@@ -33,12 +33,12 @@ def segment_held_out(
     store: Store,
     case_ids: Sequence[str],
     *,
-    predictor: Predictor,
+    model: SegmentationModel,
     ranks: Ranks,
     spent: TimeSpent,
     progress: Progress,
 ) -> None:
-    """Segments the held-out cases, each on its own grid; every process its share.
+    """Segments the held-out cases as `medseg predict` does; every process its share.
 
     Writes label maps to ``validation/`` below the run's folder, and returns when those
     of all processes are there.
@@ -51,7 +51,7 @@ def segment_held_out(
     for case_id in progress.track(mine, label="held-out cases"):
         with spent.measure("segmenting held-out cases"):
             volume = read_volume(store.images(case_id))
-            label_map = predictor.predict(volume, name=case_id)
+            label_map = model.segment(volume, name=case_id)
             write_label_map(prediction_path(out, case_id), label_map)
     ranks.gather(None)
 
@@ -86,6 +86,22 @@ def score_held_out(
         evaluation = score(pairs, scheme, metrics, progress=progress)
         write_evaluation(out / FOLDER, evaluation)
     return evaluation
+
+
+def clean_held_out(
+    out: Path, case_ids: Sequence[str], model: SegmentationModel
+) -> None:
+    """Applies a model's post-processing to the label maps of held-out cases.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    for case_id in case_ids:
+        path = prediction_path(out, case_id)
+        before = read_label_map(path)
+        after = clean_label_map(before, model, notes=[])
+        if after is not before:
+            write_label_map(path, after)
 
 
 def prediction_path(out: Path, case_id: str) -> Path:

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.device import pick_device
 from medseg.evaluation.membranes import AT_ARGMAX, score_membranes
-from medseg.inference.predictor import Predictor
-from medseg.inference.settings import InferenceSettings
-from medseg.model import load_model
+from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.preparation.preprocessing import preprocess, preprocess_label
 from medseg.reading import read_label_map, read_volume
 from medseg.studies.cross_validate import CrossValidation
@@ -76,15 +73,12 @@ def _held_out(
     result: CrossValidation, device: str
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Each slice's probability of membrane and its reference, both (I, J)."""
-    store, where = result.store, pick_device(device)
-    predictors: dict[Path, Predictor] = {}
+    store = result.store
+    models: dict[Path, SegmentationModel] = {}
     for run, case_id in result.held_out():
-        if run not in predictors:
-            model = load_model(run)
-            settings = InferenceSettings(flips=model.flips)
-            network = model.network.to(where)
-            predictors[run] = Predictor(network, model.plan, where, settings)
-        predictor = predictors[run]
+        if run not in models:
+            models[run] = SegmentationModel.load(run, device=device)
+        predictor = models[run].predictor
         prepared = preprocess(
             read_volume(store.images(case_id)), predictor.plan, name=case_id
         )

@@ -6,13 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.device import pick_device
 from medseg.evaluation.bootstrap import mean_interval
 from medseg.evaluation.cases import score_case
 from medseg.evaluation.settings import MetricSettings
-from medseg.inference.predictor import Predictor
-from medseg.inference.settings import InferenceSettings
-from medseg.model import load_model
+from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.preparation.normalization import absent_value
 from medseg.progress import Progress, Silent
 from medseg.reading import read_label_map, read_volume
@@ -47,25 +44,22 @@ def score_without_channels(
     """
     import pandas as pd
 
-    store, where = result.store, pick_device(device)
-    predictors: dict[Path, Predictor] = {}
+    store = result.store
+    models: dict[Path, SegmentationModel] = {}
     rows = []
     pairs = list(result.held_out())
     for run, case_id in (progress or Silent()).track(pairs, label="without channels"):
-        if run not in predictors:
-            model = load_model(run)
-            settings = InferenceSettings(flips=model.flips)
-            network = model.network.to(where)
-            predictors[run] = Predictor(network, model.plan, where, settings)
+        if run not in models:
+            models[run] = SegmentationModel.load(run, device=device)
         volume = read_volume(store.images(case_id))
         reference = read_label_map(
             store.label(case_id), scheme=store.plan.labels, grid=volume.grid
         )
-        channels = predictors[run].plan.channels
+        channels = models[run].saved.plan.channels
         for absent in (None, *range(len(channels))):
             scan = volume if absent is None else _without(volume, absent, channels)
             scores = score_case(
-                predictors[run].predict(scan, name=case_id),
+                models[run].segment(scan, name=case_id),
                 reference,
                 store.plan.labels,
                 MetricSettings(distances=False),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,8 +26,10 @@ from medseg.folder_lock import one_at_a_time
 from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.model import load_model
-from medseg.prediction.ensemble import Members, find_members, join_models
+from medseg.prediction.ensemble import find_members, join_models
+from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.progress import Progress, Silent
+from medseg.runs.calibrate import windows_on
 from medseg.runs.config import RunConfig
 from medseg.runs.data import open_data, split
 from medseg.runs.finish import is_finished
@@ -205,27 +207,35 @@ def _score_together(
     What was chosen and segmented with the same weights, in the same way, is kept.
     """
     members = join_models(runs)
-    predictor = _predictor(members, config, device, progress)
+    model = SegmentationModel.of_members(
+        members, device=str(device), settings=config.inference, progress=progress
+    )
     held_out = split(store, config.fold)[1]
     choice = read_choice(out)
     weights, made_by = members.joint.weights_sha256, _way(config, store)
     if choice is None or (choice.weights_sha256, choice.made_by) != (weights, made_by):
+        predictor = model.predictor
+        with spent.measure("calibrating windows"):
+            windows = windows_on(predictor, store, held_out, progress=progress)
+        model = model.calibrated(windows=windows, decoding=None)
         with spent.measure("choosing how objects are found"):
-            decoding = _choose(predictor, config, store, progress)
-        choice = JointChoice(weights_sha256=weights, made_by=made_by, decoding=decoding)
+            decoding = _choose(model.predictor, config, store, progress)
+        choice = JointChoice(
+            weights_sha256=weights, made_by=made_by, decoding=decoding, windows=windows
+        )
         with suppress(FileNotFoundError):
             shutil.rmtree(out / FOLDER)
         write_choice(out, choice)
+    model = model.calibrated(windows=choice.windows, decoding=choice.decoding)
     words = ""
     if choice.decoding is not None:
         words = f"{choice.decoding.describe()} ({choice.decoding.reason})"
         progress.say(f"objects, all networks together: {words}")
-        predictor = replace(predictor, decoding=choice.decoding)
     segment_held_out(
         out,
         store,
         [case for case in held_out if not prediction_path(out, case).is_file()],
-        predictor=predictor,
+        model=model,
         ranks=Ranks(),
         spent=spent,
         progress=progress,
@@ -263,14 +273,4 @@ def _choose(
         start=start_decoding(store, train_ids),
         thresholds=config.metrics.instance_thresholds,
         progress=progress,
-    )
-
-
-def _predictor(
-    members: Members, config: RunConfig, device: torch.device, progress: Progress
-) -> Predictor:
-    forward, _ = members.forward(config.inference, device=device, progress=progress)
-    joint = members.joint
-    return Predictor(
-        joint.network.to(device), joint.plan, device, config.inference, forward
     )

@@ -98,7 +98,7 @@ def test_a_call_with_two_models_is_one_prediction(
     assert again.status == "unchanged"
 
 
-def test_mirror_images_are_averaged_as_for_the_scores(
+def test_flips_are_averaged_as_for_the_scores(
     small_plan: Plan, tiny_study: Path, call: Predict, tmp_path: Path
 ) -> None:
     scan = sorted((tiny_study / "imagesTr").glob("*.nii.gz"))[0]
@@ -113,7 +113,7 @@ def test_mirror_images_are_averaged_as_for_the_scores(
     ):
         settings = PLAIN.model_copy(update={"flips": flips})
         (line,) = call(model, scan, tmp_path / name, settings=settings)
-        assert ("mirror images averaged" in line.engine) == (name in ("own", "asked"))
+        assert ("test-time flips averaged" in line.engine) == (name in ("own", "asked"))
         found[name] = read_label_map(tmp_path / name / line.outputs[0]).voxels
     np.testing.assert_array_equal(found["own"], found["asked"])
     np.testing.assert_array_equal(found["forbidden"], found["neither"])

@@ -14,7 +14,7 @@ from medseg.files import hash_text, write_text
 from medseg.inference.engines.available import versions
 from medseg.inference.engines.engine import Variant
 from medseg.settings import Record
-from medseg.user_folders import record_places
+from medseg.user_folders import user_folder
 
 FILE = "engines.json"
 
@@ -67,8 +67,10 @@ class TrialBook:
             **versions(),
         }
         self._key = hash_text(json.dumps(self._about, sort_keys=True))[:16]
-        cached = f"engines_{model[:12]}.json"
-        self._places = record_places(folder / FILE, cached=cached)
+        self._places = [
+            user_folder("cache") / f"engines_{model[:12]}.json",
+            folder / FILE,
+        ]
         self.trials: list[Trial] = self._read()
 
     def find(self, variant: Variant) -> Trial | None:

@@ -17,6 +17,7 @@ from medseg.model import Model, Provenance, load_model, save_model
 from medseg.networks.build import build_network
 from medseg.networks.settings import UNetSettings
 from medseg.plan import ChannelPlan, Plan
+from medseg.user_folders import user_folder
 
 CPU = torch.device("cpu")
 TORCH = Variant("torch", "float32")
@@ -176,13 +177,13 @@ def test_a_read_only_model_folder_is_no_error(
     original = trials.write_text
 
     def write(path: Path, text: str) -> None:
-        if path.parent == folder:
+        if path.parent == user_folder("cache"):
             raise OutputError(f"{path}: cannot be written: read-only")
         original(path, text)
 
     monkeypatch.setattr(trials, "write_text", write)
     choose(workshop, folder)
-    assert not (folder / "engines.json").exists()
+    assert (folder / "engines.json").exists()
     workshop.made.clear()
     assert choose(workshop, folder).variant == OPENVINO
     assert workshop.made == [OPENVINO]
@@ -212,19 +213,23 @@ def test_another_version_or_window_measures_again(
 
 
 def test_a_damaged_book_is_empty(folder: Path) -> None:
+    cached = user_folder("cache") / "engines_abc.json"
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    cached.write_text("{not json")
     (folder / "engines.json").write_text("{not json")
     book = TrialBook(folder, model="abc", device=CPU, window=(8, 8, 8))
     assert book.trials == []
     book.put(Trial(engine="torch", precision="float32"))
     book.write()
-    assert len(json.loads((folder / "engines.json").read_text())) == 1
+    assert len(json.loads(cached.read_text())) == 1
 
 
 def test_no_hosts_name_is_kept(workshop: Workshop, folder: Path) -> None:
     import platform
 
     choose(workshop, folder)
-    assert platform.node() not in (folder / "engines.json").read_text()
+    (record,) = user_folder("cache").glob("engines_*.json")
+    assert platform.node() not in record.read_text()
 
 
 def test_nothing_usable_is_an_error_that_says_what_is(

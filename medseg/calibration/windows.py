@@ -1,4 +1,4 @@
-"""Which windows give the reference's label map for less work: a measurement.
+"""Which windows give the reference's label map for less work: measured once.
 
 The reference blends training patches that overlap by half. Candidates, cheapest first:
 
@@ -7,15 +7,17 @@ The reference blends training patches that overlap by half. Candidates, cheapest
     less overlap     of training patches; the first one tried covers at least the
                      effective receptive field's half-width again
 
-A candidate is taken when its labels and the reference's, over a part of a real scan
-that holds structures and a seam along each axis, have a mean Dice of at least 1 − ε.
-Other sizes of window are tried for exact tiles only: instance normalization takes its
+A candidate is taken when its labels and the reference's, over parts of real scans that
+hold structures and a seam along each axis, have a mean Dice of at least 1 − ε. Other
+sizes of window are tried for exact tiles only: instance normalization takes its
 statistics from the window, so that another size is another network.
+
+The choice is made at the end of training, on held-out cases, and kept in model.yaml: a
+label map depends on the model and the scan, not on what was predicted before.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,16 +25,15 @@ import torch
 from medseg.inference.exact_tiling import computed_voxels, exact_axes
 from medseg.inference.layout import Layout
 from medseg.inference.memory_budget import is_out_of_memory
+from medseg.inference.predictor import Predictor
 from medseg.inference.window_choice import REFERENCE_OVERLAP, Windows
+from medseg.model import CalibratedWindows, TriedWindows
 from medseg.networks.analysis.effective_field import (
     effective_field,
     half_widths_holding,
 )
 from medseg.networks.network import SegmentationNetwork
 from medseg.types import ImageArray, LabelArray
-
-if TYPE_CHECKING:
-    from medseg.inference.predictor import Predictor
 
 EPSILON = 0.002
 """Largest mean of 1 − Dice between the labels of chosen and reference windows."""
@@ -46,68 +47,129 @@ FIELD_SHARE = 0.9
 EXACT_GROWTH = (2.0, 1.5, 1.0)
 """Sizes of exact tiles that are considered, in training patches."""
 
-
-@dataclass(frozen=True)
-class Trial:
-    """Windows that were tried.
-
-    Attributes:
-        windows: The windows.
-        difference: Mean of 1 − Dice against the reference, over the structures that
-            either holds.
-    """
-
-    windows: Windows
-    difference: float
+MOST_SCANS = 3
+"""Scans with structures that are looked at."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a measurement came to.
-
-    Attributes:
-        windows: Those to use.
-        difference: Against the reference, on the part that was tried.
-        trials: All that were tried, in order.
-        reason: Why nothing was tried, or why tiles are not exact.
-    """
-
-    windows: Windows
-    difference: float
-    trials: tuple[Trial, ...]
-    reason: str = ""
-
-
-def try_windows(
-    predictor: "Predictor", image: ImageArray, *, epsilon: float = EPSILON
-) -> Outcome | None:
-    """The cheapest windows that do on a scan; None where it shows no structure.
+def calibrate_windows(
+    predictor: Predictor, images: Iterable[ImageArray], *, epsilon: float = EPSILON
+) -> CalibratedWindows | None:
+    """The cheapest windows whose label maps agree with the reference's.
 
     Args:
-        predictor: Whose windows are wanted.
-        image: Prepared scan, shape (C, I, J, K).
-        epsilon: Largest mean of 1 − Dice.
+        predictor: Whose windows are wanted; its own are not used.
+        images: Prepared scans, each of shape (C, I, J, K); the first with structures
+            are looked at.
+        epsilon: Largest mean of 1 − Dice, over structures and scans.
+
+    Returns:
+        None where no scan shows a structure to the network.
     """
     layout = Layout(predictor.plan.spatial_dims)
-    patch = layout.window(predictor.plan.patch_size)
-    divisor = layout.window(predictor.divisor)
-    reference = Windows(patch, REFERENCE_OVERLAP, divisor=divisor)
-    centre = _where_structures_are(predictor, image, reference)
-    if centre is None:
+    reference = replace(predictor, windows=None).reference_windows
+    scans = _with_structures(predictor, images, reference)
+    if not scans:
         return None
-    exact, reason = _exact_windows(predictor, layout, image, reference)
-    trials: list[Trial] = []
-    for windows in [*exact, *_less_overlap(predictor, image, centre, reference)]:
-        part = _part(image, centre, windows, reference, layout)
-        difference = mean_difference(
-            _labels(predictor, part, windows),
-            _labels(predictor, part, reference),
-            num_classes=predictor.plan.targets.num_classes,
+    exact, reason = _exact_windows(predictor, layout, scans[0][0], reference)
+    tried: list[TriedWindows] = []
+    for windows in [*exact, *_less_overlap(predictor, *scans[0], reference)]:
+        difference = float(
+            np.mean(
+                [
+                    _difference(predictor, *scan, windows, reference, layout)
+                    for scan in scans
+                ]
+            )
         )
-        trials.append(Trial(windows, difference))
+        tried.append(_tried(windows, difference))
         if difference < epsilon:
-            return Outcome(windows, difference, tuple(trials), reason)
-    return Outcome(reference, 0.0, tuple(trials), reason)
+            chosen = tried[-1]
+            break
+    else:
+        chosen = _tried(reference, 0.0)
+    return CalibratedWindows(
+        **chosen.model_dump(),
+        flips=bool(predictor.settings.flips),
+        epsilon=epsilon,
+        num_scans=len(scans),
+        tried=tuple(tried),
+        reason=reason,
+    )
+
+
+def windows_for(
+    predictor: Predictor, calibrated: CalibratedWindows | None
+) -> Windows | None:
+    """The calibrated windows for a predictor; None where they do not apply to it.
+
+    Windows were measured with or without test-time flips and hold for that alone; exact
+    tiles need an engine that does not pad windows itself.
+    """
+    if calibrated is None or calibrated.flips != bool(predictor.settings.flips):
+        return None
+    layout = Layout(predictor.plan.spatial_dims)
+    divisor = layout.window(predictor.divisor)
+    if not calibrated.exact:
+        return Windows(calibrated.size, calibrated.overlap, divisor=divisor)
+    axes = exact_axes(predictor.network)
+    if isinstance(axes, str):
+        return None
+    if predictor.forward is not None and any(axis.margin for axis in axes):
+        return None
+    return Windows(calibrated.size, calibrated.overlap, layout.axes(axes), divisor)
+
+
+def joint_windows(
+    calibrated: Sequence[CalibratedWindows | None],
+) -> CalibratedWindows | None:
+    """Windows for networks that predict together: the largest overlap of all.
+
+    None (the reference) where one has none, or where their kinds or sizes differ.
+    """
+    known = [one for one in calibrated if one is not None]
+    kinds = {(one.size, one.exact, one.flips) for one in known}
+    if len(known) < len(calibrated) or len(kinds) != 1:
+        return None
+    return max(known, key=lambda one: one.overlap)
+
+
+def _tried(windows: Windows, difference: float) -> TriedWindows:
+    return TriedWindows(
+        size=windows.size,
+        overlap=windows.overlap,
+        exact=windows.exact is not None,
+        difference=difference,
+    )
+
+
+def _with_structures(
+    predictor: Predictor, images: Iterable[ImageArray], reference: Windows
+) -> list[tuple[ImageArray, tuple[int, ...]]]:
+    """Scans in which the network finds structures, and where these are."""
+    found: list[tuple[ImageArray, tuple[int, ...]]] = []
+    for image in images:
+        centre = _where_structures_are(predictor, image, reference)
+        if centre is not None:
+            found.append((image, centre))
+        if len(found) == MOST_SCANS:
+            break
+    return found
+
+
+def _difference(
+    predictor: Predictor,
+    image: ImageArray,
+    centre: tuple[int, ...],
+    windows: Windows,
+    reference: Windows,
+    layout: Layout,
+) -> float:
+    part = _part(image, centre, windows, reference, layout)
+    return mean_difference(
+        _labels(predictor, part, windows),
+        _labels(predictor, part, reference),
+        num_classes=predictor.plan.targets.num_classes,
+    )
 
 
 def mean_difference(one: LabelArray, other: LabelArray, *, num_classes: int) -> float:
@@ -121,13 +183,13 @@ def mean_difference(one: LabelArray, other: LabelArray, *, num_classes: int) -> 
     return float(np.mean(values)) if values else 0.0
 
 
-def _labels(predictor: "Predictor", part: ImageArray, windows: Windows) -> LabelArray:
-    fixed = replace(predictor, choose=lambda *_: windows)
+def _labels(predictor: Predictor, part: ImageArray, windows: Windows) -> LabelArray:
+    fixed = replace(predictor, windows=windows)
     return fixed.predict_prepared(part)
 
 
 def _where_structures_are(
-    predictor: "Predictor", image: ImageArray, reference: Windows
+    predictor: Predictor, image: ImageArray, reference: Windows
 ) -> tuple[int, ...] | None:
     """The voxel of a structure next to the middle of all, by windows side by side."""
     labels = _labels(predictor, image, replace(reference, overlap=0.0))
@@ -139,7 +201,7 @@ def _where_structures_are(
 
 
 def _exact_windows(
-    predictor: "Predictor", layout: Layout, image: ImageArray, reference: Windows
+    predictor: Predictor, layout: Layout, image: ImageArray, reference: Windows
 ) -> tuple[list[Windows], str]:
     """Exact tiles that cost less than the least overlap, at most one; or why not."""
     axes = exact_axes(predictor.network)
@@ -170,7 +232,7 @@ def _exact_windows(
 
 
 def _less_overlap(
-    predictor: "Predictor",
+    predictor: Predictor,
     image: ImageArray,
     centre: tuple[int, ...],
     reference: Windows,
@@ -182,7 +244,7 @@ def _less_overlap(
 
 
 def _field_share(
-    predictor: "Predictor", image: ImageArray, centre: tuple[int, ...]
+    predictor: Predictor, image: ImageArray, centre: tuple[int, ...]
 ) -> float:
     """Half-width of the effective receptive field, as a share of the window."""
     network = predictor.network

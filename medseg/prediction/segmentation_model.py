@@ -1,0 +1,172 @@
+"""A trained model ready to segment: the one way from a volume to its label map.
+
+Held-out scores, `medseg predict`, the DICOM node and Python calls all go through
+`SegmentationModel.segment`, so that they give the same voxels.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medseg.calibration.windows import windows_for
+from medseg.device import pick_device
+from medseg.inference.predictor import Predictor
+from medseg.inference.settings import InferenceSettings
+from medseg.instances.decoding_settings import DecodingSettings
+from medseg.model import CalibratedWindows, Model
+from medseg.postprocessing import CleaningRule, clean
+from medseg.prediction.ensemble import Members, load_members
+from medseg.progress import Progress, Silent
+from medseg.volume import LabelMap, Volume
+
+
+@dataclass(frozen=True)
+class SegmentationModel:
+    """A model, or several that predict together, on its device.
+
+    Attributes:
+        saved: What the model folder holds; of several, what they come to together.
+        predictor: The network with its windows, flips, engine and object decoding.
+        engine: What runs the network, in words.
+        rules: Post-processing of its label maps.
+    """
+
+    saved: Model
+    predictor: Predictor
+    engine: str = ""
+    rules: tuple[CleaningRule, ...] = ()
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        device: str = "auto",
+        settings: InferenceSettings | None = None,
+        postprocess: bool = True,
+        progress: Progress | None = None,
+    ) -> "SegmentationModel":
+        """The model of a folder, or several as an ensemble, ready to segment.
+
+        Args:
+            path: A model folder, a run, a folder of runs, or several of these
+                separated by commas.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+            settings: Windows, overlap, flips and engine.
+            postprocess: Apply the rules that are kept with the model.
+            progress: Told of engines that are measured.
+
+        Raises:
+            MissingFileError: There is no model.
+            ModelError: A model folder is damaged, or models do not fit together.
+            SettingsError: There is no such device or engine.
+            PredictionError: The engine that was named does not agree with torch.
+        """
+        return cls.of_members(
+            load_members(path),
+            device=device,
+            settings=settings,
+            postprocess=postprocess,
+            progress=progress,
+        )
+
+    @classmethod
+    def of_members(
+        cls,
+        members: Members,
+        *,
+        device: str = "auto",
+        settings: InferenceSettings | None = None,
+        postprocess: bool = True,
+        progress: Progress | None = None,
+    ) -> "SegmentationModel":
+        """The same for models that are loaded already; see `load`."""
+        saved, where = members.joint, pick_device(device)
+        settings = settings or InferenceSettings()
+        flips = saved.flips if settings.flips is None else settings.flips
+        settings = settings.replaced(flips=flips and saved.plan.can_mirror)
+        forward, engine = members.forward(
+            settings, device=where, progress=progress or Silent()
+        )
+        if settings.flips:
+            engine += ", test-time flips averaged"
+        predictor = Predictor(
+            saved.network.to(where), saved.plan, where, settings, forward
+        )
+        model = cls(
+            saved, predictor, engine, saved.postprocessing if postprocess else ()
+        )
+        return model.calibrated(windows=saved.windows, decoding=saved.decoding)
+
+    def calibrated(
+        self,
+        *,
+        windows: CalibratedWindows | None,
+        decoding: DecodingSettings | None,
+    ) -> "SegmentationModel":
+        """The model with other windows and object decoding than it was loaded with."""
+        predictor = replace(
+            self.predictor,
+            windows=windows_for(self.predictor, windows),
+            decoding=decoding or DecodingSettings(),
+        )
+        saved = replace(self.saved, windows=windows, decoding=decoding)
+        return replace(self, saved=saved, predictor=predictor)
+
+    def segment(
+        self,
+        volume: Volume,
+        *,
+        name: str = "scan",
+        notes: list[str] | None = None,
+        probabilities: Path | None = None,
+    ) -> LabelMap:
+        """The label map of a scan, on the scan's own grid, after post-processing.
+
+        Args:
+            volume: The scan as it was read; any orientation and spacing.
+            name: Case or file, for error messages.
+            notes: Gets a line for what was done otherwise than asked, or left out.
+            probabilities: A .b2nd file to write them to; none by default.
+
+        Raises:
+            InputError: The scan does not fit the plan.
+            OutputError: The probabilities cannot be written.
+            PredictionError: The memory budget does not suffice.
+        """
+        notes = [] if notes is None else notes
+        label_map = self.predictor.predict(
+            volume, name=name, notes=notes, probabilities=probabilities
+        )
+        return clean_label_map(label_map, self, notes=notes)
+
+    @property
+    def depends_on(self) -> str:
+        """All but weights and scan that label maps depend on; equal for equal maps."""
+        decoding = self.saved.decoding
+        return " ".join(
+            (
+                self.predictor.settings.model_dump_json(),
+                self.predictor.windows.describe() if self.predictor.windows else "",
+                "; ".join(rule.describe() for rule in self.rules),
+                decoding.describe() if decoding else "",
+            )
+        )
+
+
+def clean_label_map(
+    label_map: LabelMap, model: SegmentationModel, *, notes: list[str]
+) -> LabelMap:
+    """The label map after the model's post-processing; what it changed is noted."""
+    scheme = model.saved.plan.labels
+    if not model.rules:
+        return label_map
+    indices, remarks = clean(
+        scheme.to_indices(label_map.voxels, name="prediction"),
+        model.rules,
+        scheme,
+        spacing=label_map.grid.spacing,
+    )
+    notes += remarks
+    if not remarks:
+        return label_map
+    return LabelMap(scheme.to_values(indices), label_map.affine)
