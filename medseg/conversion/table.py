@@ -114,7 +114,8 @@ def earlier_lines(table: Path) -> dict[str, Conversion]:
         columns, rows = read_rows(table.read_text(encoding="utf-8"))
         if tuple(columns) != _COLUMNS:
             return {}
-        lines = [_line_of(row) for row in rows]
+        whole = [row for row in rows if None not in row.values()]  # a kill cuts lines
+        lines = [_line_of(row) for row in whole]
     except (OSError, ValueError, TypeError):
         return {}
     return {line.name: line for line in lines}
