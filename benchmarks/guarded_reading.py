@@ -33,7 +33,7 @@ summary = convert(Path(sys.argv[2]), Path(sys.argv[3]), key_path=Path(sys.argv[4
 assert {line.status for line in summary.conversions} == {"done"}
 print(time.perf_counter() - began)
 """
-WORKLOADS = {"12 MR volumes, 256x256x120": "NIfTI", "6 CT series, 256x256x120": "DICOM"}
+WORKLOADS = {"5 MR volumes, 256x256x120": "NIfTI", "3 MR series, 256x256x120": "DICOM"}
 
 
 def plant(folder: Path, kind: str) -> Path:
@@ -41,7 +41,7 @@ def plant(folder: Path, kind: str) -> Path:
     shape = (256, 256, 120)
     rng = np.random.default_rng(0)
     ramp = np.add.outer(np.arange(256), np.arange(256))[:, :, None] + np.arange(120)
-    for number in range(12 if kind == "NIfTI" else 6):
+    for number in range(5 if kind == "NIfTI" else 3):
         array = (ramp + rng.normal(size=shape) * 15).astype(np.int16)
         if kind == "NIfTI":
             write_nifti(folder / f"scan{number:02d}.nii.gz", array)
