@@ -1,7 +1,9 @@
-# make env | demo | test | check | format | bench | gpu | nightly | clean
-# PYTHON chooses the interpreter for a new environment, DATA a data set for the demo.
+# make env | demo | test | check | format | bench | gpu | nightly | audit | sbom | clean
+# PYTHON chooses the interpreter for a new environment, DATA a data set for the demo,
+# WORKERS how many processes run the tests (auto: one for each core).
 
 PYTHON ?= python3
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -11,7 +13,7 @@ BENCHMARKS := $(filter-out %/machine.py %/peer_monai.py %/peer_nnunet.py \
   %/dicom_references.py %/time_to_dice.py %/training.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format bench gpu nightly clean
+.PHONY: help env demo test check format bench gpu nightly audit sbom clean
 
 help:
 	@echo "make env      the environment in $(VENV), with the tested versions"
@@ -21,7 +23,9 @@ help:
 	@echo "make format   settles the style where that can be done by itself"
 	@echo "make bench    every benchmark that needs no data set, as JSON in benchmarks/results/"
 	@echo "make gpu      all that only a GPU can show, with PYTHON's PyTorch"
-	@echo "make nightly  all tests, the slow ones too"
+	@echo "make nightly  all tests, the slow ones too, then audit and sbom"
+	@echo "make audit    known vulnerabilities of the installed packages (asks PyPI)"
+	@echo "make sbom     what is installed, as CycloneDX, in dist/"
 	@echo "make clean    removes what these targets made"
 
 env: $(STAMP)
@@ -37,8 +41,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: env
 	$(BIN)/medseg demo $(if $(DATA),--data "$(DATA)") -o demo
 
+# A file's tests stay in one process, which makes what they share once.
 test: env
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: env
 	$(BIN)/ruff check .
@@ -62,7 +67,17 @@ gpu:
 	PYTHON=$(PYTHON) bash benchmarks/on_gpu.sh $(OUT)
 
 nightly: env
-	$(BIN)/python -m pytest -m "not gpu" --timeout 1800
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --timeout 1800 -n $(WORKERS) --dist loadfile
+	$(MAKE) audit sbom
+
+# Fails, too, where a package could not be looked up: without the network nothing is known.
+audit: env
+	$(BIN)/pip-audit --local --skip-editable --strict --progress-spinner off
+
+sbom: env
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	  -o dist/medseg.cdx.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) demo dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -38,9 +38,16 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives the signals back."""
+        """Gives the signals back; one of several processes that ends early keeps them.
+
+        ``torchrun`` ends the others as soon as one of them has ended. Given back at
+        once, its SIGTERM would take a process away that still has to write, track and
+        say why the run ended.
+        """
+        early = kind is not None or bool(self._signal)
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            deaf = self._patient and early
+            signal.signal(number, signal.SIG_IGN if deaf else handler)
 
     def reason(self) -> str:
         """Why the run should end now, or an empty text."""

@@ -66,6 +66,24 @@ def test_stop_file_and_signal_end_a_run(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_one_of_several_processes_that_ends_early_has_the_last_word(
+    tmp_path: Path,
+) -> None:
+    """torchrun ends the others with SIGTERM before they have said why they end."""
+    before = signal.getsignal(signal.SIGTERM)
+    lost = RuntimeError("another process ended")
+    try:
+        with pytest.raises(RuntimeError), Interruption(tmp_path, patient=True):
+            raise lost
+        os.kill(os.getpid(), signal.SIGTERM)  # would end this process
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with Interruption(tmp_path, patient=True):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_history_drops_what_a_resumed_run_measures_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     history = History(path)
