@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from medseg.datasets.case import Case
-from medseg.datasets.discovery import LOSSY, values_in
+from medseg.datasets.discovery import LOSSY
 from medseg.datasets.finding import Finding, Severity
-from medseg.datasets.label_noise import CAUSE, REPAIR, noise_in
+from medseg.datasets.label_noise import CAUSE, REPAIR, noise_in, values_in
 from medseg.labels import LabelScheme
 from medseg.types import LabelArray
 

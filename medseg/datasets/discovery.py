@@ -7,20 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from medseg.datasets.known import Known
-from medseg.datasets.label_noise import CAUSE, noise_in
+from medseg.datasets.label_noise import CAUSE, noise_in, values_in
 from medseg.errors import DatasetError, InputError
 from medseg.io.label_reading import plain_name
 from medseg.labels import LabelScheme
-from medseg.types import LabelArray
 
 T = TypeVar("T")
 
 MOST_STRUCTURES = 254
 _OBJECTS_IN_A_MAP = 10
-_BLOCK = 1 << 20
 LOSSY = {".jpg", ".jpeg"}
 _PICTURES = {".png", ".tif", ".tiff", ".bmp", *LOSSY}
 
@@ -150,17 +146,6 @@ def discover_channels(
     if count == 3 and _is_picture(images[0][0]):
         return ("red", "green", "blue")
     return tuple(f"channel_{number}" for number in range(count))
-
-
-def values_in(voxels: LabelArray) -> tuple[int, ...]:
-    """The values that occur in a label map, sorted; without sorting small types."""
-    flat = voxels.ravel(order="K")
-    if voxels.dtype.itemsize > 2 or voxels.dtype.kind != "u":
-        return tuple(int(value) for value in np.unique(flat))
-    seen = np.zeros(np.iinfo(voxels.dtype).max + 1, dtype=bool)
-    for start in range(0, flat.size, _BLOCK):  # an index array costs eight bytes each
-        seen[flat[start : start + _BLOCK]] = True
-    return tuple(int(value) for value in np.flatnonzero(seen))
 
 
 def _scheme_of_names(contents: Sequence[MapContent], root: Path) -> LabelScheme:

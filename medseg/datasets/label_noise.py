@@ -10,6 +10,7 @@ from medseg.types import LabelArray
 
 FEWEST_NOISE_VALUES = 3
 """Fewer odd values than this may be small structures."""
+_BLOCK = 1 << 20
 _COHERENT = 0.5
 """Pairs of equal neighbours per voxel: 2 to 3 inside of structures, 0 in noise."""
 _SPREAD = 12
@@ -33,12 +34,10 @@ def noise_in(voxels: LabelArray, *, lossy: bool = False) -> tuple[int, ...]:
         voxels: Integers, shape (I, J, K).
         lossy: Whether the file's format is known to change values, as JPEG does.
     """
-    values, places = np.unique(voxels, return_inverse=True)
+    values = np.asarray(values_in(voxels), dtype=np.int64)
     if len(values) <= (2 if lossy else FEWEST_NOISE_VALUES):
         return ()
-    places = places.reshape(voxels.shape)
-    counts = np.bincount(places.ravel(), minlength=len(values))
-    pairs = _equal_neighbours(places, len(values))
+    counts, pairs = _counted(voxels, values)
     foreground = values != 0
     solid = foreground & (True if lossy else pairs >= _COHERENT * counts)
     if not solid.any():
@@ -50,18 +49,40 @@ def noise_in(voxels: LabelArray, *, lossy: bool = False) -> tuple[int, ...]:
     return tuple(int(value) for value in values[foreground & ~structures])
 
 
+def values_in(voxels: LabelArray) -> tuple[int, ...]:
+    """The values that occur in a label map, sorted; without sorting small types."""
+    flat = voxels.ravel(order="K")
+    if voxels.dtype.itemsize > 2 or voxels.dtype.kind != "u":
+        return tuple(int(value) for value in np.unique(flat))
+    seen = np.zeros(np.iinfo(voxels.dtype).max + 1, dtype=bool)
+    for start in range(0, flat.size, _BLOCK):  # an index array costs eight bytes each
+        seen[flat[start : start + _BLOCK]] = True
+    return tuple(int(value) for value in np.flatnonzero(seen))
+
+
+def _counted(voxels: LabelArray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many voxels have each value, and how many pairs of face neighbours share it.
+
+    A plane at a time, so that no second volume is made.
+    """
+    counts, pairs = np.zeros((2, len(values)), dtype=np.int64)
+    longest = int(np.argmax(voxels.strides))
+    before: np.ndarray | None = None
+    for plane in np.moveaxis(voxels, longest, 0):
+        places = np.searchsorted(values, plane)
+        counts += np.bincount(places.ravel(), minlength=len(values))
+        neighbours = [(places[1:], places[:-1]), (places[:, 1:], places[:, :-1])]
+        if before is not None:
+            neighbours.append((places, before))
+        for ahead, behind in neighbours:
+            equal = ahead[ahead == behind]
+            pairs += np.bincount(equal, minlength=len(values))
+        before = places
+    return counts, pairs
+
+
 def _dominant(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Whether no value close by, as noise spreads values, is more frequent."""
     reach = int(values.max()) // _SPREAD
     near = np.abs(np.subtract.outer(values.astype(np.int64), values)) <= reach
     return np.asarray((near * counts).max(axis=1) <= counts)
-
-
-def _equal_neighbours(places: np.ndarray, count: int) -> np.ndarray:
-    """Pairs of face neighbours that share each value."""
-    pairs = np.zeros(count, dtype=np.int64)
-    for axis in range(places.ndim):
-        moved = np.moveaxis(places, axis, 0)
-        ahead, behind = moved[1:], moved[:-1]
-        pairs += np.bincount(ahead[ahead == behind], minlength=count)
-    return pairs

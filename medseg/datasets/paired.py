@@ -40,7 +40,7 @@ def load_tree(folder: Path, known: Known) -> Dataset:
         DatasetError: No image and label map belong together, or several label maps
             contend for one image.
     """
-    tree = Tree(folder, places_in(folder))
+    tree = Tree(folder, _places_of_pairs(folder))
     tree.match()
     cases = _kept_apart(tree.cases)
     if not cases:
@@ -62,6 +62,22 @@ def load_tree(folder: Path, known: Known) -> Dataset:
         pairs, folder, known, layout=_layout(folder), patients=_patients(folder, named)
     )
     return _with_splits(dataset, named, tree.lone_images)
+
+
+def _places_of_pairs(folder: Path) -> list[Place]:
+    """The scans of a tree; of folders of images and label maps side by side, theirs.
+
+    What lies beside such folders, as previews and results do, is none of the data.
+    """
+    places = places_in(folder)
+    names = {path.name for path in folder.iterdir() if path.is_dir()}
+    said = {name: folder_name(name) for name in names}
+    if not {"image", "label"} <= {name.role for name in said.values()}:
+        return places
+    kept = {name for name in names if said[name].role or said[name].split}
+    return [
+        place for place in places if place.path.relative_to(folder).parts[0] in kept
+    ]
 
 
 def dataset_of(

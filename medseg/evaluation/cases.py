@@ -81,8 +81,9 @@ def score_case(
     """A row of scores for every structure and every overlapping region.
 
     Args:
-        prediction: Values as in files, on the reference's grid. Where it holds the
-            scheme's ignore value, it counts as background.
+        prediction: Values as in files, on the reference's grid or the same voxels in
+            another orientation. Where it holds the scheme's ignore value, it counts
+            as background.
         reference: Values as in files. Ignored voxels are left out of everything.
         scheme: Names of the values.
         settings: What is measured; defaults when left out.
@@ -158,6 +159,7 @@ class _IndexPair:
     ) -> "_IndexPair":
         from scipy.ndimage import find_objects
 
+        prediction = prediction.turned_to(reference.grid)
         _require_same_grid(prediction, reference, case_id)
         predicted = scheme.to_indices(prediction.voxels, name=f"{case_id} (prediction)")
         referenced = scheme.to_indices(reference.voxels, name=f"{case_id} (reference)")

@@ -57,7 +57,9 @@ def pair_files(
         DatasetError: Two predictions have the name of one case, or nothing fits.
     """
     found = _by_stem(predictions)
-    by_name = {scan_stem(path): case for case, path in references.items()}
+    by_name = {
+        scan_stem(path).removesuffix(".seg"): case for case, path in references.items()
+    }
     by_name |= {case: case for case in references}
     chosen = {by_name[stem]: path for stem, path in found.items() if stem in by_name}
     if not chosen:
@@ -99,7 +101,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     for path in find_scans(folder):
         if path.parent.name == OUTLINES:
             continue  # pictures to look at, beside the label maps of single objects
-        other = found.setdefault(scan_stem(path), path)
+        stem = scan_stem(path).removesuffix(".seg")  # as 3D Slicer names its files
+        other = found.setdefault(stem, path)
         if other != path:
             raise DatasetError(
                 f"{folder}: {other.relative_to(folder)} and {path.relative_to(folder)}"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from medseg.datasets import load_dataset
 from medseg.datasets.case import FOUND_IN_LABEL_MAPS, Dataset
-from medseg.datasets.discovery import MOST_STRUCTURES, discover_scheme, values_in
+from medseg.datasets.discovery import MOST_STRUCTURES, discover_scheme
 from medseg.datasets.known import Known
+from medseg.datasets.label_noise import values_in
 from medseg.errors import DatasetError, InputError, LabelError, MissingFileError
 from medseg.evaluation.pairs import pair_files, references_in
 from medseg.io import find_scans

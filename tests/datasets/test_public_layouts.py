@@ -356,3 +356,14 @@ def test_one_patient_that_a_table_says_may_be_prepared(tmp_path):
     report = examine(tmp_path, workers=1)
     assert [f.severity for f in report.findings] == ["warning"]
     choose_splits(report.dataset, num_folds=5, seed=0, progress=Silent())
+
+
+def test_what_lies_beside_images_and_labels_is_none_of_the_data(tmp_path):
+    for n in range(3):
+        image(tmp_path / "images" / f"{n}.nii.gz", n)
+        label(tmp_path / "labels" / f"{n}.nii.gz", n)
+        label(tmp_path / "predictions" / f"{n}.nii.gz", n + 1)
+        image(tmp_path / "previews" / f"{n}.nii.gz", n)
+    study = load_dataset(tmp_path)
+    assert len(study.cases) == 3
+    assert study.orphans == ()

@@ -93,6 +93,13 @@ def test_another_grid_is_refused_and_named():
         score_case(moved, FULL, SCHEME, case_id="case_7")
 
 
+def test_the_same_voxels_in_another_orientation_are_scored():
+    flip = np.diag([1.0, -1, 1, 1])
+    flip[1, 3] = FULL.voxels.shape[1] - 1
+    turned = LabelMap(FULL.voxels[:, ::-1], FULL.affine @ flip)
+    assert all(row.dice == 1 for row in score_case(turned, FULL, SCHEME))
+
+
 def test_unknown_values_are_refused():
     with pytest.raises(
         LabelError, match=r"case_7 \(prediction\): label map holds \[5\]"

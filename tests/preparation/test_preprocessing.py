@@ -117,3 +117,14 @@ def test_nan_is_refused_with_its_number() -> None:
     voxels[0, 0, 0, :2] = (np.nan, np.inf)
     with pytest.raises(InputError, match="case_7: 2 of 64 voxels are NaN"):
         preprocess(Volume(voxels, np.eye(4)), small_plan(), name="case_7")
+
+
+def test_a_grey_model_takes_pictures_whose_colours_are_equal():
+    grey = np.random.default_rng(0).integers(0, 255, (1, 5, 6, 1)).astype(np.uint8)
+    colours = Volume(np.repeat(grey, 3, axis=0), np.eye(4))
+    found = with_channels(colours, ("grey",), name="picture")
+    np.testing.assert_array_equal(found.voxels, grey)
+    other = colours.voxels.copy()
+    other[2, 0, 0, 0] ^= 1
+    with pytest.raises(GeometryError, match="3 channels, expected 1"):
+        with_channels(Volume(other, np.eye(4)), ("grey",), name="picture")
