@@ -19,13 +19,14 @@ from medseg.datasets.label_noise import noise_in
 from medseg.datasets.manifest import write_manifest
 from medseg.errors import InputError, OutputError
 from medseg.geometry import ORTHONORMAL_TOLERANCE, Grid, orthonormality_error
-from medseg.io import read_volume, write_label_map, write_volume
+from medseg.io import write_label_map, write_volume
 from medseg.io.formats import Format, format_or_none
 from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.label_reading import label_map_of, read_named_labels
 from medseg.io.straight import straightened
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
+from medseg.reading import read_volume
 from medseg.resampling import resample_label_map, resample_objects, resample_volume
 from medseg.tables import write_rows
 from medseg.volume import LabelMap, Volume

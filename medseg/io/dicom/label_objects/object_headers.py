@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medseg.errors import InputError, UnreadableFileError
 from medseg import __version__
-from medseg.errors import InputError
 from medseg.io.dicom.elements import DicomDataset, quiet
 from medseg.io.dicom.frame import Frame
 
@@ -61,7 +61,12 @@ def _header(path: Path) -> DicomDataset:
     import pydicom
 
     with quiet():
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        try:
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        except Exception as error:  # a parser fed with damaged bytes
+            raise UnreadableFileError(
+                f"{path}: its header is damaged ({type(error).__name__})"
+            ) from error
         for keyword in _NEEDED:
             if not dataset.get(keyword):
                 raise InputError(
