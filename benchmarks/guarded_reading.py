@@ -77,11 +77,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default="", help="part of a workload's name")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix="medseg_reading_") as place:
         work = Path(place)
         for name, kind in WORKLOADS.items():
+            if options.only not in name:
+                continue
             scans = plant(work / kind, kind)
             found: dict[str, list[tuple[float, float]]] = {"direct": [], "guarded": []}
             for _ in range(options.repeats):
