@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.errors import InputError, UnreadableFileError
 from medseg import __version__
+from medseg.errors import InputError, UnreadableFileError
 from medseg.io.dicom.elements import DicomDataset, quiet
 from medseg.io.dicom.frame import Frame
 
