@@ -118,7 +118,9 @@ def test_a_slice_across_the_model_s_is_remarked(tmp_path, shape, odd):
     ).eval()
     Predictor(network, plan, torch.device("cpu")).predict(scan, notes=notes)
     assert any("16 rows of one voxel" in note for note in notes) == odd
-    spatial = plan.replaced(spatial_dims=3, patch_size=(16, 16, 8))
+    spatial = plan.replaced(
+        spatial_dims=3, patch_size=(16, 16, 8), target_spacing=(1, 1, 1)
+    )
     assert edgewise_remark(scan.grid, spatial) == ""
 
 
