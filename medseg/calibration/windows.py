@@ -22,9 +22,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from medseg.device import is_out_of_memory
 from medseg.inference.exact_tiling import computed_voxels, exact_axes
 from medseg.inference.layout import Layout
-from medseg.inference.memory_budget import is_out_of_memory
 from medseg.inference.predictor import Predictor
 from medseg.inference.window_choice import REFERENCE_OVERLAP, Windows
 from medseg.model import CalibratedWindows, TriedWindows

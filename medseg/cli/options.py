@@ -36,6 +36,9 @@ Reproducible = Annotated[
 ]
 Key = Annotated[Path | None, typer.Option("--key", help="Key file of the pseudonyms.")]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:n.", metavar="DEVICE")
+    str,
+    typer.Option(
+        "--device", help="auto, cpu, cuda, cuda:n, mps or xpu.", metavar="DEVICE"
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings only.")]

@@ -47,7 +47,8 @@ def find_budget(
     if vram is None:
         free, _ = torch.cuda.mem_get_info(device)
         held = torch.cuda.memory_reserved(device)
-        vram = held + int(0.9 * free)
+        used = torch.cuda.memory_allocated(device)
+        vram = held - used + int(0.9 * free)
     return MemoryBudget(ram, vram)
 
 
@@ -93,23 +94,6 @@ def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process(os.getpid()).memory_info().rss)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had, on any device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        sign in text
-        for sign in (
-            "out of memory",
-            "not enough memory",
-            "can't allocate memory",
-            "alloc_failed",
-            "bad_alloc",
-        )
-    )
 
 
 def release_memory(device: torch.device) -> None:

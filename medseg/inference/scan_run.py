@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from medseg.device import is_out_of_memory
 from medseg.inference.byte_sizes import in_words
 from medseg.inference.constant_windows import ConstantWindows
 from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import Layout
-from medseg.inference.memory_budget import is_out_of_memory, release_memory
+from medseg.inference.memory_budget import release_memory
 from medseg.inference.memory_plan import MemoryPlan
 from medseg.inference.objects import DepthWriter
 from medseg.inference.streaming import Predict, Rows, stream_rows

@@ -69,6 +69,7 @@ class RunSetup:
                 "recompute": True,
                 "compile": True,
                 "early_stop": True,
+                "deterministic": True,
                 "sampling": {"cache"},
             }
         )

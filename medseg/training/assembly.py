@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from medseg.device import has_float64
 from medseg.plan import Plan
 from medseg.store.stored_case import StoredCase
 from medseg.training.batches import BatchSource
@@ -16,7 +17,7 @@ from medseg.training.profile import Profile
 from medseg.training.record import Record
 from medseg.training.run import Run
 from medseg.training.saving import Saving
-from medseg.training.segmentation_loss import segmentation_loss
+from medseg.training.segmentation_loss import LossOnHost, segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
 from medseg.training.stepping import Stepping
@@ -90,11 +91,15 @@ def _stepping(
     device: torch.device,
     surroundings: Surroundings,
 ) -> Stepping:
+    loss = segmentation_loss(plan, settings).to(device)
+    if not has_float64(device):
+        loss = LossOnHost(loss.cpu())
+        surroundings.progress.say(f"{device} has no float64: the CPU computes the loss")
     return Stepping(
         settings=settings,
         state=state,
         batches=batches,
-        loss=segmentation_loss(plan, settings).to(device),
+        loss=loss,
         guard=LossGuard(
             every=1 if device.type == "cpu" else GPU_GUARD_STEPS,
             report=batches.report_loss,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.settings import AugmentationSettings
+from medseg.device import use_device
 from medseg.instances.moved_levels import levels_of
 from medseg.plan import Plan
 from medseg.sampling import Draw, Ledger, PatchSampler, gather
@@ -118,16 +119,23 @@ class BatchSource:
         self._plan = plan
         self._augmentation = augmentation
         self._seed = seed
-        self._device = device
+        self.device = device
         self._step = 0
         self._peeked: Batch | None = None
         self._ahead: _Ahead | None = None
 
     def __enter__(self) -> "BatchSource":
         """Starts the thread, where there is one."""
-        if self._device.type == "cuda":
-            self._ahead = _Ahead(self)
+        self.restart()
         return self
+
+    def restart(self) -> None:
+        """Goes on after the last batch returned, with a new thread where one failed."""
+        if self._ahead is not None:
+            self._ahead.close()
+        if self.device.type == "cuda":
+            self._last_state = self._last_state or self._sampler.state_dict()
+            self._ahead = _Ahead(self)
 
     def __exit__(
         self,
@@ -138,6 +146,11 @@ class BatchSource:
         """Ends the thread."""
         if self._ahead is not None:
             self._ahead.close()
+
+    @property
+    def patches_per_step(self) -> int:
+        """This process's patches of a batch."""
+        return self._count
 
     @property
     def patches_per_epoch(self) -> int:
@@ -158,7 +171,7 @@ class BatchSource:
 
     def sampler_state(self) -> dict[str, Any]:
         """From which the batches after the last one returned follow."""
-        if self._ahead is not None:
+        if self._ahead is not None or self._peeked is not None:
             return self._last_state
         return self._sampler.state_dict()
 
@@ -166,6 +179,7 @@ class BatchSource:
         """Goes on after the given step; call it before entering."""
         if state["sampler"]:
             self._sampler.load_state_dict(state["sampler"])
+            self._last_state = state["sampler"]
         if self._ranks.leads:  # the others count what they show from now on
             self.ledger.load_state_dict(state["ledger"])
         self._step = step
@@ -195,12 +209,14 @@ class BatchSource:
     def peek(self) -> Batch:
         """The batch that `next` will return."""
         if self._peeked is None:
+            if self._ahead is None:
+                self._last_state = self._sampler.state_dict()
             self._peeked = self._take()
         return self._peeked
 
     def next(self) -> Batch:
         """The batch of the next step."""
-        batch = self.peek()
+        batch = self._peeked or self._take()
         self._peeked = None
         self._last_state = batch.sampler_state
         self.ledger.add(batch.own_draws, batch.shown)
@@ -213,6 +229,15 @@ class BatchSource:
             return self._ahead.get()
 
     def _make(self) -> Batch:
+        """Draws and makes a batch; where that fails, as if it had not been drawn."""
+        before = self._sampler.state_dict()
+        try:
+            return self._draw_and_make()
+        except BaseException:
+            self._sampler.load_state_dict(before)
+            raise
+
+    def _draw_and_make(self) -> Batch:
         plan = self._plan
         with self._measured("data"):
             draws = self._sampler.draw(plan.batch_size)
@@ -258,9 +283,9 @@ class BatchSource:
 
     def _sent(self, tensor: Tensor) -> Tensor:
         """The tensor where batches are needed; a GPU copies while others go on."""
-        if self._device.type != "cuda":
-            return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _unannotated_in(self, draws: Sequence[Draw]) -> Tensor | None:
         """Classes that the patches' cases do not annotate, None for none."""
@@ -306,6 +331,7 @@ class _Ahead:
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
+        use_device(self._source.device)
         while not self._stop.is_set():
             item: Batch | BaseException
             try:

@@ -25,7 +25,7 @@ TOLERANCE = 0.02
 
 def wants_compiling(settings: TrainingSettings, device: torch.device) -> bool:
     """Whether to try it: on a GPU, for a run that is long enough, unless told."""
-    if settings.compile != "auto":
+    if settings.compile != "auto" or settings.deterministic:
         return settings.compile == "on"
     long_enough = (
         (settings.budget or 0) >= SHORTEST_SECONDS
@@ -78,7 +78,7 @@ def _try(
         result = forward_loss(network, batch, loss, precision=state.precision)
         result.backward()  # type: ignore[no-untyped-call]
         if batch.images.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(batch.images.device)
         if number:
             least = min(least, time.perf_counter() - start)
         else:

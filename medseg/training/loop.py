@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from medseg.device import use_device
 from medseg.plan import Plan
 from medseg.progress import Progress
 from medseg.sampling import Ledger
@@ -12,6 +13,7 @@ from medseg.training.assembly import assemble_run
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.compilation import compile_if_faster, wants_compiling
+from medseg.training.determinism import arithmetic
 from medseg.training.fit_result import FitResult
 from medseg.training.guard import require_finite_weights
 from medseg.training.interruption import Interruption
@@ -62,6 +64,7 @@ def fit(
         TrainingError: The checkpoint cannot be continued.
         OutputError: The run's folder cannot be written.
     """
+    use_device(device)
     folder, ranks = surroundings.folder, surroundings.ranks
     told = None if resume else surroundings.progress
     state = fresh_state(plan, settings, device, told)
@@ -81,7 +84,11 @@ def fit(
         resume=resume,
         profile=profile,
     )
-    with Interruption(folder, patient=ranks.size > 1) as interruption, batches:
+    with (
+        arithmetic(device, deterministic=settings.deterministic),
+        Interruption(folder, patient=ranks.size > 1) as interruption,
+        batches,
+    ):
         if not resume and ranks.leads:
             interruption.clear()
         _make_ready(run, settings, device, surroundings.progress, resume=resume)

@@ -11,13 +11,6 @@ from medseg.errors import TrainingError
 from medseg.training.settings import TrainingSettings
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ended, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error)
-
-
 class Thrift:
     """How a step is fitted to memory, from what the settings ask for downwards."""
 

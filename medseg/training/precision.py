@@ -10,10 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from medseg.device import has_bfloat16
 from medseg.losses.presence import SegmentationAndPresence
 from medseg.progress import Progress
 from medseg.training.batches import Batch
-from medseg.training.state import TrainingState
+from medseg.training.state import TrainingState, loss_scaler
 from medseg.training.stopwatch import Stopwatch
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -43,15 +44,15 @@ def candidates(device: torch.device) -> tuple[Precision, ...]:
     told by the processor's own flags rather than tried at length.
     """
     if device.type == "cuda":
-        if torch.cuda.is_bf16_supported():
-            return ("bfloat16",)
-        return ("float16",)
-    has_bfloat16 = any(
+        return ("bfloat16",) if has_bfloat16(device) else ("float16",)
+    if device.type != "cpu":
+        return ("bfloat16",) if has_bfloat16(device) else ("float32",)
+    has_units = any(
         probe()
         for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         if (probe := getattr(torch.cpu, name, None)) is not None
     )
-    return ("float32", "bfloat16") if has_bfloat16 else ("float32",)
+    return ("float32", "bfloat16") if has_units else ("float32",)
 
 
 def time_formats(
@@ -126,9 +127,7 @@ def choose_precision(
         if len(timings) > 1:
             times = ", ".join(f"{t.precision} {t.seconds:.3f} s" for t in timings)
             progress.say(f"one patch forward and back: {times}")
-    state.scaler = torch.amp.GradScaler(
-        batch.images.device.type, enabled=state.precision == "float16"
-    )
+    state.scaler = loss_scaler(batch.images.device, state.precision)
 
 
 def _time_pass(

@@ -121,6 +121,10 @@ class TrainingSettings(Settings):
     compile: Literal["auto", "on", "off"] = "auto"
     """``torch.compile``: ``auto`` tries it on a GPU for runs of 10 minutes or 2000
     steps and more; it is used where the loss stays the same and a step is faster."""
+    deterministic: bool = False
+    """On a GPU: take algorithms that give the same bits each time, compile nothing
+    unless told to, and let no clock choose; slower. On a CPU runs are repeatable as
+    they are."""
     early_stop: bool = False
     """Bring the run to its end where the mean Dice on whole validation cases has not
     risen by 0.001 over three looks."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medseg.device import random_state, set_random_state
 from medseg.networks.build import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
@@ -59,6 +60,11 @@ class TrainingState:
             )
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is trained."""
+        return next(self.network.parameters()).device
+
+    @property
     def validated_network(self) -> nn.Module:
         """The network that is scored and saved: averaged, where there is one."""
         return self.averaged.network if self.averaged is not None else self.network
@@ -81,6 +87,7 @@ class TrainingState:
             "cut_at": self.cut_at,
             "batches": self.batches,
             "torch_rng": torch.get_rng_state(),
+            "device_rng": random_state(self.device),
         }
 
     def restore(self, values: dict[str, Any]) -> None:
@@ -89,8 +96,10 @@ class TrainingState:
         if self.averaged is not None:
             self.averaged.network.load_state_dict(values["averaged"])
         self.optimizer.load_state_dict(values["optimizer"])
-        self.scaler.load_state_dict(values["scaler"])
         self.precision = values["precision"]
+        self.scaler = loss_scaler(self.device, self.precision)
+        if values["scaler"]:  # empty where it was off
+            self.scaler.load_state_dict(values["scaler"])
         self.step = values["step"]
         self.seconds = values["seconds"]
         self.best_dice = values["best_dice"]
@@ -99,6 +108,12 @@ class TrainingState:
         self.cut_at = values.get("cut_at", 0.0)
         self.batches = values["batches"]
         torch.set_rng_state(values["torch_rng"])
+        set_random_state(self.device, values.get("device_rng"))
+
+
+def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Keeps gradients of float16 above zero; does nothing for other formats."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
 
 def build_optimizer(
@@ -117,9 +132,18 @@ def build_optimizer(
             lr=settings.learning_rate,
             momentum=settings.momentum,
             nesterov=settings.momentum > 0,
-            fused=True,
+            fused=_has_fused_steps(kernels[0].device),
         )
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    return torch.optim.AdamW(
+        groups,
+        lr=settings.learning_rate,
+        fused=_has_fused_steps(kernels[0].device),
+    )
+
+
+def _has_fused_steps(device: torch.device) -> bool:
+    """Whether torch's optimisers take a step in one kernel there."""
+    return device.type in {"cpu", "cuda", "xpu"}
 
 
 def fresh_state(
@@ -159,5 +183,5 @@ def fresh_state(
             else None
         ),
         optimizer=build_optimizer(network, settings.optimizer),
-        scaler=torch.amp.GradScaler(device.type, enabled=False),
+        scaler=loss_scaler(device, "float32"),
     )

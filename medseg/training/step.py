@@ -78,7 +78,7 @@ def _backward(
             scaled = state.scaler.scale(value * (share * state.ranks.size))
             with watch.measure_device("backward"):
                 scaled.backward()  # type: ignore[no-untyped-call]
-        total += value.detach() * share
+        total += value.detach().to(total.device) * share
     return total
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from medseg.device import is_out_of_memory
 from medseg.errors import TrainingError
 from medseg.progress import Progress
 from medseg.training.batches import Batch, BatchSource
 from medseg.training.guard import LossGuard
-from medseg.training.memory import Thrift, is_out_of_memory
+from medseg.training.memory import Thrift
 from medseg.training.schedule import learning_rate_factor
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
@@ -45,13 +46,11 @@ class Stepping:
         """
         if self.state.ranks.size > 1:
             self.unfinished = self.batches.sampler_state()
-        batch, loss = self.batches.next(), None
+        batch, loss = self._next_batch(), None
         while loss is None:
             loss = self._try(batch, done)
             if loss is None:
-                patches = len(batch.labels)
-                relief = self.thrift.relieve(self.state.network, patches=patches)
-                self.progress.warn(f"memory ended: from now on {relief}")
+                self._relieve()
         self.unfinished = None
         self.guard.add(loss, step=self.state.step, case_ids=batch.case_ids)
         self.last_loss = loss
@@ -60,6 +59,22 @@ class Stepping:
         """The rate at a share of the run."""
         factor = learning_rate_factor(done, self.settings.schedule)
         return factor * self.settings.optimizer.learning_rate
+
+    def _next_batch(self) -> Batch:
+        """The next batch; where memory ends over it, steps are made smaller first."""
+        while True:
+            try:
+                return self.batches.next()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._relieve()
+                self.batches.restart()
+
+    def _relieve(self) -> None:
+        patches = self.batches.patches_per_step
+        relief = self.thrift.relieve(self.state.network, patches=patches)
+        self.progress.warn(f"memory ended: from now on {relief}")
 
     def _try(self, batch: Batch, done: float) -> Tensor | None:
         """The loss of a step; None where memory ended before it was taken."""
@@ -73,7 +88,7 @@ class Stepping:
                 accumulate=self.thrift.parts,
                 watch=self.batches.watch,
             )
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if self.state.ranks.size > 1:  # the others have gone on

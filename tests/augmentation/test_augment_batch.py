@@ -195,6 +195,7 @@ def test_axis_that_is_not_there_is_refused():
         augment(images, labels, only("flip", flip_axes=(0, 2)))
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.gpu
 def test_gpu_matches_cpu_but_for_noise():
     images, labels = batch(24, 20, 16)

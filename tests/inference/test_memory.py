@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_networks import CPU, plan, random_network
 
+from medseg.device import is_out_of_memory
 from medseg.errors import PredictionError, SettingsError
 from medseg.geometry import affine_from_spacing
 from medseg.inference import predictor as predictor_module
@@ -16,7 +17,6 @@ from medseg.inference.memory_budget import (
     MemoryBudget,
     find_budget,
     free_ram,
-    is_out_of_memory,
 )
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings

@@ -24,7 +24,7 @@ STEP_LAUNCHES = {
     "loss forward": 130,
     "loss backward": 80,
     "backward": 120,
-    "optimiser": 140,
+    "optimiser": 60,
     "rest of the step": 10,
 }
 """Of each part of a training step: two patches, a network of three stages with two

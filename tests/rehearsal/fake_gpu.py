@@ -92,16 +92,23 @@ class FakeGPU:
         seen: What was launched, moved and waited for.
         capability: CUDA compute capability that the device claims, as (9, 0).
         truth: What the host is told that asks whether something holds.
+        float64: Whether the device has double precision.
+        asked: Numbers of the devices whose streams were asked for something.
         mode: Computes shapes, types, strides and devices.
     """
 
     def __init__(
-        self, *, capability: tuple[int, int] = (9, 0), truth: bool = True
+        self,
+        *,
+        capability: tuple[int, int] = (9, 0),
+        truth: bool = True,
+        float64: bool = True,
     ) -> None:
         self.seen = Observations()
         self.capability = capability
+        self.asked: set[int | None] = set()
         self.pinned = PinnedMemory()
-        self.mode = FakeDispatch(self.seen, self.pinned, truth=truth)
+        self.mode = FakeDispatch(self.seen, self.pinned, truth=truth, float64=float64)
 
     def __enter__(self) -> "FakeGPU":
         self._stack = ExitStack()
@@ -123,10 +130,11 @@ class FakeDispatch(FakeTensorMode):
     """Sees every operation: computes those of the CPU, imitates those of the GPU."""
 
     def __init__(
-        self, seen: Observations, pinned: PinnedMemory, *, truth: bool
+        self, seen: Observations, pinned: PinnedMemory, *, truth: bool, float64: bool
     ) -> None:
         super().__init__(allow_non_fake_inputs=True)
-        self.seen, self.pinned, self._truth = seen, pinned, truth
+        self.seen, self.pinned = seen, pinned
+        self._truth, self._float64 = truth, float64
         self._inner = threading.local()
 
     def make(
@@ -215,6 +223,8 @@ class FakeDispatch(FakeTensorMode):
 
     def _note(self, func: Any, name: str, inputs: Sequence[Tensor], out: Any) -> None:
         outputs = [t for t in tree_leaves(out) if isinstance(t, FakeTensor)]
+        if not self._float64 and any(t.dtype == torch.float64 for t in outputs):
+            raise TypeError(f"{func}: the device has no float64")
         new = [t for t in outputs if not any(t is one for one in inputs)]
         read = new if name in SELECTING else inputs
         moved = sum(t.numel() * t.element_size() for t in (*read, *new))

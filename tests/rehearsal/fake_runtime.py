@@ -10,6 +10,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.utils import clip_grad
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map
 
@@ -49,6 +50,8 @@ def replace_runtime(gpu: "FakeGPU", stack: ExitStack) -> None:
     layout = "_conv_determine_backend_memory_format"
     stack.enter_context(replace(torch._C, layout, _cudnn_layout))
     stack.enter_context(replace(nn.Module, "_apply", _apply))
+    many_at_once = lambda tensors, device: True  # noqa: E731
+    stack.enter_context(replace(clip_grad, "_has_foreach_support", many_at_once))
     stack.enter_context(_tensors_made_on_the_host_first())
 
 
@@ -69,7 +72,7 @@ def _cuda(gpu: "FakeGPU") -> dict[str, Any]:
             pass
 
         def record(self, stream: Any = None) -> None:
-            pass
+            gpu.asked.add(torch.cuda.current_device())
 
         def wait(self, stream: Any = None) -> None:
             pass
@@ -86,6 +89,10 @@ def _cuda(gpu: "FakeGPU") -> dict[str, Any]:
     def set_device(device: Any) -> None:
         if (index := _index(device)) is not None:
             current.index = index
+
+    def synchronize(device: Any = None) -> None:
+        gpu.asked.add(torch.cuda.current_device() if device is None else _index(device))
+        gpu.seen.note_wait("torch.cuda.synchronize")
 
     def native_bfloat16(including_emulation: bool = True) -> bool:
         return including_emulation or major >= 8
@@ -114,7 +121,7 @@ def _cuda(gpu: "FakeGPU") -> dict[str, Any]:
         "max_memory_allocated": lambda *_: 0,
         "reset_peak_memory_stats": nothing,
         "empty_cache": lambda: gpu.seen.note_wait("torch.cuda.empty_cache"),
-        "synchronize": lambda *_: gpu.seen.note_wait("torch.cuda.synchronize"),
+        "synchronize": synchronize,
         "is_current_stream_capturing": lambda: False,
         "utilization": no_driver,
         "manual_seed": nothing,

@@ -99,3 +99,8 @@ def test_of_the_second_gpu(gpu: FakeGPU, tiny_store: Store) -> None:
 def test_of_sums_that_do_not_fit(gpu: FakeGPU, tiny_store: Store) -> None:
     vram = 20_000_000
     assert predict(gpu, tiny_store, MANY, spacing=1.25, max_vram=vram)
+
+
+def test_of_a_device_without_float64(tiny_store: Store) -> None:
+    gpu = FakeGPU(truth=False, float64=False)
+    assert predict(gpu, tiny_store, MANY, spacing=1.25)

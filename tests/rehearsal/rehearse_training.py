@@ -11,6 +11,7 @@ from training_parts import STEP
 
 from medseg.labels import LabelScheme
 from medseg.store import Store, StoredCase
+from medseg.training import assembly
 from medseg.training.assembly import GPU_GUARD_STEPS
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.guard import LossGuard
@@ -86,6 +87,7 @@ def test_of_the_second_gpu(
     result = run.run(gpu)
     devices = {p.device for p in result.network.parameters()}
     assert devices == {torch.device("cuda:1")}
+    assert gpu.asked == {1}
 
 
 def test_a_resumed_run_goes_on(gpu: FakeGPU, tiny_store: Store, tmp_path: Path) -> None:
@@ -99,3 +101,13 @@ def test_a_resumed_run_goes_on(gpu: FakeGPU, tiny_store: Store, tmp_path: Path) 
     assert before["step"] == 2
     assert result.steps == 4
     assert again.seen.waits(*STEP) == []
+    unscaled = "_amp_foreach_non_finite_check_and_unscale_"
+    assert unscaled in again.seen.parts["optimiser"].launches
+
+
+def test_of_a_device_without_float64(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "has_float64", lambda device: False)
+    result = rehearsal(tiny_store, tmp_path, steps=2).run(FakeGPU(float64=False))
+    assert result.steps == 2

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_runs import CPU, SETTINGS, SMALL, run, state_and_batch
 
+from medseg.device import is_out_of_memory
 from medseg.errors import TrainingError
 from medseg.networks.build import build_network
 from medseg.networks.settings import UNetSettings
@@ -16,7 +17,7 @@ from medseg.sampling import PatchSampler, SamplingSettings, gather
 from medseg.store import Store
 from medseg.training.batches import Batch
 from medseg.training.compilation import compile_if_faster, wants_compiling
-from medseg.training.memory import Thrift, is_out_of_memory, recompute_activations
+from medseg.training.memory import Thrift, recompute_activations
 from medseg.training.plateau import has_plateaued, shorten
 from medseg.training.precision import forward_loss
 from medseg.training.profile import Profile, most_expensive

@@ -20,8 +20,18 @@ pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
 
 
-def train(store: Store, folder: object, *, resident: bool) -> FitResult:
-    plan = small_plan(store, dims=3, network=SMALL.model_copy(update={"dropout": 0.0}))
+def train(
+    store: Store,
+    folder: object,
+    *,
+    resident: bool,
+    settings: TrainingSettings | None = None,
+    dropout: float = 0.0,
+    steps: int = 30,
+    resume: bool = False,
+) -> FitResult:
+    network = SMALL.model_copy(update={"dropout": dropout})
+    plan = small_plan(store, dims=3, network=network)
     cases = [store.case(case_id) for case_id in store.split(0)[0]]
     sampler = PatchSampler(
         cases, patch_size=plan.patch_size, settings=SamplingSettings(), seed=0
@@ -38,13 +48,29 @@ def train(store: Store, folder: object, *, resident: bool) -> FitResult:
     )
     return fit(
         plan,
-        TrainingSettings(precision="float32"),
+        settings or TrainingSettings(precision="float32"),
         batches=batches,
         validation_cases=[store.case(case_id) for case_id in store.split(0)[1]],
         device=CUDA,
-        length=StepLength(30),
+        length=StepLength(steps),
         surroundings=Surroundings(folder, "same", NullLogger(), Silent()),
+        resume=resume,
     )
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tiny_store: Store, tmp_path: object, precision: str
+) -> None:
+    settings = TrainingSettings(precision=precision, deterministic=True)
+    options = {"resident": True, "settings": settings, "dropout": 0.2}
+    whole = train(tiny_store, tmp_path / "whole", steps=12, **options)
+    train(tiny_store, tmp_path / "cut", steps=5, **options)
+    resumed = train(tiny_store, tmp_path / "cut", steps=12, resume=True, **options)
+    for one, other in zip(
+        whole.network.parameters(), resumed.network.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
 
 
 def test_every_cache_gives_the_same_run(tiny_store: Store, tmp_path: object) -> None:
@@ -71,6 +97,11 @@ def test_resident_cases_give_the_patches_of_the_store(tiny_store: Store) -> None
 def test_compiling_leaves_the_weights_alone(tiny_store: Store) -> None:
     state, batch, loss = state_and_batch(tiny_store, device=CUDA)
     before = [p.clone() for p in state.network.parameters()]
-    compile_if_faster(state, batch, loss.to(CUDA), progress=Silent())
+    told: list[str] = []
+    progress = Silent()
+    progress.say = told.append  # type: ignore[method-assign]
+    compile_if_faster(state, batch, loss.to(CUDA), progress=progress)
+    (line,) = told
+    assert line.startswith("a step forward and back"), line  # it was compiled
     for one, other in zip(before, state.network.parameters(), strict=True):
         assert torch.equal(one, other)

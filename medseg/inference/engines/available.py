@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from medseg.device import has_bfloat16
 from medseg.errors import SettingsError
 from medseg.inference.engines.engine import REFERENCE, Engine, Precision, Variant
 from medseg.inference.settings import InferenceSettings
@@ -161,7 +162,7 @@ def _pays(precision: str, device: torch.device) -> bool:
     if precision == "int8":
         return False  # only when named
     if device.type == "cuda":
-        return precision == "float16" or torch.cuda.is_bf16_supported()
+        return precision == "float16" or has_bfloat16(device)
     if precision == "float16":
         return False
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
