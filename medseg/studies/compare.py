@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from medseg.errors import MissingFileError
 from medseg.files import write_text
 from medseg.folder_lock import lock_folder
 from medseg.progress import Progress, Silent
@@ -21,6 +23,9 @@ from medseg.studies.scores import study_tables
 from medseg.studies.study import StudyRun, StudySettings, read_study
 from medseg.studies.study_run import is_finished, train_run
 from medseg.training.logger import NullLogger, RunLogger
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def compare(
@@ -126,12 +131,13 @@ def compare_finished(
         progress: Shows progress.
 
     Raises:
-        MissingFileError: A run is not there or has no scores.
+        MissingFileError: Runs are not there or have no scores, and fewer than two
+            names are left; else these are compared, and the others named.
         DatasetError: Fewer than two names, or they were scored on different cases.
         OutputError: The folder cannot be written.
     """
-    tables = read_named_runs(runs, tracking_uri=tracking_uri)
-    comparison = compare_runs(tables, metrics)
+    tables, failures = _scored_names(runs, tracking_uri)
+    comparison = compare_runs(tables, metrics, failures=failures)
     write_comparison(out, comparison)
     ids = {run: name for name, run in runs if not Path(run).is_dir()}
     if ids:
@@ -147,6 +153,28 @@ def compare_finished(
             logger.log_params({f"runs.{run}": name for run, name in ids.items()})
             log_comparison(out, logger)
     return comparison
+
+
+def _scored_names(
+    runs: Sequence[tuple[str, str]], tracking_uri: str | None
+) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """Scores by name of those whose runs all have some, and why the others have not.
+
+    Raises:
+        MissingFileError: Fewer than two names have scores because of missing runs.
+        DatasetError: Two runs of one name share a case.
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    failures: dict[str, MissingFileError] = {}
+    for name in dict.fromkeys(name for name, _ in runs):
+        own = [run for run in runs if run[0] == name]
+        try:
+            tables |= read_named_runs(own, tracking_uri=tracking_uri)
+        except MissingFileError as error:
+            failures[name] = error
+    if failures and len(tables) < 2:
+        raise next(iter(failures.values()))
+    return tables, {name: str(error) for name, error in failures.items()}
 
 
 def open_study(

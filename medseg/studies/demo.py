@@ -12,6 +12,7 @@ from medseg.progress import Progress, Silent
 from medseg.runs.config import RunConfig
 from medseg.runs.train import train
 from medseg.scoring.evaluate import evaluate
+from medseg.settings import parse_settings
 from medseg.store import Store
 from medseg.testing.phantom import SIMULATION_NOTE, make_phantom_study
 
@@ -36,16 +37,17 @@ def demo(
         progress: Shows progress.
 
     Raises:
+        SettingsError: The budget is no duration.
         MedsegError: A step failed.
     """
     progress = progress or Silent()
     started = time.monotonic()
+    length = {"training": {"budget": budget}}
+    config = parse_settings(RunConfig, length, source="demo")
     folder = data or _simulate(out / "data", progress)
     dataset = load_dataset(folder)
     _check(folder, progress)
-    config = RunConfig.model_validate(
-        {"data": folder, "fold": 0, "training": {"budget": budget}}
-    )
+    config = config.replaced(data=folder)
     run = _free_name(out / "runs" / "demo")
     trained = train(config, run, device=device, progress=progress)
     progress.say("\npredicting the held-out scans anew, from their files")

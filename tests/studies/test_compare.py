@@ -25,6 +25,7 @@ from medseg.studies.comparison import (
     read_named_runs,
     write_comparison,
 )
+from medseg.studies.demo import demo
 from medseg.studies.scores import comparable_runs
 from medseg.studies.study import StudyRun, merge, read_study
 from medseg.tracking import open_mlflow_run
@@ -382,6 +383,29 @@ def test_whatever_ends_a_run_the_others_are_trained(
     assert list(found.failures) == ["b_fold0_seed0"]
     assert str(error) in found.text
     assert set(found.ranking["variation"]) == {"a", "c"}
+
+
+def test_a_named_run_without_scores_costs_itself_alone(tmp_path: Path) -> None:
+    runs = [("a", 0.0), ("b", 0.1), ("c", 0.2)]
+    for name, shift in runs:
+        scored(tmp_path, name, table(shift))
+    (tmp_path / "runs" / "b" / "validation" / "cases.csv").unlink()
+    folders = [(name, str(tmp_path / "runs" / name)) for name, _ in runs]
+    found = compare_finished(folders, tmp_path / "out")
+    assert set(found.ranking["variation"]) == {"a", "c"}
+    assert "the run has not finished" in found.failures["b"]
+    assert "- b: " in (tmp_path / "out" / "summary.md").read_text()
+    with pytest.raises(MissingFileError, match="the run has not finished"):
+        compare_finished(folders[:2], tmp_path / "out")
+
+
+@pytest.mark.parametrize("budget", ["3", "soon", ""])
+def test_a_demo_of_no_duration_is_refused_before_the_work(
+    tmp_path: Path, budget: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"budget: .*(unit|duration|more)"):
+        demo(tmp_path / "demo", budget=budget)
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_column_that_the_tables_lack_is_named() -> None:
