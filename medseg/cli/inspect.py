@@ -19,6 +19,14 @@ def inspect(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value for a config.")
     ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option("--channels", min=1, help="Of images, without data (1)."),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option("--classes", min=2, help="With background, without data (2)."),
+    ] = None,
 ) -> None:
     """Show what a network is, costs, sees and gets wrong, before training it.
 
@@ -33,5 +41,7 @@ def inspect(
         out=out,
         precision=check_precision(precision),
         overrides=overrides,
+        channels=channels,
+        classes=classes,
     )
     typer.echo(format_inspection(found))

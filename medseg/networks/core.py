@@ -36,6 +36,12 @@ class Core(nn.Module):
         """
         return tuple(self._checked(n, axis) for axis, n in enumerate(size))
 
+    def output_of(self, size: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Spatial size of the logits; None where the size does not fit as it is."""
+        found = [self.axis_output(n, axis) for axis, n in enumerate(size)]
+        known = [n for n in found if n is not None]
+        return tuple(known) if len(known) == len(found) else None
+
     def input_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """The smallest input whose logits are at least as large as `size`."""
         return tuple(self._needed(n, axis) for axis, n in enumerate(size))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from medseg.files import atomic_write, write_text
 from medseg.networks.analysis.advice import advise
 from medseg.networks.analysis.inspection import Inspection
+from medseg.networks.analysis.shift import ShiftFinding
 from medseg.reporting.network_picture import draw_network
 from medseg.reporting.text import format_columns
 
@@ -73,6 +74,7 @@ LAYER_HEADER = (
     "kind",
     "kernel",
     "stride",
+    "dilation",
     "channels",
     "size",
     "sees",
@@ -88,9 +90,11 @@ def layer_rows(found: Inspection) -> Rows:
             layer.kind,
             _times(layer.kernel),
             _times(layer.stride),
+            _times(layer.dilation) if set(layer.dilation) - {1} else "",
             str(layer.shape[0]),
             _times(layer.shape[1:]),
-            _times(["all" if n is None else n for n in layer.field]) or "?",
+            _times(["all" if n is None else n for n in layer.field])
+            or ("" if layer.kind == "cat" else "?"),
             f"{layer.parameters:,}",
         )
         for layer in found.layers
@@ -101,11 +105,10 @@ def summary_rows(found: Inspection) -> Rows:
     """Costs, fields and artefacts."""
     costs, half, most, nearly = found.costs, *found.radii
     fields = found.theoretical.extent if found.theoretical else ()
-    worst = max((coverage.variance for coverage in found.coverages), default=0.0)
-    one, stride = found.shifts
     state = "trained" if found.trained else "fresh weights"
     return [
         ("patch", f"{_times(found.patch_size)}, batch {found.batch_size}"),
+        *_unpadded(found),
         ("parameters", f"{costs.parameters:,} ({_megabytes(costs.parameter_bytes)})"),
         ("operations per voxel", f"{costs.flops_per_voxel:,.0f} FLOPs"),
         (
@@ -124,19 +127,64 @@ def summary_rows(found: Inspection) -> Rows:
             "effective receptive field",
             f"radius {half:.1f} / {most:.1f} / {nearly:.1f} voxels hold 50 / 90 / 99 %",
         ),
-        ("largest coverage variance of an up-sampling", f"{worst:.3g}"),
+        *_held_statistics(found),
+        ("largest coverage variance of an up-sampling", _coverage(found)),
         (
             f"pattern on a constant image, {state}",
             f"{found.pattern:.2g} of the logits' spread",
         ),
+        *[row for shift in found.shifts for row in _shift_rows(shift, state)],
+    ]
+
+
+def _unpadded(found: Inspection) -> Rows:
+    """What unpadded convolutions leave of a patch."""
+    if not any(found.output_margin):
+        return []
+    size = _times(found.patch_size)
+    margins = zip(found.patch_size, found.output_margin, strict=True)
+    wide = [n + 2 * margin for n, margin in margins]
+    mirrored = f"in use {_times(wide)} in, by mirrored borders, {size} out"
+    if found.output_size is None:
+        return [("unpadded", mirrored)]
+    return [("unpadded", f"{size} in, {_times(found.output_size)} out; {mirrored}")]
+
+
+def _held_statistics(found: Inspection) -> Rows:
+    """How much of what is seen comes through the statistics of normalizations."""
+    if found.held_radii == found.radii:
+        return []
+    half, most, nearly = found.held_radii
+    return [
         (
-            f"shift by {_times(one.shift)}, {state}",
-            _shift(one.change, one.agreement),
-        ),
-        (
-            f"shift by {_times(stride.shift)}, {state}",
-            _shift(stride.change, stride.agreement),
-        ),
+            "the same with statistics held",
+            f"radius {half:.1f} / {most:.1f} / {nearly:.1f} voxels; as they see the "
+            f"whole patch, {found.beyond:.1%} of it lies beyond the receptive field",
+        )
+    ]
+
+
+def _coverage(found: Inspection) -> str:
+    worst = max(found.coverages, key=lambda c: c.variance, default=None)
+    if worst is None or worst.variance == 0:
+        return "0"
+    return f"{worst.variance:.3g} of the squared mean (absolute: {worst.absolute:.3g})"
+
+
+def _shift_rows(found: ShiftFinding, state: str) -> Rows:
+    name = f"shift by {_times(found.shift)}"
+    if found.theory is not None:
+        theory = _shift(found.theory.change, found.theory.agreement)
+    elif found.needed is None:
+        theory = "not measurable: every voxel sees the whole image"
+    else:
+        theory = f"not measurable here: takes a window of {_times(found.needed)}"
+    real = "not measurable: the patch is too small for it"
+    if found.real is not None:
+        real = _shift(found.real.change, found.real.agreement)
+    return [
+        (f"{name}, away from borders, statistics held, {state}", theory),
+        (f"{name}, between two patches as they are answered, {state}", real),
     ]
 
 

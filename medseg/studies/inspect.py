@@ -51,6 +51,8 @@ def inspect(
     out: Path | None = None,
     precision: Precision = "float32",
     overrides: list[str] | None = None,
+    channels: int | None = None,
+    classes: int | None = None,
 ) -> Inspection:
     """Looks at a network without training it.
 
@@ -61,12 +63,16 @@ def inspect(
         out: Folder for ``inspect.html`` and ``inspect.png``; None writes nothing.
         precision: What autocast will compute convolutions in.
         overrides: ``key=value`` for a configuration.
+        channels: Of images, for a configuration without data; 1 by default.
+        classes: With background, likewise; 2 by default.
 
     Raises:
         MissingFileError: There is nothing at `source`.
-        SettingsError: It does not say which network, or for which patches.
+        SettingsError: It does not say which network, or for which patches; or the
+            patch is none that an unpadded network takes; or the data say how many
+            channels and classes there are.
     """
-    subject = find_subject(source, overrides or [])
+    subject = find_subject(source, overrides or [], channels=channels, classes=classes)
     found = inspect_network(
         subject.network,
         subject.settings,
@@ -80,8 +86,14 @@ def inspect(
     return found
 
 
-def find_subject(source: Path, overrides: list[str]) -> Subject:
-    """The network that a path names.
+def find_subject(
+    source: Path,
+    overrides: list[str],
+    *,
+    channels: int | None = None,
+    classes: int | None = None,
+) -> Subject:
+    """The network that a path names; see `inspect` for channels and classes.
 
     Raises:
         MissingFileError: There is nothing at `source`.
@@ -89,17 +101,34 @@ def find_subject(source: Path, overrides: list[str]) -> Subject:
     """
     if not source.exists():
         raise MissingFileError(f"{source}: no such file or folder")
+    sizes = {"channels": channels, "classes": classes}
     if source.is_dir():
+        _require_open(source, **sizes)
         if (source / DESCRIPTION).is_file() or (source / "model").is_dir():
             return _trained(source)
         return _fresh(read_plan(source / PLAN), title=f"fresh, {source.name}")
     values: Any = read_yaml(source)
     known = values if isinstance(values, dict) else {}
     if "labels" in known and "network" in known:
+        _require_open(source, **sizes)
         return _fresh(read_plan(source), title=f"fresh, {source.stem}")
     if "variations" in known:
-        return _variation(source, overrides)
-    return _configured(read_config(source, overrides), source, name=source.stem)
+        return _variation(source, overrides, **sizes)
+    config = read_config(source, overrides)
+    return _configured(config, source, name=source.stem, **sizes)
+
+
+def _require_open(source: Path, *, channels: int | None, classes: int | None) -> None:
+    """Refuses numbers that the model or the data settle.
+
+    Raises:
+        SettingsError: Some were given.
+    """
+    if channels is not None or classes is not None:
+        raise SettingsError(
+            f"{source}: says itself how many channels and classes there are; leave "
+            "--channels and --classes out"
+        )
 
 
 def _trained(folder: Path) -> Subject:
@@ -130,7 +159,13 @@ def _fresh(plan: Plan, *, title: str) -> Subject:
     return Subject(name, network, plan.network, plan.patch_size, plan.batch_size)
 
 
-def _variation(source: Path, overrides: list[str]) -> Subject:
+def _variation(
+    source: Path,
+    overrides: list[str],
+    *,
+    channels: int | None,
+    classes: int | None,
+) -> Subject:
     """One variation of a study, named by an override ``variation=NAME``."""
     chosen = [text for text in overrides if text.startswith("variation=")]
     others = [text for text in overrides if text not in chosen]
@@ -146,12 +181,20 @@ def _variation(source: Path, overrides: list[str]) -> Subject:
     values = {"data": None if study.data is None else str(study.data), **values}
     where = f"{source}: variation {name}"
     config = parse_settings(RunConfig, apply_overrides(values, others), source=where)
-    return _configured(config, source, name=name)
+    return _configured(config, source, name=name, channels=channels, classes=classes)
 
 
-def _configured(config: RunConfig, source: Path, *, name: str) -> Subject:
+def _configured(
+    config: RunConfig,
+    source: Path,
+    *,
+    name: str,
+    channels: int | None,
+    classes: int | None,
+) -> Subject:
     """A configuration over prepared data, or one that says everything itself."""
     if config.data is not None and (config.data / STORE).is_file():
+        _require_open(config.data, channels=channels, classes=classes)
         store = Store.open(config.data)
         plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
         return _fresh(plan, title=f"fresh, {name}")
@@ -164,9 +207,15 @@ def _configured(config: RunConfig, source: Path, *, name: str) -> Subject:
             "and plan.network, or inspect the store itself"
         )
     torch.manual_seed(0)
+    inputs, outputs = channels or 1, classes or 2
+    built = build_network(
+        network, spatial_dims=len(size), in_channels=inputs, out_channels=outputs
+    )
+    if any(built.output_margin):
+        built.output_shape(size)  # refused where it cannot be taken as it is
     return Subject(
-        f"{network.name} (fresh, {name}; one channel, two classes)",
-        build_network(network, spatial_dims=len(size), in_channels=1, out_channels=2),
+        f"{network.name} (fresh, {name}; channels: {inputs}, classes: {outputs})",
+        built,
         network,
         size,
         config.plan.batch_size or 1,

@@ -44,7 +44,7 @@ def test_swinunetr_is_inspected_without_arithmetic() -> None:
 
 def test_advice_names_kernel_and_patch() -> None:
     advice = " | ".join(advise(inspect("kernel3", (30, 32))))
-    assert "kernel 3, stride 2 leaves a pattern of variance 0.235: use 4 or 2" in advice
+    assert "variance 0.235 (relative): use 4 or 2" in advice
     assert "patches of (30, 32) are padded to (32, 32)" in advice
 
 

@@ -63,8 +63,8 @@ def _pattern_advice(found: Inspection) -> list[str]:
 
 
 def _shift_advice(found: Inspection) -> list[str]:
-    step = found.shifts[0]
-    if step.agreement >= 1 - WORTH_SAYING:
+    step = found.shifts[0].real or found.shifts[0].theory
+    if step is None or step.agreement >= 1 - WORTH_SAYING:
         return []
     pooled = getattr(found.settings, "downsampling", "avgpool") == "avgpool"
     changes = [*([] if pooled else ["downsampling avgpool"]), "more overlap of tiles"]

@@ -35,6 +35,12 @@ class Coverage:
     variance: float
 
     @property
+    def absolute(self) -> float:
+        """Variance of the number of contributions itself."""
+        mean = prod(k / s for k, s in zip(self.kernel, self.stride, strict=True))
+        return self.variance * mean**2
+
+    @property
     def advice(self) -> str:
         """What to change; empty where nothing is wrong."""
         if self.variance == 0:
@@ -46,7 +52,7 @@ class Coverage:
         use = f"{more} or {less}" if less else str(more)
         return (
             f"{self.name}: kernel {kernel}, stride {stride} leaves a pattern of "
-            f"variance {self.variance:.3g}: use {use}"
+            f"variance {self.variance:.3g} (relative): use {use}"
         )
 
 

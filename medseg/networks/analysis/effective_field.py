@@ -80,6 +80,24 @@ def radii_holding(
     return tuple(float(distance.ravel()[order][place]) for place in places)
 
 
+def share_beyond(field: np.ndarray, radius: Sequence[int | None]) -> float:
+    """Share of a field's mass that lies beyond a box about the centre.
+
+    Args:
+        field: What `effective_field` returned.
+        radius: Voxels to each side of the centre along each axis; None for all.
+    """
+    outside = np.zeros(field.shape, dtype=bool)
+    for axis, reach in enumerate(radius):
+        if reach is None:
+            continue
+        away = np.abs(np.arange(field.shape[axis]) - field.shape[axis] // 2) > reach
+        shape = [1] * field.ndim
+        shape[axis] = -1
+        outside |= away.reshape(shape)
+    return float(field[outside].sum() / field.sum())
+
+
 def half_widths_holding(field: np.ndarray, share: float) -> tuple[int, ...]:
     """Voxels to each side of the centre, per axis, that hold a share of the mass.
 

@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import torch
 
 from medseg.networks.analysis.checkerboard import Coverage, coverages, pattern_strength
 from medseg.networks.analysis.costs import Costs, Precision, predict_costs
-from medseg.networks.analysis.effective_field import effective_field, radii_holding
+from medseg.networks.analysis.effective_field import (
+    effective_field,
+    radii_holding,
+    share_beyond,
+)
+from medseg.networks.analysis.fixed_statistics import BY_IMAGE, with_fixed_statistics
 from medseg.networks.analysis.layers import Layer, list_layers
 from medseg.networks.analysis.receptive_field import ReceptiveField, receptive_field
 from medseg.networks.analysis.shift import (
-    ShiftConsistency,
+    ShiftFinding,
     far_from_borders,
     usual_shifts,
 )
@@ -37,10 +43,15 @@ class Inspection:
         theoretical: Receptive field by arithmetic; None for SwinUNETR.
         field: Effective receptive field, of the patch's size; sums to 1.
         radii: Voxels that hold 50, 90 and 99 % of it.
+        beyond: Share of it beyond the theoretical one, where statistics of
+            normalizations bring the whole patch in.
+        held_radii: As `radii`, with these statistics held.
         coverages: Of every transposed convolution.
         pattern: Strength of periodic patterns on a constant image.
         shifts: Consistency under a shift of one voxel and of one stride.
         output_margin: Voxels that unpadded convolutions lose per side.
+        output_size: What unpadded convolutions leave of a patch; None where the patch
+            is no size that they take as it is.
         trained: Whether its weights were learnt; patterns and shifts of fresh ones
             say little about what they will become.
     """
@@ -54,10 +65,13 @@ class Inspection:
     theoretical: ReceptiveField | None
     field: np.ndarray
     radii: tuple[float, ...]
+    beyond: float
+    held_radii: tuple[float, ...]
     coverages: tuple[Coverage, ...]
     pattern: float
-    shifts: tuple[ShiftConsistency, ...]
+    shifts: tuple[ShiftFinding, ...]
     output_margin: tuple[int, ...]
+    output_size: tuple[int, ...] | None
     trained: bool = False
 
 
@@ -89,6 +103,10 @@ def inspect_network(
     field = effective_field(network, size, num_samples=samples, seed=seed)
     theoretical = receptive_field(network)
     radius = theoretical.radius if theoretical else (None,) * len(size)
+    held = field
+    if any(isinstance(module, BY_IMAGE) for module in network.modules()):
+        fixed = with_fixed_statistics(network, _noise(network, size, seed=seed))
+        held = effective_field(fixed, size, num_samples=samples, seed=seed)
     return Inspection(
         settings=settings,
         patch_size=size,
@@ -99,6 +117,8 @@ def inspect_network(
         theoretical=theoretical,
         field=field,
         radii=radii_holding(field),
+        beyond=share_beyond(field, radius),
+        held_radii=radii_holding(held),
         coverages=tuple(coverages(network)),
         pattern=pattern_strength(
             network,
@@ -114,4 +134,13 @@ def inspect_network(
         ),
         trained=trained,
         output_margin=network.output_margin,
+        output_size=network.core.output_of(size),
     )
+
+
+def _noise(
+    network: SegmentationNetwork, size: tuple[int, ...], *, seed: int
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn((1, network.in_channels, *size), generator=generator)
+    return noise.to(next(network.parameters()).device)

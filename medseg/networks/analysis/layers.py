@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from medseg.networks.analysis.receptive_field import layer_fields
 from medseg.networks.deeplab import ImagePooling
 from medseg.networks.network import SegmentationNetwork
+from medseg.networks.unpadded import CentreCrop
 from medseg.networks.upsampling import Interpolate, PixelShuffle
 
 SHOWN = (
@@ -24,6 +26,7 @@ SHOWN = (
     nn.AvgPool3d,
     nn.Upsample,
     nn.Linear,
+    CentreCrop,
     ImagePooling,
     Interpolate,
     PixelShuffle,
@@ -39,6 +42,7 @@ class Layer:
         kind: Such as ``Conv3d``.
         kernel: Sizes along the axes; empty where there is no kernel.
         stride: Along the axes; empty likewise.
+        dilation: Along the axes; empty likewise.
         shape: Channels and spatial size of its output.
         field: Input voxels that one of its voxels sees along each axis; None for the
             whole image; empty where that is not known.
@@ -49,6 +53,7 @@ class Layer:
     kind: str
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
+    dilation: tuple[int, ...]
     shape: tuple[int, ...]
     field: tuple[int | None, ...]
     parameters: int
@@ -57,7 +62,9 @@ class Layer:
 def list_layers(network: SegmentationNetwork, size: Sequence[int]) -> list[Layer]:
     """Layers in the order of computation, for an input size.
 
-    Nothing is computed: the network runs on tensors without memory.
+    Nothing is computed: the network runs on tensors without memory. Crops and
+    concatenations of features are among them. Unpadded convolutions are shown as they
+    shrink the input, where they can take its size; else on its mirrored borders.
     """
     fields = layer_fields(network) or {}
     ghost = copy.deepcopy(network).to("meta").eval()
@@ -72,9 +79,48 @@ def list_layers(network: SegmentationNetwork, size: Sequence[int]) -> list[Layer
     for name, module in ghost.core.named_modules():
         if isinstance(module, SHOWN):
             module.register_forward_hook(note(name, module))
-    with torch.no_grad():
-        ghost(torch.zeros((1, network.in_channels, *size), device="meta"))
+    x = torch.zeros((1, network.in_channels, *size), device="meta")
+    shrinks = any(network.output_margin)
+    with torch.no_grad(), _Joins(ghost.core, layers):
+        if shrinks and network.core.output_of(tuple(size)) is not None:
+            ghost.forward_centre(x)
+        else:
+            ghost(x)
     return layers
+
+
+class _Joins(TorchFunctionMode):
+    """Notes concatenations of features, by the module in which they happen."""
+
+    def __init__(self, core: nn.Module, layers: list[Layer]) -> None:
+        super().__init__()
+        self._within: list[str] = [""]
+        self._layers = layers
+        for name, module in core.named_modules():
+            module.register_forward_pre_hook(self._entering(name))
+            module.register_forward_hook(self._leaving, always_call=True)
+
+    def _entering(self, name: str) -> Any:
+        def hook(*_: object) -> None:
+            self._within.append(name)
+
+        return hook
+
+    def _leaving(self, *_: object) -> None:
+        self._within.pop()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.cat and result.dim() > 3:
+            name = ".".join(filter(None, (self._within[-1], "concatenation")))
+            nothing: tuple[int, ...] = ()
+            shape = tuple(result.shape[1:])
+            self._layers.append(
+                Layer(name, "cat", nothing, nothing, nothing, shape, (), 0)
+            )
+        return result
 
 
 def _describe(
@@ -89,6 +135,7 @@ def _describe(
         kind=type(module).__name__,
         kernel=_sizes(getattr(module, "kernel_size", ()), dims),
         stride=_sizes(getattr(module, "stride", ()), dims),
+        dilation=_sizes(getattr(module, "dilation", ()), dims),
         shape=tuple(output.shape[1:]),
         field=field,
         parameters=sum(p.numel() for p in module.parameters()),

@@ -83,23 +83,58 @@ def shift_consistency(
     )
 
 
+def window_needed(
+    network: SegmentationNetwork, radius: Sequence[int | None]
+) -> tuple[int, ...] | None:
+    """A window whose central two strides see no border; None where there is none.
+
+    Args:
+        network: For its strides.
+        radius: Of the theoretical receptive field; None where that is endless.
+    """
+    known = [r for r in radius if r is not None]
+    if len(known) < len(radius):
+        return None
+    return tuple(2 * r + 2 * p for r, p in zip(known, network.divisor, strict=True))
+
+
 def far_from_borders(
     network: SegmentationNetwork,
     radius: Sequence[int | None],
     flops_per_voxel: float,
 ) -> tuple[int, ...] | None:
-    """A window whose central two strides see no border; None where it costs too much.
+    """The window of `window_needed`; None also where it costs too much.
 
     Args:
         network: For its strides.
         radius: Of the theoretical receptive field; None where that is endless.
         flops_per_voxel: Of a forward pass.
     """
-    known = [r for r in radius if r is not None]
-    if len(known) < len(radius):
+    wide = window_needed(network, radius)
+    if wide is None or prod(wide) * flops_per_voxel >= SHIFT_FLOPS:
         return None
-    wide = [2 * r + 2 * p for r, p in zip(known, network.divisor, strict=True)]
-    return tuple(wide) if prod(wide) * flops_per_voxel < SHIFT_FLOPS else None
+    return wide
+
+
+@dataclass(frozen=True)
+class ShiftFinding:
+    """What a shift does to the answer, by theory and in use.
+
+    Attributes:
+        shift: Voxels along each axis.
+        theory: With the statistics of normalizations held and no border within the
+            receptive field; None where that cannot be measured.
+        needed: The window that `theory` takes; None where every voxel sees the whole
+            image.
+        real: As two patches of a scene are answered, their inner halves compared,
+            with borders and statistics of their own; None where the patch is too
+            small.
+    """
+
+    shift: tuple[int, ...]
+    theory: ShiftConsistency | None
+    needed: tuple[int, ...] | None
+    real: ShiftConsistency | None
 
 
 def usual_shifts(
@@ -109,12 +144,8 @@ def usual_shifts(
     radius: tuple[int | None, ...],
     flops_per_voxel: float,
     seed: int = 0,
-) -> tuple[ShiftConsistency, ...]:
-    """By one voxel and by one full stride, away from borders where that is cheap.
-
-    The window is as large as the theoretical radius asks for; where that costs too
-    much, a quarter of the patch is left out at each side. Normalizations keep the
-    statistics of one image, which the two views would otherwise differ in.
+) -> tuple[ShiftFinding, ...]:
+    """By one voxel and by one full stride.
 
     Args:
         network: In the state (trained or fresh) that is of interest.
@@ -123,22 +154,30 @@ def usual_shifts(
         flops_per_voxel: Of a forward pass.
         seed: Of the noise.
     """
-    period = network.divisor
+    needed = window_needed(network, radius)
     wide = far_from_borders(network, radius, flops_per_voxel)
-    window = network.core.input_size(wide or size)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn((1, network.in_channels, *window), generator=generator)
-    device = next(network.parameters()).device
-    fixed = with_fixed_statistics(network, noise.to(device))
+    window, fixed = None, network
+    if wide is not None:
+        window = network.core.input_size(wide)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((1, network.in_channels, *window), generator=generator)
+        device = next(network.parameters()).device
+        fixed = with_fixed_statistics(network, noise.to(device))
     found = []
-    for wanted in ((1,) * len(size), period):
-        shift = [min(s, n // 4) for s, n in zip(wanted, window, strict=True)]
-        margin = [(n - s) // 4 for n, s in zip(window, shift, strict=True)]
-        if wide is not None:
+    for shift in ((1,) * len(size), network.divisor):
+        theory = None
+        if window is not None:
             margin = [r or 0 for r in radius]
-        found.append(
-            shift_consistency(fixed, window, shift=shift, margin=margin, seed=seed)
-        )
+            theory = shift_consistency(
+                fixed, window, shift=shift, margin=margin, seed=seed
+            )
+        real = None
+        if all(2 * s <= n for s, n in zip(shift, size, strict=True)):
+            inner = [(n - s) // 4 for n, s in zip(size, shift, strict=True)]
+            real = shift_consistency(
+                network, size, shift=shift, margin=inner, seed=seed
+            )
+        found.append(ShiftFinding(shift, theory, needed, real))
     return tuple(found)
 
 
