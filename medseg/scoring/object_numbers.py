@@ -67,7 +67,7 @@ class NumberFacts:
 
 def look_at_numbers(pairs: Sequence[CasePair]) -> NumberFacts | None:
     """What the values of the first pairs are like; None where none can be read."""
-    found = []
+    found: list[NumberFacts] = []
     for pair in pairs:
         if pair.prediction is None or len(found) == MOST_PAIRS:
             continue
