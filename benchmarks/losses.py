@@ -15,9 +15,9 @@ nnU-Net is not needed by medseg; `--peer-python` names an interpreter that has i
 
     python -m venv PEERS && PEERS/bin/pip install torch==2.13.0 monai nnunetv2
 
-Sides: `medseg` (compiled code where a compiler is found), `medseg_plain` (PyTorch's
-operations only), `monai`, `nnunet`. Losses: `dice_ce`; `dice_focal` (medseg's default,
-softmax focal) and `dice_focal_sigmoid` (MONAI's definition to the letter), both against
+Sides: `medseg`, `monai`, `nnunet`, and with `--before FOLDER` an older checkout of
+medseg, so that a change is measured in the same turns. Losses: `dice_ce`; `dice_focal`
+(softmax focal) and `dice_focal_sigmoid` (MONAI's definition to the letter), both against
 `monai.losses.DiceFocalLoss`. Rows named `floor` compare with moving the bytes once:
 reading the logits twice and writing the gradient once at the speed of a copy.
 """
@@ -48,6 +48,7 @@ Step = Callable[[], None]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peer-python", default=os.environ.get("PEER_PYTHON"))
+    parser.add_argument("--before", help="folder of an older checkout of medseg")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--classes", type=int, nargs="+", default=[14, 3])
     parser.add_argument("--device", default="cpu")
@@ -74,14 +75,18 @@ def measure(
     options: argparse.Namespace, classes: int, *, huge_pages: bool, notes: list[str]
 ) -> list[dict[str, Any]]:
     """Rows for one number of classes and one kind of pages."""
-    sides = {"medseg": sys.executable, "medseg_plain": sys.executable}
-    sides |= {"monai": sys.executable, "nnunet": options.peer_python}
+    sides = {"medseg": sys.executable, "monai": sys.executable}
+    sides["nnunet"] = options.peer_python
+    if options.before:
+        sides["medseg_before"] = sys.executable
     workers: dict[str, Worker] = {}
     for side, python in sides.items():
         if python is None:
             _note(notes, f"{side} left out: no --peer-python given")
             continue
-        workers[side] = Worker(python, huge_pages=huge_pages)
+        workers[side] = Worker(
+            python, huge_pages=huge_pages, package=_package(side, options)
+        )
         answer = workers[side].ask(
             "prepare", side=side, classes=classes, device=options.device
         )
@@ -124,8 +129,10 @@ def as_rows(
     best = min((s for s in medians if not s.startswith("medseg")), key=medians.get)
     common = {"classes": classes, "huge_pages": huge_pages, "best_peer": best}
     rows = []
-    for side in ("medseg", "medseg_plain"):
-        name = loss if side == "medseg" else f"{loss}, plain"
+    for side in ("medseg", "medseg_before"):
+        if side not in medians:
+            continue
+        name = loss if side == "medseg" else f"{loss}, before"
         pairs = [
             (name, medians[side], medians[best], "s", medians[best] / medians[side]),
             (
@@ -171,18 +178,26 @@ def fresh_memory(
     huge_pages: bool,
 ) -> float:
     """Extra memory of one step in a new process, over the size of the logits."""
-    worker = Worker(python, huge_pages=huge_pages)
+    worker = Worker(python, huge_pages=huge_pages, package=_package(side, options))
     worker.ask("prepare", side=side, classes=classes, device=options.device)
     extra: float = worker.ask("memory", loss=loss)["extra"]
     worker.close()
     return extra
 
 
+def _package(side: str, options: argparse.Namespace) -> str:
+    """Where a side finds medseg."""
+    if side == "medseg_before":
+        return str(options.before)
+    return str(Path(__file__).resolve().parents[1])
+
+
 class Worker:
     """A process that holds one side and takes steps when asked."""
 
-    def __init__(self, python: str, *, huge_pages: bool) -> None:
+    def __init__(self, python: str, *, huge_pages: bool, package: str) -> None:
         environment = {**os.environ, "nnUNet_results": "", "PYTHONWARNINGS": "ignore"}
+        environment["PYTHONPATH"] = package
         environment.pop("THP_MEM_ALLOC_ENABLE", None)
         if huge_pages:
             environment["THP_MEM_ALLOC_ENABLE"] = "1"
@@ -267,11 +282,9 @@ class Side:
         )
 
     def _medseg(self, loss: str) -> Callable[[Any], Any]:
-        from medseg.losses import build_loss, native_chunk, native_focal
+        from medseg.losses import build_loss
         from medseg.losses.settings import DiceCESettings, DiceFocalSettings
 
-        if self.name == "medseg_plain":
-            native_chunk.library = native_focal.library = lambda: None
         settings = {
             "dice_ce": DiceCESettings(include_background=True),
             "dice_focal": DiceFocalSettings(include_background=True),
@@ -361,11 +374,8 @@ def conditions() -> str:
     """What else the numbers depend on."""
     import monai
 
-    from medseg.losses.native import library
-
     return (
-        f"MONAI {monai.__version__}; medseg "
-        f"{'with' if library() is not None else 'without'} compiled code; logits "
+        f"MONAI {monai.__version__}; logits "
         f"({SAMPLES}, classes, {', '.join(map(str, SHAPE))}) float32"
     )
 

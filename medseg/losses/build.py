@@ -6,24 +6,13 @@ from torch import nn
 
 from medseg.errors import SettingsError
 from medseg.losses import settings as options
-from medseg.losses.boundary import BoundaryLoss
-from medseg.losses.cldice import ClDiceLoss
-from medseg.losses.generalized_dice import GeneralizedDiceLoss
-from medseg.losses.modules import Channels, FusedLoss, SumOfLosses
-from medseg.losses.overlap import OverlapLoss
-from medseg.losses.pointwise import (
-    BinaryCrossEntropyTerm,
-    BinaryFocalTerm,
-    ChannelPart,
-    CrossEntropyTerm,
-    FocalTerm,
-    VoxelPart,
-)
-from medseg.losses.region_sums import RegionLoss, RegionPart
-from medseg.losses.separation import SeparationCELoss
+from medseg.losses.deep_supervision import SumOfLosses
+from medseg.losses.fused import Channels, Engine, FusedLoss
+from medseg.losses.regions import GeneralizedDiceLoss, TverskyLoss
 from medseg.losses.settings import LossSettings
-from medseg.losses.top_k import TopKCrossEntropyLoss
-from medseg.losses.tversky import TverskyLoss
+from medseg.losses.shapes import BoundaryLoss, ClDiceLoss
+from medseg.losses.terms import ChannelTerm, RegionTerm, Terms, VoxelTerm
+from medseg.losses.weighted_ce import SeparationCELoss, TopKCrossEntropyLoss
 
 
 def build_loss(
@@ -31,6 +20,7 @@ def build_loss(
     *,
     num_classes: int,
     regions: tuple[tuple[int, ...], ...] = (),
+    engine: Engine = "auto",
 ) -> nn.Module:
     """A loss called with logits (N, L, *spatial) and class indices (N, *spatial).
 
@@ -39,6 +29,7 @@ def build_loss(
         num_classes: Classes with the background.
         regions: Overlapping regions, each the classes that it is the union of; the
             logits then have one channel per region, else one per class.
+        engine: Who does the passes over the voxels, where the loss needs no more.
 
     Raises:
         SettingsError: The number of class weights is not that of the channels, a
@@ -53,7 +44,11 @@ def build_loss(
             f"{channels.num_channels}: one per "
             + ("region" if regions else "class, background first")
         )
-    return _build(settings, channels)
+    loss = _build(settings, channels)
+    for part in loss.modules():
+        if isinstance(part, FusedLoss):
+            part.engine = engine
+    return loss
 
 
 @singledispatch
@@ -92,12 +87,12 @@ def _(settings: options.TopKCESettings, channels: Channels) -> nn.Module:
 
 @_build.register
 def _(settings: options.DiceSettings, channels: Channels) -> nn.Module:
-    return FusedLoss(channels, region=_overlap(settings, channels))
+    return _fused(channels, region=_dice(settings, channels))
 
 
 @_build.register
 def _(settings: options.JaccardSettings, channels: Channels) -> nn.Module:
-    return FusedLoss(channels, region=_overlap(settings, channels, jaccard=True))
+    return _fused(channels, region=_dice(settings, channels, jaccard=True))
 
 
 @_build.register
@@ -109,7 +104,7 @@ def _(settings: options.GeneralizedDiceSettings, channels: Channels) -> nn.Modul
         smooth_nr=settings.smooth_nr,
         smooth_dr=settings.smooth_dr,
     )
-    return FusedLoss(channels, region=RegionPart(loss))
+    return _fused(channels, region=RegionTerm(loss))
 
 
 @_build.register
@@ -124,7 +119,7 @@ def _(settings: options.TverskyOptions, channels: Channels) -> nn.Module:
         smooth_nr=settings.smooth_nr,
         smooth_dr=settings.smooth_dr,
     )
-    return FusedLoss(channels, region=RegionPart(loss))
+    return _fused(channels, region=RegionTerm(loss))
 
 
 @_build.register
@@ -133,7 +128,7 @@ def _(settings: options.DiceCESettings, channels: Channels) -> nn.Module:
         channels,
         weights=settings.class_weights,
         weight=settings.ce_weight,
-        region=_overlap(settings, channels, weight=settings.dice_weight),
+        region=_dice(settings, channels, weight=settings.dice_weight),
     )
 
 
@@ -145,7 +140,7 @@ def _(settings: options.DiceFocalSettings, channels: Channels) -> nn.Module:
         sigmoid=settings.activation == "sigmoid",
         weights=settings.class_weights,
         weight=settings.focal_weight,
-        region=_overlap(settings, channels, weight=settings.dice_weight),
+        region=_dice(settings, channels, weight=settings.dice_weight),
     )
 
 
@@ -156,7 +151,7 @@ def _(settings: options.BoundarySettings, channels: Channels) -> nn.Module:
         regions=channels.regions,
         first_class=channels.first_class(settings.include_background),
     )
-    dice = FusedLoss(channels, region=_overlap(settings, channels))
+    dice = _fused(channels, region=_dice(settings, channels))
     return SumOfLosses(
         {"dice": dice, "boundary": boundary},
         {"dice": settings.dice_weight, "boundary": settings.boundary_weight},
@@ -171,7 +166,7 @@ def _(settings: options.ClDiceSettings, channels: Channels) -> nn.Module:
         regions=channels.regions,
         first_class=channels.first_class(settings.include_background),
     )
-    dice = FusedLoss(channels, region=_overlap(settings, channels))
+    dice = _fused(channels, region=_dice(settings, channels))
     share = settings.cldice_share
     return SumOfLosses(
         {"dice": dice, "cldice": cldice}, {"dice": 1 - share, "cldice": share}
@@ -197,7 +192,7 @@ def _(settings: options.SeparationSettings, channels: Channels) -> nn.Module:
         sigma=settings.sigma,
         class_weights=settings.class_weights,
     )
-    dice = FusedLoss(channels, region=_overlap(settings, channels))
+    dice = _fused(channels, region=_dice(settings, channels))
     return SumOfLosses(
         {"dice": dice, "separation": separation},
         {"dice": settings.dice_weight, "separation": settings.ce_weight},
@@ -209,14 +204,14 @@ def _voxel_loss(
     *,
     weights: tuple[float, ...] | None,
     weight: float = 1.0,
-    region: RegionPart | None = None,
+    region: RegionTerm | None = None,
 ) -> nn.Module:
-    """Cross-entropy, softmax or binary, with or without a region part."""
+    """Cross-entropy, softmax or binary, with or without a region term."""
     if channels.regions:
-        channel = ChannelPart(BinaryCrossEntropyTerm(), weight, weights)
-        return FusedLoss(channels, region=region, channel=channel)
-    voxel = VoxelPart(CrossEntropyTerm(), weight, weights)
-    return FusedLoss(channels, region=region, voxel=voxel)
+        channel = ChannelTerm(weight=weight, class_weights=weights)
+        return _fused(channels, region=region, channel=channel)
+    voxel = VoxelTerm(weight=weight, class_weights=weights)
+    return _fused(channels, region=region, voxel=voxel)
 
 
 def _focal_loss(
@@ -226,30 +221,44 @@ def _focal_loss(
     sigmoid: bool,
     weights: tuple[float, ...] | None,
     weight: float = 1.0,
-    region: RegionPart | None = None,
+    region: RegionTerm | None = None,
 ) -> nn.Module:
-    """Focal loss, softmax or sigmoid, with or without a region part."""
+    """Focal loss, softmax or sigmoid, with or without a region term."""
     if channels.regions or sigmoid:
-        channel = ChannelPart(BinaryFocalTerm(gamma), weight, weights)
-        return FusedLoss(channels, region=region, channel=channel)
-    voxel = VoxelPart(FocalTerm(gamma), weight, weights, weighted_mean=False)
-    return FusedLoss(channels, region=region, voxel=voxel)
+        channel = ChannelTerm(gamma, weight, weights)
+        return _fused(channels, region=region, channel=channel)
+    voxel = VoxelTerm(gamma, weight, weights, weighted_mean=False)
+    return _fused(channels, region=region, voxel=voxel)
 
 
-def _overlap(
+def _dice(
     settings: options.OverlapOptions,
     channels: Channels,
     *,
     weight: float = 1.0,
     jaccard: bool = False,
-) -> RegionPart:
-    loss: RegionLoss = OverlapLoss(
+) -> RegionTerm:
+    """Soft Dice or Jaccard: Tversky's index with both its sums halved."""
+    price = 1.0 if jaccard or getattr(settings, "jaccard", False) else 0.5
+    loss = TverskyLoss(
+        alpha=price,
+        beta=price,
         first_class=channels.first_class(settings.include_background),
         batch=settings.batch,
         skip_empty=settings.empty == "skip",
-        jaccard=jaccard or getattr(settings, "jaccard", False),
-        smooth_nr=settings.smooth_nr,
-        smooth_dr=settings.smooth_dr,
-        weights=settings.class_weights,
+        smooth_nr=settings.smooth_nr / 2,
+        smooth_dr=settings.smooth_dr / 2,
+        class_weights=settings.class_weights,
     )
-    return RegionPart(loss, weight, settings.squared)
+    return RegionTerm(loss, weight, settings.squared)
+
+
+def _fused(
+    channels: Channels,
+    *,
+    region: RegionTerm | None = None,
+    voxel: VoxelTerm | None = None,
+    channel: ChannelTerm | None = None,
+) -> FusedLoss:
+    terms = Terms(bool(channels.regions), region, voxel, channel)
+    return FusedLoss(channels, terms)

@@ -1,9 +1,26 @@
-"""One loss at several resolutions of a decoder."""
+"""One loss at several resolutions of a decoder, and sums of losses."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from medseg.losses.fused import FusedLoss
+from medseg.losses.targets import subsample
+
+
+class SumOfLosses(nn.Module):
+    """Weighted sum of losses; one with weight 0 is not computed."""
+
+    def __init__(self, losses: dict[str, nn.Module], weights: dict[str, float]) -> None:
+        """Takes the losses, and the weight of each under the same name."""
+        super().__init__()
+        self.losses = nn.ModuleDict(losses)
+        self.weights = weights
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The sum for logits (N, L, *spatial) and class indices (N, *spatial)."""
+        return weighted_sum(self, [logits], target, [1.0])
 
 
 class DeepSupervisionLoss(nn.Module):
@@ -36,20 +53,43 @@ class DeepSupervisionLoss(nn.Module):
             target: Class indices at full resolution, shape (N, *spatial).
         """
         if isinstance(logits, Tensor):
-            value: Tensor = self.loss(logits, target)
-            return value
+            return weighted_sum(self.loss, [logits], target, [1.0])
         weights = self.weights or tuple(0.5**level for level in range(len(logits)))
         pairs = [(w, z) for w, z in zip(weights, logits, strict=False) if w > 0]
+        total = sum(w for w, _ in pairs)
+        shares = [w / total for w, _ in pairs]
+        return weighted_sum(self.loss, [z for _, z in pairs], target, shares)
+
+
+def weighted_sum(
+    loss: nn.Module, outputs: Sequence[Tensor], target: Tensor, weights: Sequence[float]
+) -> Tensor:
+    """The loss of every output times its weight, summed up.
+
+    Args:
+        loss: Called with each output, or once with all of them where it can.
+        outputs: Logits of shape (N, L, *spatial), full resolution first.
+        target: Class indices at full resolution, shape (N, *spatial).
+        weights: One per output.
+    """
+    if isinstance(loss, FusedLoss):
+        return loss.of_outputs(outputs, target, weights)
+    if isinstance(loss, SumOfLosses):
         terms = [
-            w * self.loss(z, subsample(target, tuple(z.shape[2:]))) for w, z in pairs
+            weighted_sum(
+                part, outputs, target, [loss.weights[name] * w for w in weights]
+            )
+            for name, part in loss.losses.items()
+            if loss.weights[name] > 0
         ]
-        return torch.stack(terms).sum() / sum(w for w, _ in pairs)
+    else:
+        terms = [
+            w * loss(_at_least_float32(z), subsample(target, tuple(z.shape[2:])))
+            for w, z in zip(weights, outputs, strict=True)
+        ]
+    return torch.stack(terms).sum()
 
 
-def subsample(target: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Labels at the centre of each voxel of a coarser grid, shape (N, *shape)."""
-    for axis, (old, new) in enumerate(zip(target.shape[1:], shape, strict=True), 1):
-        if old != new:
-            centres = (torch.arange(new, device=target.device) + 0.5) * (old / new)
-            target = target.index_select(axis, centres.long())
-    return target
+def _at_least_float32(logits: Tensor) -> Tensor:
+    """Logits for a loss that would otherwise add up in half precision."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

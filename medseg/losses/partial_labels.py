@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medseg.losses.deep_supervision import subsample
+from medseg.losses.targets import subsample
 
 NEVER = -1e4
 """A logit whose probability is 0 in every number format."""
@@ -63,6 +63,7 @@ class PartialLabelLoss(nn.Module):
         return value
 
     def _merge(self, logits: Tensor, target: Tensor, unannotated: Tensor) -> Tensor:
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not self.regions:
             return merge_unannotated(logits, unannotated)
         here = subsample(target, tuple(logits.shape[2:]))

@@ -68,7 +68,7 @@ class SegmentationAndPresence(nn.Module):
             unannotated: As `PartialLabelLoss` takes it; whether such a class is
                 present is not asked.
         """
-        logits, presence = outputs
+        logits, presence = outputs[0], outputs[1].float()
         wanted = present(target, num_classes=self.num_classes, regions=self.regions)
         if unannotated is None:
             value: Tensor = self.loss(logits, target)

@@ -1,4 +1,4 @@
-"""Runs work over chunks of voxels that stay in a core's cache.
+"""Runs work over chunks of voxels that stay in a core's cache, and where results go.
 
 A chunk holds all classes of a run of voxels of one sample. On a CPU the chunks are
 shared out among threads that each compute alone: splitting every small operation over
@@ -7,7 +7,9 @@ chunk, which costs tenfold as soon as anything else runs on one of the cores. Re
 come back in the order of the chunks, so sums do not depend on the threads.
 """
 
+import mmap
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,38 +24,37 @@ ResultT = TypeVar("ResultT")
 CPU_ELEMENTS = 1 << 18
 """Logits in a chunk on the CPU: a megabyte, so that chunk, scratch and result stay in
 or near the second cache of a core, and starting an operation costs little beside it."""
-COMPILED_VOXELS = 1 << 16
-"""Voxels in a chunk for compiled code, which needs no scratch of the chunk's size."""
-GPU_ELEMENTS = 1 << 23
-"""Logits in a chunk elsewhere: few launches, and little scratch beside the logits."""
+HUGE_BYTES = 32 << 20
+"""Below this the C library keeps freed memory, so that its pages are there already."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A run of voxels of one sample."""
+    """A run of voxels of one sample, or all voxels of all samples."""
 
-    sample: int
-    """Which sample."""
+    samples: slice
+    """Which samples."""
     voxels: slice
-    """Which of its voxels, counted through the spatial axes."""
+    """Which of their voxels, counted through the spatial axes."""
 
 
 def stream(
-    flat: Tensor, work: Callable[[Chunk], ResultT], *, compiled: bool = False
+    flat: Tensor, work: Callable[[Chunk], ResultT], *, whole: bool = False
 ) -> list[ResultT]:
     """What `work` returns for each chunk of logits (N, L, V), in order.
 
     Args:
         flat: Only its shape and device matter.
         work: Called once per chunk, from several threads on a CPU; autograd is off.
-        compiled: Work will mostly be done by compiled code.
+        whole: One chunk of everything, as always elsewhere than on a CPU.
     """
+    if whole or flat.device.type != "cpu":
+        with torch.no_grad():
+            return [work(Chunk(slice(None), slice(None)))]
     shape = tuple(flat.shape)
-    elements = CPU_ELEMENTS if flat.device.type == "cpu" else GPU_ELEMENTS
-    length = max(64, COMPILED_VOXELS if compiled else elements // shape[1])
-    chunks = split(shape, length=length)
+    chunks = split(shape, length=max(64, CPU_ELEMENTS // shape[1]))
     num_threads = min(torch.get_num_threads(), len(chunks))
-    if flat.device.type != "cpu" or num_threads == 1:
+    if num_threads == 1:
         with torch.no_grad():
             return [work(chunk) for chunk in chunks]
     shares = [chunks[k::num_threads] for k in range(num_threads)]
@@ -68,27 +69,36 @@ def split(shape: tuple[int, ...], *, length: int) -> list[Chunk]:
     """The chunks of logits of shape (N, L, V), so many voxels each."""
     num_samples, _, num_voxels = shape
     return [
-        Chunk(sample, slice(start, min(start + length, num_voxels)))
-        for sample in range(num_samples)
+        Chunk(slice(n, n + 1), slice(start, min(start + length, num_voxels)))
+        for n in range(num_samples)
         for start in range(0, num_voxels, length)
     ]
 
 
-def scratch(like: Tensor, *, name: str, dtype: torch.dtype) -> Tensor:
-    """A contiguous buffer of the shape of a chunk, overwritten at the next call.
+def empty_gradient(logits: Tensor) -> Tensor:
+    """An uninitialised tensor with the shape, strides and type of dense logits.
 
-    Each thread keeps its own between calls, so that the memory stays in its cache.
+    A large one lies in huge pages where Linux has them: 100 MB touch 25,000 ordinary
+    pages, which takes the kernel about as long as the loss takes to compute; huge
+    pages are 50. Each call maps memory of its own, returned with the tensor.
     """
-    if like.device.type != "cpu":
-        return torch.empty(like.shape, dtype=dtype, device=like.device)
-    kept: Tensor | None = _kept.__dict__.get(name)
-    if kept is None or kept.dtype != dtype or kept.numel() < like.numel():
-        kept = torch.empty(max(like.numel(), CPU_ELEMENTS), dtype=dtype)
-        _kept.__dict__[name] = kept
-    return kept[: like.numel()].view(like.shape)
-
-
-_kept = threading.local()
+    size = logits.numel() * logits.element_size()
+    if (
+        logits.device.type != "cpu"
+        or sys.platform != "linux"
+        or size < HUGE_BYTES
+        or not hasattr(mmap, "MADV_HUGEPAGE")
+    ):
+        return torch.empty_like(logits)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a kernel without huge pages: ordinary ones then
+        return torch.empty_like(logits)
+    flat = torch.frombuffer(memory, dtype=logits.dtype)
+    return flat.as_strided(
+        logits.shape, torch.empty_like(logits, device="meta").stride()
+    )
 
 
 def _run(work: Callable[[Chunk], ResultT], chunks: list[Chunk]) -> list[ResultT]:

@@ -1,4 +1,4 @@
-"""Checks and counts the labels that a loss is given."""
+"""Checks the labels that a loss is given, and takes them to coarser grids."""
 
 import torch
 from torch import Tensor
@@ -37,43 +37,47 @@ def nonfinite_alarm(logits: Tensor) -> Tensor:
     return 0 * logits.detach().amax()
 
 
-def count_labels(labels: Tensor, *, num_classes: int) -> tuple[Tensor, bool]:
-    """Voxels of each class, and whether some are to be ignored.
-
-    Args:
-        labels: Indices of shape (N, V).
-        num_classes: Largest index plus one.
-
-    Returns:
-        Counts of shape (N, L), float64; and False where no voxel is ignored. On a
-        GPU always True, since looking would wait for it.
+def check_labels(target: Tensor, *, num_classes: int) -> None:
+    """Refuses indices that are neither a class nor `IGNORE_INDEX`.
 
     Raises:
-        LabelError: There is an index that is neither a class nor `IGNORE_INDEX`; on
-            a GPU it is a failed assertion of the device.
+        LabelError: There is one; elsewhere than on a CPU it is a failed assertion of
+            the device, which is not waited for.
     """
-    if labels.device.type != "cpu":
-        counts = _count_on_device(labels)
-        known = counts[:, :num_classes].sum() + counts[:, IGNORE_INDEX].sum()
-        torch._assert_async(known == labels.numel())  # noqa: SLF001 no public name
-        return counts[:, :num_classes], True
-    if labels.dtype != torch.uint8:
-        _check_range(labels)
-    counts = torch.stack([row.bincount(minlength=IGNORE_INDEX + 1) for row in labels])
-    unknown = counts[:, num_classes:IGNORE_INDEX].sum(0).nonzero().flatten()
-    if unknown.numel():
-        _refuse((unknown + num_classes).tolist(), num_classes)
-    ignored = bool(counts[:, IGNORE_INDEX].any())
-    return counts[:, :num_classes].double(), ignored
-
-
-def _check_range(labels: Tensor) -> None:
-    low, high = (int(x) for x in labels.aminmax())
+    if target.device.type != "cpu":
+        known = (target >= 0) & (target < num_classes) | (target == IGNORE_INDEX)
+        torch._assert_async(known.all())  # noqa: SLF001 no public name
+        return
+    low, high = (int(x) for x in target.aminmax())
     if low < 0 or high > IGNORE_INDEX:
         raise LabelError(
             f"target holds indices from {low} to {high}, expected classes from 0 and "
             f"{IGNORE_INDEX} for voxels to leave out"
         )
+    if high == IGNORE_INDEX:
+        high = int(target.masked_fill(target == IGNORE_INDEX, 0).max())
+    if high >= num_classes:
+        unknown = {int(x) for x in target.unique()} - {
+            *range(num_classes),
+            IGNORE_INDEX,
+        }
+        _refuse(sorted(unknown), num_classes)
+
+
+def subsample(target: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Labels at the centre of each voxel of a coarser grid, shape (N, *shape).
+
+    Along an axis of `old` voxels, voxel x of `new` ones takes the label at
+    ⌊(x + 1/2) old / new⌋: a view where `old` is a multiple of `new`.
+    """
+    for axis, (old, new) in enumerate(zip(target.shape[1:], shape, strict=True), 1):
+        if old % new == 0:
+            step = old // new
+            target = target[(slice(None),) * axis + (slice(step // 2, None, step),)]
+        else:
+            odd = 2 * torch.arange(new, device=target.device) + 1
+            target = target.index_select(axis, odd * old // (2 * new))
+    return target
 
 
 def _refuse(unknown: list[int], num_classes: int) -> None:
@@ -81,13 +85,3 @@ def _refuse(unknown: list[int], num_classes: int) -> None:
         f"target holds {unknown}, expected classes 0 to {num_classes - 1}, or "
         f"{IGNORE_INDEX} for voxels to leave out"
     )
-
-
-def _count_on_device(labels: Tensor) -> Tensor:
-    """Counts of shape (N, 257) without waiting for the device, the last for strays."""
-    counts = labels.new_zeros((labels.shape[0], IGNORE_INDEX + 2), dtype=torch.float64)
-    index = labels.long()
-    known = (index >= 0) & (index <= IGNORE_INDEX)
-    index = index.masked_fill(~known, IGNORE_INDEX + 1)
-    ones = torch.ones((), dtype=torch.float64, device=labels.device)
-    return counts.scatter_add_(1, index, ones.expand(index.shape))

@@ -5,7 +5,7 @@ import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -141,23 +141,15 @@ def _time_pass(
 def forward_loss(
     network: nn.Module, batch: Batch, loss: nn.Module, *, precision: str
 ) -> Tensor:
-    """The loss of a batch, its graph attached; the loss itself runs in float32."""
+    """The loss of a batch, its graph attached; losses add up in float32 or better."""
     asked = isinstance(loss, SegmentationAndPresence)
     with autocast(batch.images.device, precision):
         if asked:
             outputs = network(batch.images, with_presence=True)
         else:
             outputs = network(batch.images)
-    logits = _in_float32(outputs)
     if batch.unannotated is None:
-        value: Tensor = loss(logits, batch.labels)
+        value: Tensor = loss(outputs, batch.labels)
     else:
-        value = loss(logits, batch.labels, batch.unannotated)
+        value = loss(outputs, batch.labels, batch.unannotated)
     return value
-
-
-def _in_float32(outputs: Any) -> Any:
-    """Logits, a list of logits, or a pair with presence, in float32."""
-    if isinstance(outputs, Tensor):
-        return outputs.float()
-    return type(outputs)(map(_in_float32, outputs))

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from medseg.losses import DeepSupervisionLoss, build_loss
-from medseg.losses.deep_supervision import subsample
 from medseg.losses.settings import DiceCESettings
+from medseg.losses.targets import subsample
 
 
 def outputs():

@@ -6,7 +6,7 @@ from monai import losses as peer
 from pydantic import TypeAdapter
 from torch.nn import functional as F
 
-from medseg.losses import LossSettings, build_loss, native_chunk
+from medseg.losses import LossSettings, build_loss
 
 SOFTMAX = {"softmax": True, "to_onehot_y": True, "include_background": False}
 ALL = {"softmax": True, "to_onehot_y": True}
@@ -82,13 +82,13 @@ SOFTMAX_CASES = [
 ]
 
 
-@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("engine", ["chunks", "whole"])
 @pytest.mark.parametrize(("ours", "theirs"), SOFTMAX_CASES)
-def test_softmax_losses_equal_monai_in_float32(ours, theirs, compiled, monkeypatch):
-    if not compiled:
-        monkeypatch.setattr(native_chunk, "library", lambda: None)
+def test_softmax_losses_equal_monai_in_float32(ours, theirs, engine):
     logits, target = case(torch.float32)
-    loss = build_loss(ours, num_classes=4)(logits, target.to(torch.uint8))
+    loss = build_loss(ours, num_classes=4, engine=engine)(
+        logits, target.to(torch.uint8)
+    )
     assert_same(loss, theirs(logits, target[:, None]), logits, 1e-5)
 
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from medseg.losses import build_loss
-from medseg.losses.modules import Channels, FusedLoss
-from medseg.losses.pointwise import BinaryFocalTerm, ChannelPart
+from medseg.losses.fused import Channels, FusedLoss
 from medseg.losses.settings import (
     CESettings,
     DiceCESettings,
@@ -22,6 +21,7 @@ from medseg.losses.settings import (
     GeneralizedDiceSettings,
     TverskySettings,
 )
+from medseg.losses.terms import ChannelTerm, Terms
 
 ONE_REGION = ((1,),)
 CROSS = torch.tensor([[[[1.0, -1.0], [-1.0, 1.0]]]])
@@ -99,8 +99,8 @@ def test_focal(options, expected):
 
 
 def test_focal_without_background():
-    part = ChannelPart(BinaryFocalTerm(2.0), first_class=1)
-    loss = FusedLoss(Channels(3), channel=part)
+    term = ChannelTerm(2.0, first_class=1)
+    loss = FusedLoss(Channels(3), Terms(channel=term))
     assert loss(COLUMNS, COLUMNS_TARGET).item() == pytest.approx(0.36498, abs=1e-4)
 
 

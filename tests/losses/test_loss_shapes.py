@@ -2,8 +2,7 @@
 
 import torch
 
-from medseg.losses.boundary import signed_distances
-from medseg.losses.cldice import soft_skeleton
+from medseg.losses.shapes import signed_distances, soft_skeleton
 
 
 def test_signed_distance_of_a_bar():

@@ -5,14 +5,7 @@ import torch
 from pydantic import TypeAdapter
 
 from medseg.errors import LabelError, SettingsError
-from medseg.losses import (
-    LossSettings,
-    build_loss,
-    native,
-    native_chunk,
-    native_focal,
-    streaming,
-)
+from medseg.losses import LossSettings, build_loss, streaming
 
 NAMES = [
     "ce",
@@ -33,18 +26,12 @@ EVERY = [*NAMES, "separation"]
 NESTED = ((1, 2), (2,))
 
 
-@pytest.fixture(params=["compiled", "plain"])
-def engine(request, monkeypatch):
-    """Both ways to compute the softmax of a chunk."""
-    if request.param == "plain":
-        monkeypatch.setattr(native_chunk, "library", lambda: None)
-    elif native.library() is None:
-        pytest.skip("no C compiler on this machine")
+ENGINES = ["chunks", "whole"]
 
 
-def build(name, num_classes=3, regions=(), **options):
+def build(name, num_classes=3, regions=(), engine="auto", **options):
     settings = TypeAdapter(LossSettings).validate_python({"name": name, **options})
-    return build_loss(settings, num_classes=num_classes, regions=regions)
+    return build_loss(settings, num_classes=num_classes, regions=regions, engine=engine)
 
 
 def case(shape=(4, 5, 3), channels=3, dtype=torch.float64, scale=1.0):
@@ -104,7 +91,6 @@ def test_chunks_and_threads_change_nothing(name, regions, dtype, monkeypatch):
     whole = loss(logits, target)
     (gradient,) = torch.autograd.grad(whole, logits)
     monkeypatch.setattr(streaming, "CPU_ELEMENTS", 3 * 70)
-    monkeypatch.setattr(streaming, "COMPILED_VOXELS", 70)
     parts = loss(logits, target)
     exact = 100 * torch.finfo(dtype).eps
     assert parts.item() == pytest.approx(whole.item(), rel=exact)
@@ -152,13 +138,13 @@ def test_half_precision_loses_only_its_rounding(name, regions, dtype):
     assert (coarse.grad.double() - exact.grad).abs().max() <= step
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("scale", [30.0, 300.0, 30000.0])
 @pytest.mark.parametrize("name", ["dice_ce", "dice_focal", "tversky"])
-def test_large_logits_stay_finite_and_right(name, scale):
+def test_large_logits_stay_finite_and_right(name, scale, engine):
     single, target = case(dtype=torch.float32, scale=scale)
     double = single.detach().double().requires_grad_()
-    loss = build(name)
+    loss = build(name, engine=engine)
     value, expected = loss(single, target), loss(double, target)
     value.backward()
     expected.backward()
@@ -166,10 +152,10 @@ def test_large_logits_stay_finite_and_right(name, scale):
     assert torch.allclose(single.grad.double(), double.grad, atol=1e-5)
 
 
-@pytest.mark.usefixtures("engine")
-def test_a_shift_of_all_logits_changes_nothing():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_shift_of_all_logits_changes_nothing(engine):
     logits, target = case(dtype=torch.float32)
-    loss = build("dice_ce")
+    loss = build("dice_ce", engine=engine)
     assert loss(logits + 80, target).item() == pytest.approx(
         loss(logits, target).item(), rel=1e-5
     )
@@ -318,43 +304,3 @@ def test_gpu_gives_the_same_as_cpu(name, regions):
     expected.backward()
     assert value.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(there.grad.cpu(), logits.grad, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"squared": True}, {"class_weights": (1, 2, 3)}]
-)
-def test_compiled_code_equals_plain_operations(options, monkeypatch):
-    if native.library() is None:
-        pytest.skip("no C compiler on this machine")
-    logits, target = case((33, 20, 7), dtype=torch.float32, scale=5)
-    target[1, 2] = 255
-    loss = build("dice_focal", **options)
-    value = loss(logits, target)
-    (gradient,) = torch.autograd.grad(value, logits)
-    monkeypatch.setattr(native_chunk, "library", lambda: None)
-    monkeypatch.setattr(native_focal, "library", lambda: None)
-    plain = loss(logits, target)
-    assert value.item() == pytest.approx(plain.item(), rel=1e-6)
-    expected = torch.autograd.grad(plain, logits)[0]
-    assert (gradient - expected).abs().max() <= 2e-6 * expected.abs().max()
-
-
-@pytest.mark.usefixtures("engine")
-def test_broken_logits_are_seen_in_the_loss():
-    logits, target = case(dtype=torch.float32)
-    broken = logits.detach().clone()
-    broken[0, 1, 0, 0, 0] = float("nan")
-    assert not build("dice_ce")(broken, target).isfinite()
-
-
-def test_without_a_compiler_there_is_no_library(monkeypatch):
-    monkeypatch.setattr(native.shutil, "which", lambda name: None)
-    assert native._load.__wrapped__() is None
-
-
-def test_a_failing_compiler_is_survived(monkeypatch, tmp_path):
-    monkeypatch.setattr(native, "_folder", lambda: tmp_path)
-    monkeypatch.setattr(native, "FLAGS", ("--no-such-flag",))
-    monkeypatch.setattr(native.shutil, "which", lambda name: "/bin/false")
-    assert native._load.__wrapped__() is None
-    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from medseg.losses import LossSettings, build_loss, native, native_chunk, native_focal
+from medseg.losses import LossSettings, build_loss
 
 NAMES = [
     "ce",
@@ -41,20 +41,13 @@ LOSSES = [
 KINDS = ["one NaN", "all NaN", "one inf", "NaN where the label is to be ignored"]
 
 
-@pytest.fixture(params=["compiled", "plain"])
-def path(request, monkeypatch):
-    """Every way in which a loss is computed; one that cannot run is a failure."""
-    if request.param == "plain":
-        monkeypatch.setattr(native_chunk, "library", lambda: None)
-        monkeypatch.setattr(native_focal, "library", lambda: None)
-    else:
-        assert native.library() is not None
-    return request.param
+PATHS = ["chunks", "whole"]
+"""Every way in which a loss is computed; one that cannot run is a failure."""
 
 
-def build(spec, regions):
+def build(spec, regions, path):
     settings = TypeAdapter(LossSettings).validate_python(spec)
-    return build_loss(settings, num_classes=3, regions=regions)
+    return build_loss(settings, num_classes=3, regions=regions, engine=path)
 
 
 def case(regions):
@@ -80,38 +73,40 @@ def broken(logits, kind, channel):
     return result
 
 
-@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("spec", "regions"), LOSSES)
-def test_no_loss_is_finite_where_a_logit_is_not(spec, regions, kind):
+def test_no_loss_is_finite_where_a_logit_is_not(spec, regions, kind, path):
     logits, target = case(regions)
-    loss = build(spec, regions)
+    loss = build(spec, regions, path)
     assert loss(logits, target).isfinite()
     for channel in range(logits.shape[1]):
         value = loss(broken(logits, kind, channel), target)
         assert not value.isfinite(), f"channel {channel}: {value.item()}"
 
 
-@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(("spec", "regions"), LOSSES)
-def test_minus_infinity_away_from_the_truth_is_probability_0(spec, regions):
+def test_minus_infinity_away_from_the_truth_is_probability_0(spec, regions, path):
     """As e^-1000 is 0 in float64: the limit that the formula goes to."""
     logits, target = case(regions)
     target[0, 1, 2, 3] = 0
     logits[0, -1, 1, 2, 3] = -math.inf
     limit = logits.double().clamp_min(-1000)
-    loss = build(spec, regions)
+    loss = build(spec, regions, path)
     assert loss(logits, target).item() == pytest.approx(
         loss(limit, target).item(), rel=1e-5
     )
 
 
-@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", ["ce", "focal", "dice_ce", "dice_focal", "topk_ce"])
-def test_minus_infinity_at_the_truth_is_seen_by_cross_entropy_but_not_by_dice(name):
+def test_minus_infinity_at_the_truth_is_seen_by_cross_entropy_but_not_by_dice(
+    name, path
+):
     logits, target = case(())
     logits[0, 1, 1, 2, 3] = -math.inf
-    assert not build({"name": name}, ())(logits, target).isfinite()
-    dice = build({"name": "dice"}, ())(logits, target)
-    limit = build({"name": "dice"}, ())(logits.double().clamp_min(-1000), target)
+    assert not build({"name": name}, (), path)(logits, target).isfinite()
+    dice = build({"name": "dice"}, (), path)(logits, target)
+    limit = build({"name": "dice"}, (), path)(logits.double().clamp_min(-1000), target)
     assert dice.item() == pytest.approx(limit.item(), rel=1e-5)
