@@ -17,8 +17,9 @@ nnU-Net is not needed by medseg; `--peer-python` names an interpreter that has i
 
 Sides: `medseg`, `monai`, `nnunet`, and with `--before FOLDER` an older checkout of
 medseg, so that a change is measured in the same turns. Losses: `dice_ce`; `dice_focal`
-(softmax focal) and `dice_focal_sigmoid` (MONAI's definition to the letter), both against
-`monai.losses.DiceFocalLoss`. Rows named `floor` compare with moving the bytes once:
+(softmax focal) and `dice_focal_sigmoid` (MONAI's definition to the letter), both
+against `monai.losses.DiceFocalLoss`. Rows named `floor` compare with moving the bytes
+once:
 reading the logits twice and writing the gradient once at the speed of a copy.
 """
 

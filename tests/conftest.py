@@ -7,6 +7,13 @@ the programs that tests start.
 """
 
 import os
+import shutil
+
+if shutil.which("nvidia-smi") is None:
+    # without a GPU, Triton's kernels are interpreted; read when Triton is imported
+    os.environ["TRITON_INTERPRET"] = "1"
+
+import os
 import signal
 import subprocess
 import warnings

@@ -258,8 +258,7 @@ class SigmoidChunk:
 def _open(
     logits: Tensor, labels: Tensor, terms: Terms, tables: Tables
 ) -> SoftmaxChunk | SigmoidChunk:
-    z = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    valid = None
+    z, valid = _in_rows(logits), None
     if labels.device.type != "cpu" or labels.max() == IGNORE_INDEX:
         valid = (labels != IGNORE_INDEX).to(z.dtype)
     if terms.sigmoid:
@@ -268,6 +267,14 @@ def _open(
         member = member.view(-1, *labels.shape).transpose(0, 1)
         return SigmoidChunk(z, member, valid, torch.sigmoid(z))
     return _softmax(z, labels, valid)
+
+
+def _in_rows(logits: Tensor) -> Tensor:
+    """Logits in float32 or float64, a channel's voxels side by side."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    if logits.dtype == dtype and logits.stride(-1) == 1:
+        return logits
+    return torch.empty(logits.shape, dtype=dtype, device=logits.device).copy_(logits)
 
 
 def _softmax(z: Tensor, labels: Tensor, valid: Tensor | None) -> SoftmaxChunk:

@@ -7,7 +7,7 @@ from reference_losses import reference_loss
 
 from medseg.losses import DeepSupervisionLoss, LossSettings, build_loss
 
-PATHS = ["chunks", "whole"]
+PATHS = ["chunks", "whole", "triton"]
 NESTED = ((1, 2), (2,))
 SPECS = [
     {"name": "ce"},

@@ -1,0 +1,358 @@
+"""The loss by Triton's kernels: a few launches for all samples and outputs.
+
+Three operators of PyTorch's, so that they can also be traced on tensors without values:
+sums over the voxels (a launch per output of the network and one more), the loss with
+its derivatives by the sums (one), and the gradients (one per output).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import triton
+from torch import Tensor
+
+from medseg.losses.launches import declare_launches
+from medseg.losses.regions import GeneralizedDiceLoss, TverskyLoss
+from medseg.losses.terms import Terms
+from medseg.losses.triton_kernels import (
+    add_up_kernel,
+    gradient_kernel,
+    slopes_kernel,
+    sums_kernel,
+)
+
+if TYPE_CHECKING:
+    from medseg.losses.fused import FusedLoss
+
+BLOCK = 4096
+"""Logits that a program holds at a time: 32 for each of its 128 threads."""
+PROGRAMS = 1024
+"""Programs of the first pass: enough for every multiprocessor, few enough that adding
+their sums up costs nothing."""
+ROWS = 6
+"""Rows of sums, as in ``triton_kernels.py``."""
+NO_REGION, TVERSKY, GENERALIZED_DICE = range(3)
+
+
+def loss_and_slopes(
+    loss: "FusedLoss",
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    weights: tuple[float, ...],
+) -> tuple[Tensor, Tensor]:
+    """The loss, a float32 scalar, and its derivatives by the sums, as in `Slopes`.
+
+    Args:
+        loss: What to compute.
+        outputs: Logits of shape (N, L, *spatial), float32, float16 or bfloat16.
+        target: Class indices at full resolution, shape (N, *spatial); unknown ones are
+            a failed assertion of the device.
+        weights: A factor for each output.
+    """
+    terms = loss.terms
+    tables = [
+        table.to(target.device)
+        for table in (loss.voxel_weights, loss.channel_weights, loss.region_weights)
+    ]
+    sums = _sums(
+        list(outputs),
+        _plain_labels(target),
+        loss.membership.to(target.device),
+        loss.channels.num_classes,
+        *_flags(terms),
+    )
+    region, numbers = _region_numbers(terms)
+    values, slopes, known = _slopes(
+        sums,
+        *tables,
+        loss.channels.num_channels,
+        list(weights),
+        region,
+        numbers,
+        terms.voxel.weight if terms.voxel else 0.0,
+        terms.voxel is None or terms.voxel.weighted_mean,
+        _channel_weight(loss),
+    )
+    torch._assert_async(known[0])  # noqa: SLF001 no public name
+    return values.sum(dtype=torch.float32), slopes
+
+
+def gradients(
+    loss: "FusedLoss",
+    outputs: Sequence[Tensor],
+    target: Tensor,
+    slopes: Tensor,
+    upstream: Tensor,
+) -> list[Tensor]:
+    """The gradient of every output, in its type, times what comes from behind."""
+    found: list[Tensor] = _gradients(
+        list(outputs),
+        _plain_labels(target),
+        loss.membership.to(target.device),
+        slopes,
+        upstream,
+        *_flags(loss.terms),
+    )
+    return found
+
+
+def _flags(terms: Terms) -> tuple[bool, bool, float | None, float | None]:
+    """What the passes need to know: sigmoid, squared, and the γ of both focal terms."""
+    return (
+        terms.sigmoid,
+        terms.squared,
+        terms.voxel.gamma if terms.voxel else None,
+        terms.channel.gamma if terms.channel else None,
+    )
+
+
+def _channel_weight(loss: "FusedLoss") -> float:
+    term = loss.terms.channel
+    if term is None:
+        return 0.0
+    return term.weight / (loss.channels.num_channels - term.first_class)
+
+
+def _region_numbers(terms: Terms) -> tuple[int, list[float]]:
+    """Which region loss, and its numbers in the order of `_slopes`."""
+    if terms.region is None:
+        return NO_REGION, [0.0] * 10
+    loss, weight = terms.region.loss, terms.region.weight
+    common = [weight, loss.first_class, loss.batch, loss.smooth_nr, loss.smooth_dr]
+    if isinstance(loss, GeneralizedDiceLoss):
+        power = {"uniform": 0, "simple": 1, "square": 2}[loss.volume_weight]
+        return GENERALIZED_DICE, [*map(float, common), 0.0, 0.0, 0.0, 1.0, float(power)]
+    assert isinstance(loss, TverskyLoss)
+    own = [loss.skip_empty, loss.alpha, loss.beta, loss.exponent, 0.0]
+    return TVERSKY, [*map(float, common), *map(float, own)]
+
+
+def _plain_labels(target: Tensor) -> Tensor:
+    """Labels of a type that can hold 255."""
+    return target.short() if target.dtype in (torch.int8, torch.bool) else target
+
+
+@torch.library.custom_op("medseg::loss_sums", mutates_args=())
+def _sums(
+    outputs: list[Tensor],
+    target: Tensor,
+    membership: Tensor,
+    num_classes: int,
+    sigmoid: bool,  # noqa: FBT001
+    squared: bool,  # noqa: FBT001
+    voxel_gamma: float | None,
+    channel_gamma: float | None,
+) -> Tensor:
+    """Sums over the voxels, shape (outputs, N, rows, C), C ≥ L a power of 2, float64."""
+    num_samples, block_c, block_v = len(target), *_blocks(outputs[0].shape[1])
+    largest = max(z[0, 0].numel() for z in outputs)
+    num_parts = min(
+        triton.cdiv(largest, block_v), max(1, triton.cdiv(PROGRAMS, num_samples))
+    )
+    partial = torch.empty(
+        (len(outputs), num_samples, num_parts, ROWS, block_c),
+        dtype=torch.float32,
+        device=target.device,
+    )
+    for logits, own in zip(outputs, partial, strict=True):
+        flat = logits.flatten(2)
+        sums_kernel[num_parts, num_samples](
+            flat,
+            target,
+            membership,
+            own,
+            flat.shape[2],
+            flat.shape[1],
+            num_classes,
+            num_parts,
+            *flat.stride(),
+            *_geometry(logits, target),
+            **_constants(sigmoid, squared, voxel_gamma, channel_gamma),
+            BLOCK_C=block_c,
+            BLOCK_V=block_v,
+        )
+    sums = partial.new_empty(
+        (len(outputs), num_samples, ROWS, block_c), dtype=torch.float64
+    )
+    add_up_kernel[len(outputs) * num_samples, ROWS](
+        partial, sums, num_parts, BLOCK_C=block_c
+    )
+    return sums
+
+
+@_sums.register_fake
+def _(
+    outputs: list[Tensor],
+    target: Tensor,
+    membership: Tensor,
+    num_classes: int,
+    sigmoid: bool,  # noqa: FBT001
+    squared: bool,  # noqa: FBT001
+    voxel_gamma: float | None,
+    channel_gamma: float | None,
+) -> Tensor:
+    declare_launches("medseg::loss_sums", len(outputs) + 1)
+    block_c, _ = _blocks(outputs[0].shape[1])
+    shape = (len(outputs), len(target), ROWS, block_c)
+    return outputs[0].new_empty(shape, dtype=torch.float64)
+
+
+@torch.library.custom_op("medseg::loss_slopes", mutates_args=())
+def _slopes(
+    sums: Tensor,
+    voxel_weights: Tensor,
+    channel_weights: Tensor,
+    region_weights: Tensor,
+    num_channels: int,
+    weights: list[float],
+    region: int,
+    numbers: list[float],
+    voxel_weight: float,
+    weighted_mean: bool,  # noqa: FBT001
+    channel_weight: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of each output, slopes (outputs, N, 4, C), and whether labels are known."""
+    num_outputs, num_samples, _, block_c = sums.shape
+    values = sums.new_empty(num_outputs)
+    slopes = sums.new_empty((num_outputs, num_samples, 4, block_c), dtype=torch.float32)
+    known = sums.new_empty(num_outputs, dtype=torch.bool)
+    factor, first, batch, smooth_nr, smooth_dr = numbers[:5]
+    skip_empty, alpha, beta, exponent, volume_power = numbers[5:]
+    slopes_kernel[(num_outputs,)](
+        sums,
+        voxel_weights,
+        channel_weights,
+        region_weights,
+        slopes,
+        values,
+        known,
+        num_samples,
+        num_channels,
+        WEIGHTS=tuple(weights),
+        REGION=region,
+        REGION_WEIGHT=factor,
+        FIRST=int(first),
+        BATCH=bool(batch),
+        SKIP_EMPTY=bool(skip_empty),
+        ALPHA=alpha,
+        BETA=beta,
+        EXPONENT=exponent,
+        VOLUME_POWER=int(volume_power),
+        SMOOTH_NR=smooth_nr,
+        SMOOTH_DR=smooth_dr,
+        VOXEL_WEIGHT=voxel_weight,
+        WEIGHTED_MEAN=weighted_mean,
+        CHANNEL_WEIGHT=channel_weight,
+        BLOCK_C=block_c,
+    )
+    return values, slopes, known
+
+
+@_slopes.register_fake
+def _(
+    sums: Tensor,
+    voxel_weights: Tensor,
+    channel_weights: Tensor,
+    region_weights: Tensor,
+    num_channels: int,
+    weights: list[float],
+    region: int,
+    numbers: list[float],
+    voxel_weight: float,
+    weighted_mean: bool,  # noqa: FBT001
+    channel_weight: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    declare_launches("medseg::loss_slopes", 1)
+    num_outputs, num_samples, _, block_c = sums.shape
+    return (
+        sums.new_empty(num_outputs),
+        sums.new_empty((num_outputs, num_samples, 4, block_c), dtype=torch.float32),
+        sums.new_empty(num_outputs, dtype=torch.bool),
+    )
+
+
+@torch.library.custom_op("medseg::loss_gradients", mutates_args=())
+def _gradients(
+    outputs: list[Tensor],
+    target: Tensor,
+    membership: Tensor,
+    slopes: Tensor,
+    upstream: Tensor,
+    sigmoid: bool,  # noqa: FBT001
+    squared: bool,  # noqa: FBT001
+    voxel_gamma: float | None,
+    channel_gamma: float | None,
+) -> list[Tensor]:
+    """The gradient of each output, of its shape, strides and type."""
+    block_c, block_v = _blocks(outputs[0].shape[1])
+    results = []
+    for logits, own in zip(outputs, slopes, strict=True):
+        flat, result = logits.flatten(2), torch.empty_like(logits)
+        out = result.flatten(2)
+        gradient_kernel[triton.cdiv(flat.shape[2], block_v), len(target)](
+            flat,
+            target,
+            membership,
+            own,
+            upstream,
+            out,
+            flat.shape[2],
+            flat.shape[1],
+            *flat.stride(),
+            *out.stride(),
+            *_geometry(logits, target),
+            **_constants(sigmoid, squared, voxel_gamma, channel_gamma),
+            BLOCK_C=block_c,
+            BLOCK_V=block_v,
+        )
+        results.append(result)
+    return results
+
+
+@_gradients.register_fake
+def _(
+    outputs: list[Tensor],
+    target: Tensor,
+    membership: Tensor,
+    slopes: Tensor,
+    upstream: Tensor,
+    sigmoid: bool,  # noqa: FBT001
+    squared: bool,  # noqa: FBT001
+    voxel_gamma: float | None,
+    channel_gamma: float | None,
+) -> list[Tensor]:
+    declare_launches("medseg::loss_gradients", len(outputs))
+    return [torch.empty_like(logits) for logits in outputs]
+
+
+def _blocks(num_channels: int) -> tuple[int, int]:
+    """Channels, all of them, and voxels that a program holds; powers of 2."""
+    block_c = max(2, triton.next_power_of_2(num_channels))
+    return block_c, max(16, BLOCK // block_c)
+
+
+def _geometry(logits: Tensor, target: Tensor) -> list[int]:
+    """Sizes of an output and of the target, then the target's strides; 3D always."""
+    missing = 5 - logits.ndim
+    sizes = [1] * missing + list(logits.shape[2:])
+    full = [1] * missing + list(target.shape[1:])
+    strides = [0] * missing + list(target.stride()[1:])
+    return [*sizes, *full, target.stride(0), *strides]
+
+
+def _constants(
+    sigmoid: bool,  # noqa: FBT001
+    squared: bool,  # noqa: FBT001
+    voxel_gamma: float | None,
+    channel_gamma: float | None,
+) -> dict[str, Any]:
+    """The flags as the kernels call them."""
+    return {
+        "SIGMOID": sigmoid,
+        "SQUARED": squared,
+        "HAS_VOXEL": voxel_gamma is not None,
+        "VOXEL_GAMMA": voxel_gamma or 0.0,
+        "HAS_CHANNEL": channel_gamma is not None,
+        "CHANNEL_GAMMA": channel_gamma or 0.0,
+    }
