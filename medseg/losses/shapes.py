@@ -169,8 +169,7 @@ def probabilities_and_masks(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     counted = (target != IGNORE_INDEX)[:, None]
     if regions:
-        wanted = [torch.tensor(classes, device=target.device) for classes in regions]
-        masks = torch.stack([torch.isin(target, classes) for classes in wanted], 1)
+        masks = torch.stack([_is_any(target, classes) for classes in regions], 1)
         p = logits.sigmoid()
     else:
         classes = torch.arange(first_class, logits.shape[1], device=target.device)
@@ -178,3 +177,8 @@ def probabilities_and_masks(
         masks = target[:, None] == classes.view(shape)
         p = logits.softmax(1)[:, first_class:]
     return p * counted, masks.to(p)
+
+
+def _is_any(target: Tensor, classes: tuple[int, ...]) -> Tensor:
+    """Whether voxels are of any of the classes, a mask of the target's shape."""
+    return reduce(torch.logical_or, [target == label for label in classes])

@@ -28,7 +28,7 @@ IGNORED = tl.constexpr(255)
 
 @triton.jit
 def _power(x, EXPONENT: tl.constexpr):
-    """x to the exponent, for 0 <= x <= 1."""
+    """Numbers from 0 to 1 to the exponent."""
     if EXPONENT == 0.0:
         return tl.zeros_like(x) + 1.0
     elif EXPONENT == 1.0:

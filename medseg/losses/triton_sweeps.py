@@ -139,12 +139,12 @@ def _sums(
     target: Tensor,
     membership: Tensor,
     num_classes: int,
-    sigmoid: bool,  # noqa: FBT001
-    squared: bool,  # noqa: FBT001
+    sigmoid: bool,
+    squared: bool,
     voxel_gamma: float | None,
     channel_gamma: float | None,
 ) -> Tensor:
-    """Sums over the voxels, shape (outputs, N, rows, C), C ≥ L a power of 2, float64."""
+    """Sums over the voxels, float64, (outputs, N, rows, C), C ≥ L a power of 2."""
     num_samples, block_c, block_v = len(target), *_blocks(outputs[0].shape[1])
     largest = max(z[0, 0].numel() for z in outputs)
     num_parts = min(
@@ -187,8 +187,8 @@ def _(
     target: Tensor,
     membership: Tensor,
     num_classes: int,
-    sigmoid: bool,  # noqa: FBT001
-    squared: bool,  # noqa: FBT001
+    sigmoid: bool,
+    squared: bool,
     voxel_gamma: float | None,
     channel_gamma: float | None,
 ) -> Tensor:
@@ -209,10 +209,10 @@ def _slopes(
     region: int,
     numbers: list[float],
     voxel_weight: float,
-    weighted_mean: bool,  # noqa: FBT001
+    weighted_mean: bool,
     channel_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of each output, slopes (outputs, N, 4, C), and whether labels are known."""
+    """The loss of each output, slopes (outputs, N, 4, C), and if labels are known."""
     num_outputs, num_samples, _, block_c = sums.shape
     values = sums.new_empty(num_outputs)
     slopes = sums.new_empty((num_outputs, num_samples, 4, block_c), dtype=torch.float32)
@@ -260,7 +260,7 @@ def _(
     region: int,
     numbers: list[float],
     voxel_weight: float,
-    weighted_mean: bool,  # noqa: FBT001
+    weighted_mean: bool,
     channel_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     declare_launches("medseg::loss_slopes", 1)
@@ -279,8 +279,8 @@ def _gradients(
     membership: Tensor,
     slopes: Tensor,
     upstream: Tensor,
-    sigmoid: bool,  # noqa: FBT001
-    squared: bool,  # noqa: FBT001
+    sigmoid: bool,
+    squared: bool,
     voxel_gamma: float | None,
     channel_gamma: float | None,
 ) -> list[Tensor]:
@@ -317,8 +317,8 @@ def _(
     membership: Tensor,
     slopes: Tensor,
     upstream: Tensor,
-    sigmoid: bool,  # noqa: FBT001
-    squared: bool,  # noqa: FBT001
+    sigmoid: bool,
+    squared: bool,
     voxel_gamma: float | None,
     channel_gamma: float | None,
 ) -> list[Tensor]:
@@ -342,8 +342,8 @@ def _geometry(logits: Tensor, target: Tensor) -> list[int]:
 
 
 def _constants(
-    sigmoid: bool,  # noqa: FBT001
-    squared: bool,  # noqa: FBT001
+    sigmoid: bool,
+    squared: bool,
     voxel_gamma: float | None,
     channel_gamma: float | None,
 ) -> dict[str, Any]:

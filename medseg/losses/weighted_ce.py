@@ -24,6 +24,8 @@ class TopKCrossEntropyLoss(nn.Module):
         Wu et al., 2016, arXiv:1605.06885.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         *,
@@ -35,16 +37,20 @@ class TopKCrossEntropyLoss(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.share = share
-        self.class_weights = class_weights
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (N, L, *spatial) for class indices (N, *spatial)."""
         check_shapes(logits, target, num_channels=self.num_classes)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = self.class_weights
+        if weights is not None:
+            weights = weights.to(logits)
         losses = nn.functional.cross_entropy(
             logits,
             target.long(),
-            weight=self._weights(logits),
+            weight=weights,
             ignore_index=IGNORE_INDEX,
             reduction="none",
         )
@@ -54,11 +60,6 @@ class TopKCrossEntropyLoss(nn.Module):
         count = math.ceil(self.share * losses.numel())
         hardest = losses.topk(count, sorted=False).values
         return hardest.mean() + nonfinite_alarm(logits)
-
-    def _weights(self, logits: Tensor) -> Tensor | None:
-        if self.class_weights is None:
-            return None
-        return logits.new_tensor(self.class_weights)
 
 
 class SeparationCELoss(nn.Module):

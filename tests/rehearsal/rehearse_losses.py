@@ -4,12 +4,19 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from ceilings import COPIES_OF_TABLES, LOSS_LAUNCHES, LOSS_WAITS
+from ceilings import (
+    COPIES_OF_TABLES,
+    LOSS_LAUNCHES,
+    LOSS_LAUNCHES_WITHOUT_TRITON,
+    LOSS_WAITS,
+    OUTPUTS_LAUNCHES,
+)
 from fake_gpu import FakeGPU
 from pydantic import TypeAdapter
 
 from medseg.labels import IGNORE_INDEX
-from medseg.losses import LossSettings, build_loss
+from medseg.losses import DeepSupervisionLoss, LossSettings, build_loss
+from medseg.losses.launches import has_triton
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(LossSettings)
 KINDS = get_args(get_args(LossSettings)[0])
@@ -49,7 +56,8 @@ def check(gpu: FakeGPU, name: str, *, copies: int = 0) -> None:
     loss = gpu.seen.parts["loss"]
     allowed = LOSS_WAITS.get(name, 0) + copies
     assert loss.waits.total() <= allowed, gpu.seen.waits("loss")
-    ceiling = LOSS_LAUNCHES.get(name, LOSS_LAUNCHES["any"])
+    ceilings = LOSS_LAUNCHES if has_triton() else LOSS_LAUNCHES_WITHOUT_TRITON
+    ceiling = ceilings.get(name, ceilings["any"])
     assert loss.num_launches <= ceiling, loss.describe()
 
 
@@ -88,3 +96,26 @@ def test_of_channels_by_themselves(gpu: FakeGPU, name: str) -> None:
 def test_of_half_precision(gpu: FakeGPU, dtype: torch.dtype) -> None:
     rehearse(gpu, name="dice_ce", dtype=dtype)
     check(gpu, "dice_ce")
+
+
+@pytest.mark.skipif(not has_triton(), reason="hidden on purpose in this run")
+@pytest.mark.parametrize("regions", [(), REGIONS])
+def test_of_many_samples_and_outputs(
+    gpu: FakeGPU, regions: tuple[tuple[int, ...], ...]
+) -> None:
+    with gpu:
+        chosen = ADAPTER.validate_python({"name": "dice_ce"})
+        loss = build_loss(chosen, num_classes=3, regions=regions).to("cuda")
+        outputs = [
+            torch.randn(9, len(regions) or 3, *(32 >> level,) * 3, device="cuda")
+            .bfloat16()
+            .requires_grad_()
+            for level in range(5)
+        ]
+        target = torch.zeros(9, 32, 32, 32, dtype=torch.uint8, device="cuda")
+        with gpu.seen.during("loss"):
+            DeepSupervisionLoss(loss)(outputs, target).backward()
+        assert all(z.grad.dtype == torch.bfloat16 for z in outputs)
+    seen = gpu.seen.parts["loss"]
+    assert seen.waits.total() == 0, gpu.seen.waits("loss")
+    assert seen.num_launches <= OUTPUTS_LAUNCHES, seen.describe()
