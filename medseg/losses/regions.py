@@ -84,15 +84,19 @@ class TverskyLoss:
         false_positive = s.predicted - s.inside
         missed = s.reference - s.inside
         below = s.inside + self.alpha * false_positive + self.beta * missed
-        loss = 1 - (s.inside + self.smooth_nr) / (below + self.smooth_dr)
+        below = below + self.smooth_dr
+        present = s.reference > 0
+        if self.skip_empty:  # no 0 / 0 where a class is left out
+            below = torch.where(present, below, 1)
+        loss = 1 - (s.inside + self.smooth_nr) / below
         if self.exponent != 1:
             loss = loss.clamp_min(1e-12) ** self.exponent
         if weights is not None:
             loss = loss * weights.to(loss)[self.first_class :]
         if not self.skip_empty:
             return loss.mean((-2, -1))
-        present = (s.reference > 0).to(loss)
-        return (loss * present).sum((-2, -1)) / present.sum((-2, -1)).clamp_min(1)
+        count = present.sum((-2, -1)).clamp_min(1)
+        return (loss * present).sum((-2, -1)) / count
 
 
 @dataclass(frozen=True)

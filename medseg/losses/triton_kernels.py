@@ -331,7 +331,7 @@ def slopes_kernel(
                     present, factor * REGION_WEIGHT * region_weights / over, 0.0 * p
                 )
                 below = i + ALPHA * (p - i) + BETA * (t - i) + SMOOTH_DR
-                below = tl.where(counted, below, 1.0)
+                below = tl.where(present, below, 1.0)
                 ratio = (i + SMOOTH_NR) / below
                 loss = 1.0 - ratio
                 if EXPONENT != 1.0:

@@ -86,7 +86,10 @@ def _region(p: Tensor, t: Tensor, name: str, no_background: bool, options: dict)
     elif name == "jaccard" or options.get("jaccard"):
         each = 1 - (2 * inside + nr) / (2 * (predicted + reference - inside) + dr)
     else:
-        each = 1 - (2 * inside + nr) / (predicted + reference + dr)
+        total = predicted + reference + dr
+        if options.get("empty") == "skip":
+            total = torch.where(reference > 0, total, 1)
+        each = 1 - (2 * inside + nr) / total
     each = each * weights
     if options.get("empty") == "skip":
         return each[reference > 0].sum() / max(1, int((reference > 0).sum()))

@@ -126,6 +126,15 @@ def test_half_precision_is_read_as_it_is(regions, dtype, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_class_left_out_may_be_nowhere_at_all(path):
+    """Neither in the reference nor predicted, and nothing added to the ratio."""
+    logits, target = case(3)
+    logits[:, 2] = -1e4
+    options = {"smooth_nr": 0.0, "smooth_dr": 0.0, "empty": "skip"}
+    check({"name": "dice", **options}, logits, target, path=path, num_classes=3)
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", ["dice_ce", "dice_focal", "generalized_dice"])
 def test_nothing_but_ignored_voxels(name, path):
     logits, target = case(3)
