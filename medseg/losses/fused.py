@@ -152,8 +152,8 @@ class FusedLoss(nn.Module):
 
     def tables(self, like: Tensor) -> Tables:
         """The tables on the device of the logits."""
-        tables = (self.voxel_weights, self.channel_weights, self.membership)
-        return Tables(*(table.to(like.device) for table in tables))
+        tables = (self.voxel_weights, self.channel_weights, self.region_weights)
+        return Tables(*(table.to(like.device) for table in (*tables, self.membership)))
 
 
 class _Plain(torch.autograd.Function):
@@ -203,7 +203,14 @@ class _Triton(torch.autograd.Function):
     ) -> Tensor:
         from medseg.losses.triton_sweeps import loss_and_slopes
 
-        value, ctx.slopes = loss_and_slopes(loss, outputs, target, weights)
+        value, ctx.slopes = loss_and_slopes(
+            loss.terms,
+            loss.tables(outputs[0]),
+            outputs,
+            target,
+            num_classes=loss.channels.num_classes,
+            weights=weights,
+        )
         ctx.save_for_backward(target, *outputs)
         ctx.loss = loss
         return value
@@ -214,7 +221,11 @@ class _Triton(torch.autograd.Function):
 
         refuse_second_derivative()
         target, *outputs = ctx.saved_tensors
-        results = gradients(ctx.loss, outputs, target, ctx.slopes, grad_outputs[0])
+        loss: FusedLoss = ctx.loss
+        tables = loss.tables(outputs[0])
+        results = gradients(
+            loss.terms, tables, outputs, target, ctx.slopes, grad_outputs[0]
+        )
         return None, None, None, *results
 
 

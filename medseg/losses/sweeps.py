@@ -38,6 +38,8 @@ class Tables:
     """Weight of a voxel by its true class, shape (L,)."""
     channel: Tensor
     """Weight of each channel by itself, shape (L,)."""
+    region: Tensor
+    """Weight of each channel in the region term, shape (L,)."""
     membership: Tensor
     """1 where a region holds a label, shape (R, 256); empty for classes."""
 

@@ -6,7 +6,7 @@ its derivatives by the sums (one), and the gradients (one per output).
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import triton
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medseg.losses.launches import declare_launches
 from medseg.losses.regions import GeneralizedDiceLoss, TverskyLoss
+from medseg.losses.sweeps import Tables
 from medseg.losses.terms import Terms
 from medseg.losses.triton_kernels import (
     add_up_kernel,
@@ -21,9 +22,6 @@ from medseg.losses.triton_kernels import (
     slopes_kernel,
     sums_kernel,
 )
-
-if TYPE_CHECKING:
-    from medseg.losses.fused import FusedLoss
 
 BLOCK = 4096
 """Logits that a program holds at a time: 32 for each of its 128 threads."""
@@ -36,50 +34,54 @@ NO_REGION, TVERSKY, GENERALIZED_DICE = range(3)
 
 
 def loss_and_slopes(
-    loss: "FusedLoss",
+    terms: Terms,
+    tables: Tables,
     outputs: Sequence[Tensor],
     target: Tensor,
+    *,
+    num_classes: int,
     weights: tuple[float, ...],
 ) -> tuple[Tensor, Tensor]:
     """The loss, a float32 scalar, and its derivatives by the sums, as in `Slopes`.
 
     Args:
-        loss: What to compute.
+        terms: The loss.
+        tables: Weights and regions.
         outputs: Logits of shape (N, L, *spatial), float32, float16 or bfloat16.
         target: Class indices at full resolution, shape (N, *spatial); unknown ones are
             a failed assertion of the device.
+        num_classes: Classes that the target may hold.
         weights: A factor for each output.
     """
-    terms = loss.terms
-    tables = [
-        table.to(target.device)
-        for table in (loss.voxel_weights, loss.channel_weights, loss.region_weights)
-    ]
     sums = _sums(
         list(outputs),
         _plain_labels(target),
-        loss.membership.to(target.device),
-        loss.channels.num_classes,
+        tables.membership,
+        num_classes,
         *_flags(terms),
     )
+    num_channels = outputs[0].shape[1]
     region, numbers = _region_numbers(terms)
     values, slopes, known = _slopes(
         sums,
-        *tables,
-        loss.channels.num_channels,
+        tables.voxel,
+        tables.channel,
+        tables.region,
+        num_channels,
         list(weights),
         region,
         numbers,
         terms.voxel.weight if terms.voxel else 0.0,
         terms.voxel is None or terms.voxel.weighted_mean,
-        _channel_weight(loss),
+        _channel_weight(terms, num_channels),
     )
     torch._assert_async(known[0])  # noqa: SLF001 no public name
     return values.sum(dtype=torch.float32), slopes
 
 
 def gradients(
-    loss: "FusedLoss",
+    terms: Terms,
+    tables: Tables,
     outputs: Sequence[Tensor],
     target: Tensor,
     slopes: Tensor,
@@ -89,10 +91,10 @@ def gradients(
     found: list[Tensor] = _gradients(
         list(outputs),
         _plain_labels(target),
-        loss.membership.to(target.device),
+        tables.membership,
         slopes,
         upstream,
-        *_flags(loss.terms),
+        *_flags(terms),
     )
     return found
 
@@ -107,11 +109,11 @@ def _flags(terms: Terms) -> tuple[bool, bool, float | None, float | None]:
     )
 
 
-def _channel_weight(loss: "FusedLoss") -> float:
-    term = loss.terms.channel
-    if term is None:
+def _channel_weight(terms: Terms, num_channels: int) -> float:
+    """What the channel term's weights are multiplied by in the mean."""
+    if terms.channel is None:
         return 0.0
-    return term.weight / (loss.channels.num_channels - term.first_class)
+    return terms.channel.weight / (num_channels - terms.channel.first_class)
 
 
 def _region_numbers(terms: Terms) -> tuple[int, list[float]]:
