@@ -124,10 +124,8 @@ def rows(out: Path) -> dict[str, str]:
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
-    end = time.monotonic() + 200
     while not condition():
         assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < end
         time.sleep(0.05)
 
 
@@ -149,6 +147,6 @@ def test_new_studies_are_segmented_until_a_signal(
         scan_like(tree / "second.nii.gz", seed=2)
         wait_for(lambda: rows(out).get("second") == "done", process)
         process.send_signal(number)
-        assert process.wait(timeout=100) == code
+        assert process.wait() == code
     assert not list(out.glob(".*part*"))
     assert not (out / ".medseg.owner").exists()

@@ -49,7 +49,7 @@ def start(config: Path, out: Path, *options: str, processes: int) -> subprocess.
 
 
 def finish(process: subprocess.Popen) -> str:
-    text, _ = process.communicate(timeout=900)
+    text, _ = process.communicate()
     return str(text)
 
 
@@ -80,10 +80,8 @@ def test_two_processes_equal_one(config: Path, tmp_path: Path) -> None:
 
 
 def wait_for_step(out: Path, process: subprocess.Popen) -> None:
-    end = time.monotonic() + 600
     while not (out / CHECKPOINT).is_file():
         assert process.poll() is None, finish(process)
-        assert time.monotonic() < end
         time.sleep(0.05)
 
 

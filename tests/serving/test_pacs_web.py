@@ -203,9 +203,7 @@ def test_a_study_is_found_fetched_segmented_and_filed(
         query={"ModalitiesInStudy": "CT"},
     )
     with running(tmp_path / "node", bright_model, lines, chosen):
-        for _ in range(4000):
-            if len(archive.objects) > len(paths):
-                break
+        while len(archive.objects) <= len(paths):
             threading.Event().wait(0.05)
         asked = len(archive.requests)
         threading.Event().wait(1.0)

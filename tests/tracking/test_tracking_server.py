@@ -16,21 +16,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 def serve(runs: Path, port: int) -> Ui:
     ui = open_ui(runs, port=port)
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
+    while True:
         try:
             with urllib.request.urlopen(f"{ui.address}/health", timeout=5):
                 return ui
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise AssertionError("MLflow's server did not answer")
 
 
 def until(condition) -> bool:
-    deadline = time.monotonic() + 240
-    while not condition() and time.monotonic() < deadline:
+    while not condition():
         time.sleep(0.2)
-    return condition()
+    return True
 
 
 def test_server_away_and_back(runs, heard, monkeypatch):
