@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.io.formats import scan_stem
@@ -34,7 +35,41 @@ def group_files(
             groups[(*folders, source.files[0].name), head, False].append((0, source))
         else:
             groups[key].append((channel or 0, source))
-    return [_scan(key, found, names) for key, found in groups.items()]
+    cases = {(folders, head) for folders, head, has_channel in groups if has_channel}
+    return [
+        replace(_scan(key, found, names), reason=_not_used(case, names))
+        if (case := _case_of(key, cases))
+        else _scan(key, found, names)
+        for key, found in groups.items()
+    ]
+
+
+def _case_of(key: Key, cases: set[tuple[tuple[str, ...], str]]) -> str:
+    """The case that a file without a channel's name lies beside; empty for none.
+
+    That is a file called after a case of the same folder and a word, as a sequence is
+    called that the model does not know.
+    """
+    folders, stem, has_channel = key
+    if has_channel:
+        return ""
+    heads = [head for place, head in cases if place == folders[:-1] and head]
+    return next(
+        (
+            head
+            for head in sorted(heads, key=len, reverse=True)
+            if re.fullmatch(re.escape(head) + r"[_.-][A-Za-z]\w*", stem)
+        ),
+        "",
+    )
+
+
+def _not_used(case: str, names: Sequence[str]) -> str:
+    """Why a file beside a case's channels is set aside."""
+    return (
+        f"not used: no channel of the model ({', '.join(names)}), and named as another "
+        f"one of {case}"
+    )
 
 
 def split_channel(stem: str, names: Sequence[str]) -> tuple[str, int | None]:

@@ -53,6 +53,18 @@ def test_channels_of_one_scan_in_two_orientations_give_one_result(
     np.testing.assert_array_equal(results[0].voxels, results[1].voxels)
 
 
+def test_a_sequence_that_the_model_does_not_know_is_said_not_to_be_used(
+    two_channel_model: Path, tmp_path: Path, call: Predict
+) -> None:
+    for name in ("x_t1", "x_flair", "x_T2", "y_t1", "y_flair"):
+        scan_like(tmp_path / "tree" / f"{name}.nii.gz", seed=len(name))
+    lines = call(two_channel_model, tmp_path / "tree", tmp_path / "out")
+    found = {line.scan: (line.status, line.reason) for line in lines}
+    assert found["x"][0] == found["y"][0] == "done"
+    assert found["x_T2"][0] == "set aside"
+    assert "not used: no channel of the model (t1, flair)" in found["x_T2"][1]
+
+
 @pytest.mark.parametrize(
     "code", [("units", 123, 7), ("qfac", 76, 0), ("pixdim", 83, 0xBF)]
 )
