@@ -14,7 +14,7 @@ def inspect(
         Path | None, typer.Option("--out", "-o", help="Folder for the page.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="float32, bfloat16, float16, int8.")
+        str, typer.Option("--precision", help="float32, bfloat16, float16.")
     ] = "float32",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="key=value for a config.")

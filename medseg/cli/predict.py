@@ -46,7 +46,7 @@ def predict(
         typer.Option("--engine", help="auto, torch, torch-compile, onnx or openvino."),
     ] = "auto",
     precision: Annotated[
-        str, typer.Option("--precision", help="auto, float32, bfloat16, float16, int8.")
+        str, typer.Option("--precision", help="auto, float32, bfloat16, float16.")
     ] = "auto",
     reproducible: Reproducible = False,
     ensemble: Annotated[

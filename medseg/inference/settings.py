@@ -36,10 +36,9 @@ class InferenceSettings(Settings):
     share of what is free."""
     max_vram: int | None = None
     """The same for the memory of the GPU."""
-    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the convolutions; auto takes a short format where the device
-    computes in it and the results agree, float32 where no engine was chosen; int8 is
-    coarser and taken only when named."""
+    computes in it and the results agree, float32 where no engine was chosen."""
     reproducible: bool = False
     """Only the reference engine, torch in float32: no choice that depends on this
     machine's speed is made."""

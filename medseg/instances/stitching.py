@@ -12,7 +12,6 @@ side.
 Arrays may be anything that is read and written by boxes: memory, or a file.
 """
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,28 +97,3 @@ def decode_tiles(
         out[tile.core] = labels
         sizes += np.bincount(labels.ravel(), minlength=len(sizes))
     return kept_numbers(sizes, min_voxels=settings.min_voxels)
-
-
-def numbered_tiles(
-    labels: Boxes, final: LabelArray, grid: TileGrid
-) -> Iterator[tuple[Box, LabelArray]]:
-    """The objects of each core with their final numbers, as `decode_tiles` says."""
-    for tile in grid:
-        yield tile.core, final[np.asarray(labels[tile.core])]
-
-
-def decode_by_tiles(
-    depths: Depths, settings: DecodingSettings, *, size: int, halo: int
-) -> LabelArray:
-    """What `decode` returns, computed tile by tile in memory; numbers may differ.
-
-    Args:
-        depths: Of the image.
-        settings: Thresholds.
-        size: Voxels of a tile along each axis.
-        halo: How far a tile sees beyond its core.
-    """
-    grid = TileGrid(depths.depth.shape, size, halo)
-    seeds, labels = (np.zeros(grid.shape, dtype=np.uint32) for _ in range(2))
-    final = decode_tiles(depths.foreground, depths.depth, seeds, labels, grid, settings)
-    return np.asarray(final[labels])

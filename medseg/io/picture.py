@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 _TIFF = (".tif", ".tiff")
 _LOSSLESS = (".png", *_TIFF)
-_PAGE_AXES = "ZITQ"
 _COLOUR_AXES = "SC"
 _MOST_PACKED = {1: 1, 5: 4096, 8: 1032, 32946: 1032, 32773: 128}
 """How many times smaller packed TIFF pixels may be: none, LZW, deflate, PackBits."""

@@ -88,11 +88,6 @@ class SettledFiles:
                 self._files[path].is_new = True
                 self._files[path].since = now
 
-    @property
-    def num_waiting(self) -> int:
-        """Files that have not come to rest."""
-        return sum(file.is_new for file in self._files.values())
-
     def _look(self, now: float) -> None:
         """Brings what is known of the files up to date."""
         found = {}

@@ -75,8 +75,7 @@ def seconds_on(clock: Clock) -> float:
 class TimeBudget:
     """A budget of time; what a resumed run already used is counted.
 
-    The schedule follows the clock, so it fits whatever a step turns out to cost. A
-    reserve is kept back for the work that follows the last step.
+    The schedule follows the clock, so it fits whatever a step turns out to cost.
     """
 
     def __init__(
@@ -91,7 +90,6 @@ class TimeBudget:
         """
         self.seconds = seconds
         self.clock = clock
-        self.reserve = 0.0
         self._start = seconds_on(clock) - used
         self._first_step_at: float | None = None
 
@@ -101,9 +99,9 @@ class TimeBudget:
         return seconds_on(self.clock) - self._start
 
     def done(self, step: int) -> float:
-        """Share of the budget spent, the reserve left aside."""
+        """Share of the budget spent."""
         del step
-        available = max(self.seconds - self.reserve, 1e-9)
+        available = max(self.seconds, 1e-9)
         return min(self.elapsed / available, 1.0)
 
     def taken(self, step: int) -> None:
@@ -118,8 +116,8 @@ class TimeBudget:
             return
         now = self.elapsed
         each = max(now - self._first_step_at, 1e-9)
-        if 2 + (self.seconds - self.reserve - now) / each < LEAST_STEPS:
-            needed = now + LEAST_STEPS * each + self.reserve
+        if 2 + (self.seconds - now) / each < LEAST_STEPS:
+            needed = now + LEAST_STEPS * each
             raise TrainingError(
                 f"the budget of {self.seconds:.3g} s is too short: a step takes "
                 f"{each:.2g} s here, and fewer than {LEAST_STEPS} steps train nothing; "

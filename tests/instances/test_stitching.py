@@ -10,8 +10,18 @@ from medseg.instances.decoding import decode
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.depths import Depths
 from medseg.instances.seeds import Candidates, SeedBook
-from medseg.instances.stitching import decode_by_tiles
+from medseg.instances.stitching import decode_tiles
 from medseg.instances.tiles import TileGrid
+
+
+def decode_by_tiles(
+    depths: Depths, chosen: DecodingSettings, *, size: int, halo: int
+) -> np.ndarray:
+    """What `decode` returns, computed tile by tile in memory; numbers may differ."""
+    grid = TileGrid(depths.depth.shape, size, halo)
+    seeds, labels = (np.zeros(grid.shape, dtype=np.uint32) for _ in range(2))
+    final = decode_tiles(depths.foreground, depths.depth, seeds, labels, grid, chosen)
+    return np.asarray(final[labels])
 
 
 def random_blobs(seed: int, shape: tuple[int, ...]) -> Depths:

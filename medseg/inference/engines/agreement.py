@@ -25,12 +25,10 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "float32": Tolerance(difference=1e-3, changed=5e-4),
     "float16": Tolerance(difference=2e-2, changed=1e-3),
     "bfloat16": Tolerance(difference=2e-2, changed=1e-3),
-    "int8": Tolerance(difference=2e-1, changed=2e-2),
 }
 """float32 differs by the order of sums only (1e-5 is usual); the short formats keep
 11 and 8 bits. A label changes where two classes are nearly equal: in 0.03 % of the
-voxels for a trained network, in 0.6 % for one that is not trained, which is refused.
-int8 is taken only when named; its bound tells a coarse answer from a wrong one."""
+voxels for a trained network, in 0.6 % for one that is not trained, which is refused."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor
 
 from medseg.device import has_bfloat16
 from medseg.errors import SettingsError
@@ -16,24 +15,19 @@ from medseg.networks.network import SegmentationNetwork
 PACKAGES = {
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("onnx", "openvino"),
-    "int8": ("onnx", "onnxruntime"),
 }
-"""What each optional engine needs, and what finds scales for 8 bits."""
+"""What each optional engine needs."""
 
 FORMATS = {
-    "onnx": ("float32", "int8"),
-    "openvino": ("float32", "bfloat16", "int8"),
+    "onnx": ("float32",),
+    "openvino": ("float32", "bfloat16"),
     "torch": ("float32", "bfloat16", "float16"),
     "torch-compile": ("float32", "bfloat16", "float16"),
 }
 
 
 def make_engine(
-    variant: Variant,
-    network: SegmentationNetwork,
-    *,
-    device: torch.device,
-    scales_from: Tensor | None = None,
+    variant: Variant, network: SegmentationNetwork, *, device: torch.device
 ) -> Engine:
     """The network in an engine; libraries are imported here.
 
@@ -41,23 +35,18 @@ def make_engine(
         variant: Which.
         network: As trained.
         device: Where windows come from.
-        scales_from: Images (N, C, *spatial) that int8, and int8 alone, needs.
 
     Raises:
         Exception: Whatever the library raises where it cannot run the network.
     """
-    if variant.precision != "int8":
-        scales_from = None
     if variant.name == "onnx":
         from medseg.inference.engines.onnx_engine import onnx_engine
 
-        return onnx_engine(network, device=device, scales_from=scales_from)
+        return onnx_engine(network, device=device)
     if variant.name == "openvino":
         from medseg.inference.engines.openvino_engine import openvino_engine
 
-        return openvino_engine(
-            network, precision=variant.precision, scales_from=scales_from
-        )
+        return openvino_engine(network, precision=variant.precision)
     from medseg.inference.engines.torch_engine import torch_engine
 
     return torch_engine(
@@ -83,8 +72,6 @@ def candidates(
     if settings.reproducible:
         return (REFERENCE,)
     named = settings.engine != "auto"
-    if settings.precision == "int8":
-        _require_int8(device)
     names = [settings.engine] if named else ["torch", "onnx", "openvino"]
     if named:
         _require(settings, device)
@@ -127,14 +114,6 @@ def _require(settings: InferenceSettings, device: torch.device) -> None:
         )
 
 
-def _require_int8(device: torch.device) -> None:
-    if device.type != "cpu" or not _is_installed("int8"):
-        raise SettingsError(
-            f"precision int8 needs {' and '.join(PACKAGES['int8'])} and runs on the "
-            f"CPU, the device is {device.type}: pip install 'medseg[onnx]'"
-        )
-
-
 def _is_installed(name: str) -> bool:
     return all(find_spec(package) is not None for package in PACKAGES.get(name, ()))
 
@@ -159,8 +138,6 @@ def _pays(precision: str, device: torch.device) -> bool:
     """Whether the device computes in the format itself rather than by emulation."""
     if precision == "float32":
         return True
-    if precision == "int8":
-        return False  # only when named
     if device.type == "cuda":
         return precision == "float16" or has_bfloat16(device)
     if precision == "float16":

@@ -103,9 +103,7 @@ class Trials:
         if variant not in self._engines:
             network = self.model.network
             assert isinstance(network, SegmentationNetwork)
-            self._engines[variant] = make_engine(
-                variant, network, device=self.device, scales_from=self._golden
-            )
+            self._engines[variant] = make_engine(variant, network, device=self.device)
         return self._engines[variant]
 
     def complete(self, allowed: Sequence[Variant], *, progress: Progress) -> bool:

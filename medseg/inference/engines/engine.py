@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 Name = Literal["torch", "torch-compile", "onnx", "openvino"]
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)

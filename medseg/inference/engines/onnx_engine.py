@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.inference.engines.engine import Engine, Precision, Variant
+from medseg.inference.engines.engine import Engine, Variant
 from medseg.inference.engines.foreign_core import (
     CoreLogits,
     smallest_example,
     takes_any_size,
     with_foreign_core,
 )
-from medseg.inference.engines.int8_graph import int8_graph
 from medseg.inference.engines.onnx_graph import IMAGE, onnx_graph
 from medseg.networks.folding import fold
 from medseg.networks.network import SegmentationNetwork
@@ -23,20 +22,13 @@ GRAPHS_KEPT = 4
 """Sizes whose graphs stay loaded, for networks whose graph is of one size."""
 
 
-def onnx_engine(
-    network: SegmentationNetwork,
-    *,
-    device: torch.device,
-    scales_from: Tensor | None = None,
-) -> Engine:
+def onnx_engine(network: SegmentationNetwork, *, device: torch.device) -> Engine:
     """The network in ONNX Runtime, on as many threads as torch uses.
 
     Args:
         network: As trained; it is copied.
         device: Where windows come from and logits go; ONNX Runtime itself works on
             the GPU where its GPU package is installed.
-        scales_from: Images to find scales on for convolutions in 8 bits; None
-            computes in float32.
 
     Raises:
         ImportError: ONNX Runtime is not installed.
@@ -52,8 +44,6 @@ def onnx_engine(
             in_channels=network.in_channels,
             any_size=open_sizes,
         )
-        if scales_from is not None:
-            graph = int8_graph(graph, scales_from)
         return onnx_session(graph, device=device)
 
     def run(windows: Tensor) -> Tensor:
@@ -68,8 +58,7 @@ def onnx_engine(
         logits: Tensor = shell(windows)
         return logits
 
-    precision: Precision = "float32" if scales_from is None else "int8"
-    return Engine(Variant("onnx", precision), predict)
+    return Engine(Variant("onnx", "float32"), predict)
 
 
 def onnx_session(

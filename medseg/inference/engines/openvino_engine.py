@@ -18,7 +18,6 @@ from medseg.inference.engines.foreign_core import (
     takes_any_size,
     with_foreign_core,
 )
-from medseg.inference.engines.int8_graph import int8_graph
 from medseg.inference.engines.onnx_graph import onnx_graph
 from medseg.inference.engines.signal_stack import keep_signal_stack
 from medseg.networks.folding import fold
@@ -28,15 +27,11 @@ from medseg.telemetry import import_openvino
 SHAPES_KEPT = 4
 """Shapes of windows whose compiled networks stay loaded."""
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-"""Of what is not in 8 bits."""
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 def openvino_engine(
-    network: SegmentationNetwork,
-    *,
-    precision: Precision = "float32",
-    scales_from: Tensor | None = None,
+    network: SegmentationNetwork, *, precision: Precision = "float32"
 ) -> Engine:
     """The network compiled by OpenVINO for each shape of windows it meets.
 
@@ -45,8 +40,7 @@ def openvino_engine(
 
     Args:
         network: As trained; it is copied.
-        precision: ``float32``, ``bfloat16`` or ``int8``.
-        scales_from: Images to find scales on, for int8.
+        precision: ``float32`` or ``bfloat16``.
 
     Raises:
         ImportError: OpenVINO is not installed.
@@ -56,13 +50,12 @@ def openvino_engine(
 
     @lru_cache(maxsize=1 if open_sizes else SHAPES_KEPT)
     def graph(size: tuple[int, ...]) -> bytes:
-        plain = onnx_graph(
+        return onnx_graph(
             CoreLogits(folded.core).eval(),
             size,
             in_channels=network.in_channels,
             any_size=open_sizes,
         )
-        return plain if scales_from is None else int8_graph(plain, scales_from)
 
     @lru_cache(maxsize=SHAPES_KEPT)
     def compiled(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
@@ -112,10 +105,3 @@ def openvino_network(
         return np.asarray(results[0])
 
     return run
-
-
-def computes_in_bfloat16() -> bool:
-    """Whether OpenVINO is there and this processor has bfloat16 units."""
-    openvino = import_openvino()
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "BF16" in capabilities

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from medseg.errors import SettingsError
-from medseg.inference.engines.available import candidates, make_engine
+from medseg.inference.engines.available import make_engine
 from medseg.inference.engines.engine import Engine, Name, Variant
 from medseg.inference.engines.onnx_graph import onnx_graph
 from medseg.inference.engines.torch_engine import torch_engine
-from medseg.inference.settings import InferenceSettings
 from medseg.networks.build import build_network
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.presets import original_unet
@@ -104,29 +103,6 @@ def test_bfloat16_is_near(name: Name) -> None:
     spread = float(expected.max() - expected.min())
     assert found.dtype == torch.float32
     assert float((found - expected).abs().max()) < 0.05 * spread
-
-
-@pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_int8_is_coarse_but_not_wrong(name: Name) -> None:
-    need(name)
-    need("onnx")
-    original = network("batch")
-    image = windows(2, 2, 16, 16, 16)
-    engine = make_engine(Variant(name, "int8"), original, device=CPU, scales_from=image)
-    with torch.inference_mode():
-        expected = original(image[:1])
-    spread = float(expected.max() - expected.min())
-    assert 0 < float((engine(image[:1]) - expected).abs().max()) < 0.2 * spread
-
-
-def test_int8_is_taken_only_when_named() -> None:
-    need("onnx")
-    auto = candidates(InferenceSettings(), device=CPU)
-    named = candidates(InferenceSettings(precision="int8"), device=CPU)
-    assert not [variant for variant in auto if variant.precision == "int8"]
-    assert {variant.precision for variant in named} == {"int8"}
-    with pytest.raises(SettingsError, match="engine torch computes in"):
-        candidates(InferenceSettings(precision="int8", engine="torch"), device=CPU)
 
 
 def test_the_network_itself_stays(tmp_path: Path) -> None:
