@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".." / "shared" / "data"
 MANIFESTS = ROOT / "data_manifests"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no data beside the checkout")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no data beside the checkout")
 
 
+@needs_data
 @pytest.mark.parametrize(
     ("name", "num_cases", "num_patients", "channels"),
     [
@@ -35,6 +36,7 @@ def test_folders_load_by_themselves(name, num_cases, num_patients, channels):
     assert study.orphans == ()
 
 
+@needs_data
 @pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_descriptions_load(path):
     study = load_dataset(path, root=DATA / path.stem)
@@ -53,6 +55,7 @@ def test_descriptions_are_complete(path):
     assert len(read_sums(path.parent / description.checksums)) > 0
 
 
+@needs_data
 def test_membrane_is_value_0_and_folds_are_blocks():
     path = MANIFESTS / "em_membrane.yaml"
     study = load_dataset(path, root=DATA / "em_membrane")
@@ -61,6 +64,7 @@ def test_membrane_is_value_0_and_folds_are_blocks():
     assert [folds[f"slice_{n:02d}"] for n in (0, 5, 6, 23)] == [0, 0, 1, 3]
 
 
+@needs_data
 def test_hippocampus_is_split_by_subject():
     study = load_dataset(DATA / "hippocampus")
     folds = make_folds(study)
@@ -69,6 +73,7 @@ def test_hippocampus_is_split_by_subject():
     assert len(by_subject) == 134
 
 
+@needs_data
 def test_glioma_folds_are_those_of_the_table():
     study = load_dataset(MANIFESTS / "glioma_3d.yaml", root=DATA / "glioma_3d")
     splits = make_splits(study)
@@ -78,6 +83,7 @@ def test_glioma_folds_are_those_of_the_table():
     assert {len(split.train) for split in splits} == {66}
 
 
+@needs_data
 @pytest.mark.parametrize(
     ("name", "num_cases", "num_patients"),
     [
@@ -101,6 +107,7 @@ def test_manifests_group_by_patient_and_list_every_file(name, num_cases, num_pat
             assert file.relative_to(study.root).as_posix() in listed
 
 
+@needs_data
 def test_every_manifest_has_its_row_in_the_table():
     rows = (MANIFESTS / "README.md").read_text(encoding="utf-8")
     for path in MANIFESTS.glob("*.yaml"):

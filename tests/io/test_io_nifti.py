@@ -312,6 +312,40 @@ def test_real_images_equal_nibabel(tmp_path: Path) -> None:
             assert header[field] == image.header[field]
 
 
+@pytest.mark.parametrize("degrees", [-25, -8, 5, 20])
+def test_a_tilted_gantry_is_refused_with_advice(tmp_path: Path, degrees: int) -> None:
+    """Slices one above the other in a scanner whose gantry leans."""
+    affine = np.diag([0.7, 0.7, 5.0, 1.0])
+    affine[1, 2] = 5.0 * np.tan(np.radians(degrees))
+    path = save(tmp_path / "a.nii.gz", np.zeros((6, 7, 4), np.int16), affine)
+    with pytest.raises(GeometryError, match=r"tilted CT gantry.*medseg convert"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("codes", [(0, 1), (1, 1), (1, 2), (2, 4)])
+def test_headers_of_all_kinds_come_back(
+    tmp_path: Path, codes: tuple[int, int], scaled: bool
+) -> None:
+    """Codes, units and scale factors, as tools of many origins write them."""
+    array = np.random.default_rng(2).integers(0, 900, (7, 6, 5)).astype(np.int16)
+    image = nib.Nifti1Image(array, AFFINE)
+    image.set_qform(AFFINE, code=codes[0])
+    image.set_sform(AFFINE, code=codes[1])
+    image.header.set_xyzt_units("mm", "sec")
+    if scaled:
+        image.header.set_slope_inter(0.5, -100.0)
+    nib.save(image, tmp_path / "a.nii.gz")
+    plain, volume = nib.load(tmp_path / "a.nii.gz"), read_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(volume.voxels[0], plain.get_fdata(), rtol=1e-6)
+    np.testing.assert_array_equal(volume.affine, plain.affine)
+    write_volume(tmp_path / "copy.nii.gz", volume, like=tmp_path / "a.nii.gz")
+    copy = nib.load(tmp_path / "copy.nii.gz")
+    np.testing.assert_allclose(copy.get_fdata(), plain.get_fdata(), rtol=1e-6)
+    for field in ("qform_code", "sform_code", "xyzt_units"):
+        assert copy.header[field] == plain.header[field]
+
+
 @needs_data
 def test_sheared_reference_is_refused_with_advice() -> None:
     path = DATA / "dicom" / "ct_gantry_tilt" / "reference.nii.gz"

@@ -58,6 +58,26 @@ def test_a_constant_picture_is_finite():
     assert np.isfinite(normalize(np.full((1, 4, 4, 1), 7.0), (STAIN,))).all()
 
 
+GROUNDS = {
+    "haematoxylin and eosin": ((235, 205, 225), (110, 70, 150)),
+    "bright field": ((190, 190, 185), (90, 85, 95)),
+    "fluorescence": ((12, 10, 9), (150, 160, 140)),
+    "dim fluorescence": ((3, 3, 3), (30, 28, 25)),
+}
+"""Red, green and blue of ground and nuclei, as such pictures have them."""
+
+
+@pytest.mark.parametrize("stain", GROUNDS)
+def test_the_ground_of_a_stain_is_told(stain):
+    ground, nuclei = (np.reshape(rgb, (3, 1, 1, 1)) for rgb in GROUNDS[stain])
+    random = np.random.default_rng(5)
+    i, j = np.ogrid[:120, :120]
+    inside = ((i % 30 - 15) ** 2 + (j % 24 - 12) ** 2 < 60)[None, :, :, None]
+    noise = random.normal(0, 0.08 * np.maximum(ground, 20), (3, 120, 120, 1))
+    voxels = np.clip(np.where(inside, nuclei, ground) + noise, 0, 255).astype(np.uint8)
+    assert Stretch.measure(voxels).light == (float(np.mean(ground)) > 128)
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="no data beside the checkout")
 def test_the_ground_of_real_stains_is_told():
     table = pd.read_csv(DATA / "manifest.csv").groupby("modality").head(4)
