@@ -92,7 +92,7 @@ def shared_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -114,6 +114,7 @@ def test_without_a_fold_the_listed_cases_are_trained_on(raw):
     assert (trained, held_out) == ({first, second, fourth}, set())
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_the_given_cases_alone(raw, tmp_path):
     splits = [
         {"train": list(NAMES[:2]), "val": [NAMES[4]]},
