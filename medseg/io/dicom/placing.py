@@ -57,7 +57,7 @@ def placing_of(dataset: DicomDataset) -> Placing:
         ValueError: Elements do not hold numbers.
     """
     is_section = text_of(dataset, "Modality") in CROSS_SECTIONS
-    detector = next(iter(dataset.get("DetectorInformationSequence") or []), {})
+    detector: DicomDataset = next(iter(dataset.get("DetectorInformationSequence") or []), {})
     turned = numbers_of(dataset, ORIENTATION, 6) or numbers_of(detector, ORIENTATION, 6)
     position = numbers_of(dataset, POSITION, 3) or numbers_of(detector, POSITION, 3)
     spacing, remarks = _spacing(dataset, is_section=is_section)
