@@ -57,7 +57,8 @@ def placing_of(dataset: DicomDataset) -> Placing:
         ValueError: Elements do not hold numbers.
     """
     is_section = text_of(dataset, "Modality") in CROSS_SECTIONS
-    detector: DicomDataset = next(iter(dataset.get("DetectorInformationSequence") or []), {})
+    detectors = dataset.get("DetectorInformationSequence") or []
+    detector: DicomDataset = next(iter(detectors), {})
     turned = numbers_of(dataset, ORIENTATION, 6) or numbers_of(detector, ORIENTATION, 6)
     position = numbers_of(dataset, POSITION, 3) or numbers_of(detector, POSITION, 3)
     spacing, remarks = _spacing(dataset, is_section=is_section)
