@@ -69,11 +69,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole, or not at all.
 
+    What is no UTF-8, as names of files may be, is written as escapes.
+
     Raises:
         OutputError: The file cannot be written.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def real_path(path: Path) -> Path:

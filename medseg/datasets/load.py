@@ -10,6 +10,7 @@ from medseg.datasets.bids import is_bids, load_bids
 from medseg.datasets.case import Dataset
 from medseg.datasets.description import Description, read_description
 from medseg.datasets.known import Known
+from medseg.datasets.lost_links import warn_of_lost_links
 from medseg.datasets.manifest import load_manifest
 from medseg.datasets.msd import SPECIFICATION, load_msd
 from medseg.datasets.nnunet import is_nnunet, load_nnunet
@@ -74,6 +75,8 @@ def load_dataset(
     )
     dataset = _load(path, known, _root(path, description, root))
     dataset = with_annotations(dataset)
+    if path.is_dir():
+        warn_of_lost_links(path, dataset, known.progress)
     if description.checksums:
         return replace(dataset, checksums=beside.parent / description.checksums)
     return dataset

@@ -246,10 +246,15 @@ def _own(name: str, path: Path) -> str:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if is_absolute or ".." in parts or "\0" in name or not parts:
         raise UnreadableFileError(
-            f"{path}: its header names a file outside its own folder ({name[:100]}); "
+            f"{path}: its header names a file outside its own folder ({_shown(name)}); "
             "move it beside the header, and name it there"
         )
     return name
+
+
+def _shown(name: str) -> str:
+    """A name from a damaged header, as a message may hold it."""
+    return name[:100].encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _size_of(file: Path, header: Path) -> int:
@@ -257,10 +262,12 @@ def _size_of(file: Path, header: Path) -> int:
         state = file.stat()
     except FileNotFoundError as error:
         raise MissingFileError(
-            f"{header}: its voxels are in {file.name}, which is not there"
+            f"{header}: its voxels are in {_shown(file.name)}, which is not there"
         ) from error
     except (OSError, ValueError) as error:
-        raise UnreadableFileError(f"{header}: cannot read {file.name}") from error
+        raise UnreadableFileError(
+            f"{header}: cannot read {_shown(file.name)}"
+        ) from error
     if not stat.S_ISREG(state.st_mode):
-        raise UnreadableFileError(f"{header}: {file.name} is no file of voxels")
+        raise UnreadableFileError(f"{header}: {_shown(file.name)} is no file of voxels")
     return state.st_size

@@ -134,3 +134,12 @@ def test_devices_hold_no_voxels(tmp_path: Path) -> None:
     path.write_text(META.format(n=3, dims="4 5 6", data="zero.raw"))
     with pytest.raises(InputError, match="no file of voxels"):
         read_volume(path)
+
+
+def test_names_of_damaged_headers_are_shown_safely(tmp_path: Path) -> None:
+    path = tmp_path / "scan.mhd"
+    text = META.format(n=3, dims="4 5 6", data="NAME").encode()
+    path.write_bytes(text.replace(b"NAME", b"\x87\xbdR\x1b.raw"))
+    with pytest.raises(InputError, match=r"in \\udc87\\udcbdR") as caught:
+        read_volume(path)
+    str(caught.value).encode("utf-8")
