@@ -70,14 +70,15 @@ class Elements:
         Raises:
             ElementError: It holds something else than a number.
         """
-        raw = self._raw.get(_tag_of(keyword))
+        raw: Any = self._raw.get(_tag_of(keyword))
         value = getattr(raw, "value", None)
         if isinstance(value, bytes) and getattr(raw, "VR", None) not in _TEXT:
-            size = 4 if len(value) == _LONG else 2
-            order = "little" if raw.is_little_endian else "big"  # type: ignore[union-attr]
-            return (
-                int.from_bytes(value[:size], order, signed=is_signed) if value else None
-            )
+            if not value:
+                return None
+            used = value[: 4 if len(value) == _LONG else 2]
+            if raw.is_little_endian:
+                return int.from_bytes(used, "little", signed=is_signed)
+            return int.from_bytes(used, "big", signed=is_signed)
         found = all_numbers_of(self, keyword)
         if not found:
             return None

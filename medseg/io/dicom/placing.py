@@ -155,17 +155,11 @@ def place_remarks(frames: Sequence[Frame], modality: str) -> list[Correction]:
 
 
 def _with(frame: Frame, whole: Frame, element: str, remark: Correction) -> Frame:
-    kept = (
-        {"pixel_spacing": whole.pixel_spacing}
-        if element == SPACING
-        else {"orientation": whole.orientation}
-    )
-    return replace(
-        frame,
-        lacks=frame.lacks - {element},
-        remarks=(*frame.remarks, remark),
-        **kept,
-    )
+    """A frame with one element of a whole one, which it lacks."""
+    known = replace(frame, lacks=frame.lacks - {element}).noting(remark)
+    if element == SPACING:
+        return replace(known, pixel_spacing=whole.pixel_spacing)
+    return replace(known, orientation=whole.orientation)
 
 
 def is_upright(frames: Sequence[Frame]) -> bool:
