@@ -37,6 +37,10 @@ _CALLS_PER_READER = 2000
 """Then a reader is replaced, lest a decoder that leaks fills the memory."""
 
 
+_START_SECONDS = 10.0
+"""A reader that is started early has begun after this, or never will."""
+
+
 class _ReaderProcess(_CONTEXT.Process):  # type: ignore[misc]
     """A process that imports nothing of the program that starts it.
 
@@ -146,6 +150,7 @@ class _Readers:
 
 
 _readers: _Readers | None = None
+_early: threading.Thread | None = None
 _MAKING = threading.Lock()
 
 
@@ -199,14 +204,21 @@ def guarded(
 
 def start_early() -> None:
     """Starts a reader in the background, while this process is busy with others."""
+    global _early
     if is_reader():
         return
-    threading.Thread(target=_start_one, daemon=True).start()
+    _early = threading.Thread(target=_start_one, daemon=True)
+    _early.start()
 
 
 def stop_readers() -> None:
-    """Ends all readers; a later call starts new ones."""
+    """Ends all readers; a later call starts new ones.
+
+    One that is just being started is waited for: without its parent it would complain.
+    """
     global _readers
+    if _early is not None:
+        _early.join(timeout=_START_SECONDS)
     with _MAKING:
         readers, _readers = _readers, None
     if readers is not None:

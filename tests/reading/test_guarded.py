@@ -226,3 +226,17 @@ def test_a_daemonic_process_reads_as_well(tmp_path: Path) -> None:
     command = [sys.executable, str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["ended", "0"]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.3])
+def test_a_call_that_ends_while_a_reader_starts_ends_without_a_word(
+    pause: float,
+) -> None:
+    program = (
+        "import time\nfrom medseg.reading import start_early\n"
+        f"start_early()\ntime.sleep({pause})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
