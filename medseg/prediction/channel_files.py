@@ -36,12 +36,11 @@ def group_files(
         else:
             groups[key].append((channel or 0, source))
     cases = {(folders, head) for folders, head, has_channel in groups if has_channel}
-    return [
-        replace(_scan(key, found, names), reason=_not_used(case, names))
-        if (case := _case_of(key, cases))
-        else _scan(key, found, names)
-        for key, found in groups.items()
-    ]
+    scans = []
+    for key, found in groups.items():
+        scan, case = _scan(key, found, names), _case_of(key, cases)
+        scans.append(replace(scan, reason=_not_used(case, names)) if case else scan)
+    return scans
 
 
 def _case_of(key: Key, cases: set[tuple[tuple[str, ...], str]]) -> str:
