@@ -228,7 +228,7 @@ def test_a_daemonic_process_reads_as_well(tmp_path: Path) -> None:
     assert done.stdout.split() == ["ended", "0"]
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.3])
+@pytest.mark.parametrize("pause", [0.0, 0.5, 1.5, 2.5])
 def test_a_call_that_ends_while_a_reader_starts_ends_without_a_word(
     pause: float,
 ) -> None:
