@@ -10,7 +10,8 @@ STAMP := $(VENV)/.installed
 # dicom_references, training and time_to_dice want a data set, and time_to_dice hours:
 # they are started by hand (docs/dicom.md, docs/training.md); the rest below are parts
 BENCHMARKS := $(filter-out %/machine.py %/peer_monai.py %/peer_nnunet.py \
-  %/dicom_references.py %/time_to_dice.py %/training.py,$(wildcard benchmarks/*.py))
+  %/dicom_references.py %/time_to_dice.py %/training.py %/faults.py \
+  %/fault_inputs.py %/kills.py %/mutants.py %/watched.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test check format bench gpu nightly audit sbom clean
@@ -69,6 +70,7 @@ gpu:
 nightly: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --timeout 1800 -n $(WORKERS) --dist loadfile
 	$(MAKE) audit sbom
+	$(BIN)/python benchmarks/faults.py
 
 # Fails, too, where a package could not be looked up: without the network nothing is known.
 audit: env
