@@ -158,7 +158,7 @@ class TrainKills(Kills):
     def arguments(self, folder: Path, *, again: bool) -> tuple[object, ...]:
         """Twelve steps; a run that was begun is resumed."""
         config = self.study.folder / "tracked.yaml"
-        config.write_text("training: {checkpoint_every: 1}\n")
+        config.write_text("training: {checkpoint_every: 1s}\n")
         run = folder / "run"
         resume = ["--resume"] if again and run.exists() else []
         return (
