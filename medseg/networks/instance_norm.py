@@ -24,6 +24,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalized features of the same shape and memory layout."""
+        if _is_trained_elsewhere(x):
+            return normalize_all_at_once(x, self.weight, self.bias, eps=self.eps)
         if not _is_channels_last_on_cpu(x):
             return nn.functional.instance_norm(
                 x, weight=self.weight, bias=self.bias, eps=self.eps
@@ -41,6 +43,47 @@ class InstanceNorm(nn.Module):
             for sample in torch.split(x, 1)
         ]
         return normalized[0] if len(normalized) == 1 else torch.cat(normalized)
+
+
+def normalize_all_at_once(
+    x: Tensor, weight: Tensor, bias: Tensor, *, eps: float
+) -> Tensor:
+    """Instance normalization whose result an activation may overwrite at no cost.
+
+    All channels of all samples go through one batch normalization as a single sample,
+    as torch's own function does. That one returns a view, however, and writing into
+    it in place adds a copy and several kernels to every backward pass (autograd's
+    ``CopySlices``); this result is none.
+
+    Args:
+        x: Shape (N, C, *spatial).
+        weight: Shape (C,).
+        bias: Shape (C,).
+        eps: Added to the variance.
+    """
+    number = len(x)
+    flat = x.reshape(1, number * x.shape[1], *x.shape[2:])
+    normalized = nn.functional.batch_norm(
+        flat,
+        None,
+        None,
+        weight.repeat(number),
+        bias.repeat(number),
+        training=True,
+        eps=eps,
+    )
+    shaped: Tensor = torch.ops.aten._unsafe_view(normalized, x.shape)  # noqa: SLF001
+    return shaped
+
+
+def _is_trained_elsewhere(x: Tensor) -> bool:
+    """Whether gradients are recorded on a GPU; a compiler does without."""
+    return (
+        x.device.type != "cpu"
+        and torch.is_grad_enabled()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and not torch.compiler.is_compiling()
+    )
 
 
 def _is_channels_last_on_cpu(x: Tensor) -> bool:

@@ -72,13 +72,11 @@ class Ledger:
         """
         for draw, label in zip(draws, labels, strict=True):
             count = self._counts[draw.case_index]
-            voxels = [
-                np.count_nonzero(label == index)
-                for index in range(len(self.structures) + 1)
-            ]
+            classes = len(self.structures) + 1
+            voxels = np.bincount(label.ravel(), minlength=classes)[:classes]
             count.patches += 1
             count.voxels += voxels
-            count.with_class += np.asarray(voxels) > 0
+            count.with_class += voxels > 0
             count.lesions += lesions_inside(self._cases[draw.case_index], draw)
 
     def table(self) -> "pd.DataFrame":

@@ -13,7 +13,7 @@ from medseg.training.precision import forward_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
 
-SHORTEST_SECONDS = 600.0
+SHORTEST_SECONDS = 300.0
 """Shortest budget that ``auto`` compiles for: compiling takes about a minute."""
 
 FEWEST_STEPS = 2000

@@ -119,7 +119,7 @@ class TrainingSettings(Settings):
     again: less memory, about a third more time. Turned on by itself when a single
     patch does not fit."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """``torch.compile``: ``auto`` tries it on a GPU for runs of 10 minutes or 2000
+    """``torch.compile``: ``auto`` tries it on a GPU for runs of 5 minutes or 2000
     steps and more; it is used where the loss stays the same and a step is faster."""
     deterministic: bool = False
     """On a GPU: take algorithms that give the same bits each time, compile nothing

@@ -172,9 +172,10 @@ def fresh_state(
     )
     if (taken := load_pretrained(network, plan.network)) and progress is not None:
         progress.say(taken)
-    network = network.to(device)
-    layout = (torch.channels_last, torch.channels_last_3d)[plan.spatial_dims - 2]
-    network = network.to(memory_format=layout).train()  # type: ignore[call-overload]
+    network = network.to(device).train()
+    if device.type == "cpu":  # elsewhere normalisation would undo it at every layer
+        layout = (torch.channels_last, torch.channels_last_3d)[plan.spatial_dims - 2]
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
     return TrainingState(
         network=network,
         averaged=(
