@@ -1,56 +1,67 @@
 #!/usr/bin/env bash
-# All that only a GPU can show, in one call: the tests marked gpu, then every benchmark
-# that has a GPU version. One that fails does not stop the others.
+# What only a GPU can show, on a bare machine and within ten minutes: each part has a
+# time limit of its own, and its rows go to RESULTS/on_gpu.jsonl as they come, so that a
+# call that is cut short still tells something.
 #
 #   PYTHON=python3 bash benchmarks/on_gpu.sh [RESULTS]
+#
+#   WHEELS=FOLDER  packages that the machine lacks, as wheels (nothing is downloaded)
+#   DATA=FOLDER    the Decathlon's Task04_Hippocampus, for Dice against time and peers
+#   LIMIT=600      seconds for all parts together; what no time is left for is said
+#   DEVICE=cuda    cpu rehearses the script itself
 set -uo pipefail
 cd "$(dirname "$0")/.."
-python="${PYTHON:-python3}"
+python="${PYTHON:-python3}" device="${DEVICE:-cuda}" limit="${LIMIT:-600}"
 results="${1:-benchmarks/results/gpu}"
+rows="$results/on_gpu.jsonl"
 mkdir -p "$results"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-
-"$python" -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "no GPU that PyTorch can use")' || exit 2
-
 failed=0
-"$python" -m pytest -q -m gpu --timeout 600 2>&1 | tee "$results/tests.txt" || failed=1
-for name in losses augmentation engines inference; do
-  echo "$name"
-  if "$python" "benchmarks/$name.py" --device cuda --json > "$results/$name.jsonl.part"; then
-    mv "$results/$name.jsonl.part" "$results/$name.jsonl"
-  else
-    failed=1
-  fi
-done
-# Training against peers needs the data set and an environment with nnunetv2:
-#   DATA=Task04_Hippocampus PEER_PYTHON=ENV/bin/python bash benchmarks/on_gpu.sh
-if [ -n "${DATA:-}" ] && [ -n "${PEER_PYTHON:-}" ]; then
-  common=(--data "$DATA" --peer-python "$PEER_PYTHON" --device cuda --json)
-  threads="$(nproc)"
-  for name in training time_to_dice; do
-    extra=()
-    [ "$name" = time_to_dice ] && extra=(--budgets 1m 2m 5m)
-    echo "$name"
-    if "$python" "benchmarks/$name.py" "${common[@]}" --out "$results/peers" \
-      --threads "$threads" "${extra[@]}" > "$results/$name.jsonl.part"; then
-      mv "$results/$name.jsonl.part" "$results/$name.jsonl"
-    else
-      failed=1
-    fi
-  done
-fi
-# STUDIES=FOLDER, which holds hippocampus/, nuclei/ and glioma_2d/, or some of them, runs
-# the real studies at the times that a GPU is given.
-study() {
-  local name="$1" minutes="$2" folder="${STUDIES:-}/$1"
-  shift 2
-  [ -n "${STUDIES:-}" ] || return 0
-  [ -d "$folder" ] || { echo "$name: no $folder, left out"; return 0; }
-  echo "$name"
-  "$python" "$@" --data "$folder" --out "$results/$name" --budget "${minutes}m" \
-    --device cuda > "$results/$name.txt" || failed=1
+
+say() { # part, then why it was not measured
+  printf '{"part": "%s", "not measured": "%s"}\n' "$1" "$2" | tee -a "$rows"
 }
-study hippocampus 5 pipelines/hippocampus_mri.py
-study nuclei 10 pipelines/nuclei_microscopy.py
-study glioma_2d 5 pipelines/tumour_mri.py --study glioma_2d
+
+if [ -n "${WHEELS:-}" ]; then
+  packages="$(mktemp -d)"
+  trap 'rm -rf "$packages"' EXIT
+  "$python" -m pip install -q --no-index --no-deps --target "$packages" \
+    "$WHEELS"/*.whl || { say packages "the wheels could not be installed"; failed=1; }
+  export PYTHONPATH="$PYTHONPATH:$packages"
+fi
+
+part() { # name, its limit in seconds, command
+  local name="$1" most="$2" left=$((limit - SECONDS)) code
+  shift 2
+  [ "$left" -gt 10 ] || { say "$name" "no time was left"; failed=1; return; }
+  [ "$most" -lt "$left" ] || most="$left"
+  echo "== $name, at most $most s" >&2
+  timeout --kill-after 5 "$most" "$@" 2> "$results/$name.log" | tee -a "$rows"
+  code="${PIPESTATUS[0]}"
+  [ "$code" -eq 0 ] && return
+  failed=1
+  case "$code" in
+    124 | 137) say "$name" "cut after $most s" ;;
+    *) say "$name" "ended with exit code $code, see $name.log" ;;
+  esac
+}
+
+tests=(
+  tests/training/test_training_on_gpu.py
+  tests/losses/test_loss_streaming.py
+  tests/augmentation/test_augment_batch.py
+  tests/inference/engines/test_engines.py
+)
+call=("$python" benchmarks/on_gpu.py)
+part smoke 60 "${call[@]}" smoke --device "$device"
+part tests 120 "${call[@]}" tests "${tests[@]}"
+part throughput 80 "${call[@]}" throughput --device "$device"
+part inference 50 "${call[@]}" inference --device "$device"
+if [ -n "${DATA:-}" ]; then
+  part dice 330 "${call[@]}" dice --data "$DATA" --device "$device" --out "$results/dice"
+  part peers 300 "${call[@]}" peers --data "$DATA" --device "$device" --out "$results/peers"
+else
+  say dice "DATA names no folder"
+  say peers "DATA names no folder"
+fi
 exit "$failed"

@@ -1,7 +1,10 @@
 """Whole runs on a fake GPU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 from fake_gpu import FakeGPU
@@ -12,7 +15,7 @@ from medseg.plan import Plan
 from medseg.progress import Silent
 from medseg.runs.resolve import settle_training
 from medseg.sampling import PatchSampler
-from medseg.store import Store
+from medseg.store import Store, StoredCase
 from medseg.training.batches import BatchSource
 from medseg.training.fit_result import FitResult
 from medseg.training.length import StepLength
@@ -36,11 +39,14 @@ class Rehearsal:
     resident: bool = True
     device: str = "cuda"
     steps: int = 3
+    looks: bool = True
+    """Validation on the way, at one whole case."""
 
     def run(self, gpu: FakeGPU, *, resume: bool = False) -> FitResult:
-        """Trains as `medseg train` does; validation looks at one whole case."""
+        """Trains as `medseg train` does."""
         train_ids, validation_ids = self.store.split(0)
         cases = [self.store.case(case_id) for case_id in train_ids]
+        looked_at = validation_ids[:1] if self.looks else ()
         settings = settle_training(self.settings, self.plan)
         device = torch.device(self.device)
         sampler = PatchSampler(
@@ -49,7 +55,7 @@ class Rehearsal:
             settings=settings.sampling,
             seed=settings.seed,
         )
-        with gpu, named_parts(gpu.seen):
+        with gpu, named_parts(gpu.seen), _counted_in_all_classes(self.plan):
             resident = None
             if self.resident:
                 dims = self.plan.spatial_dims
@@ -67,7 +73,7 @@ class Rehearsal:
                 self.plan,
                 settings,
                 batches=batches,
-                validation_cases=[self.store.case(validation_ids[0])],
+                validation_cases=[self.store.case(i) for i in looked_at],
                 device=device,
                 length=StepLength(self.steps),
                 surroundings=Surroundings(
@@ -75,6 +81,18 @@ class Rehearsal:
                 ),
                 resume=resume,
             )
+
+
+@contextmanager
+def _counted_in_all_classes(plan: Plan) -> Iterator[None]:
+    """Lets cases count a voxel of classes that the plan has beyond the store's."""
+
+    def counts(case: StoredCase) -> tuple[int, ...]:
+        known = case.index.num_voxels
+        return (*known, *[1] * (plan.targets.num_classes - len(known)))
+
+    with mock.patch.object(StoredCase, "num_voxels", property(counts)):
+        yield
 
 
 def small_plan(store: Store, *, dims: int = 3, **changes: object) -> Plan:
