@@ -21,7 +21,7 @@ from medseg.preparation import prepare
 from medseg.store import Store
 from medseg.testing.tiny_study import make_tiny_study
 from medseg.training.settings import TrainingSettings
-from medseg.training.stepping import Stepping
+from medseg.training.training_steps import TrainingSteps
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "rehearsal"))
 
@@ -60,9 +60,9 @@ PLANS = {
 
 def count(store: Store, changes: dict[str, object]) -> list[dict[str, object]]:
     """A row for each part of the second step, when the optimiser has its state."""
-    gpu, take = FakeGPU(), Stepping.take
+    gpu, take = FakeGPU(), TrainingSteps.take
 
-    def from_the_second_on(self: Stepping, done: float) -> None:
+    def from_the_second_on(self: TrainingSteps, done: float) -> None:
         if self.state.step == 1:
             gpu.seen.parts.clear()
         take(self, done)
@@ -70,7 +70,7 @@ def count(store: Store, changes: dict[str, object]) -> list[dict[str, object]]:
     settings = TrainingSettings(precision="bfloat16", compile="off")
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(Stepping, "take", from_the_second_on),
+        mock.patch.object(TrainingSteps, "take", from_the_second_on),
     ):
         plan = small_plan(store, **changes)
         Rehearsal(store, plan, Path(folder), settings, steps=2, looks=False).run(gpu)

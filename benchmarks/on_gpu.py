@@ -42,7 +42,7 @@ from medseg.testing.tiny_study import make_tiny_study
 from medseg.training.batches import BatchSource
 from medseg.training.compilation import compile_if_faster
 from medseg.training.precision import candidates
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 from medseg.training.resident import ResidentCases
 from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
@@ -242,7 +242,7 @@ def inference(options: argparse.Namespace, device: torch.device) -> None:
         )
 
 
-class Rows:
+class LogitSlab:
     """A run's logger that prints the Dice of whole cases on the way."""
 
     def __init__(self) -> None:
@@ -276,9 +276,9 @@ def dice(options: argparse.Namespace, device: torch.device) -> None:
     changes = [f"data={options.data}", "fold=0", f"training.budget={options.budget}"]
     config = read_config(Path("configs/hippocampus_3d.yaml"), changes)
     run = set_up_run(
-        config, options.out, device=device, ranks=Ranks(), progress=Silent()
+        config, options.out, device=device, processes=ProcessGroup(), progress=Silent()
     )
-    result = fit_run(run, Rows(), resume=False, profile=False)
+    result = fit_run(run, LogitSlab(), resume=False, profile=False)
     say(
         "dice",
         budget=options.budget,

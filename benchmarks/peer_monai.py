@@ -226,7 +226,7 @@ RECIPES = {
 }
 
 
-class Looks:
+class ValidationSchedule:
     """Dice of whole held-out volumes, within a share of the budget."""
 
     def __init__(self, cases: list[Case], recipe: Recipe, device: torch.device) -> None:
@@ -283,7 +283,7 @@ def train(
     classes = 1 + len(cases["labels"])
     network = recipe.network(len(cases["channels"]), classes).to(device)
     optimizer = recipe.optimizer(network.parameters())
-    loss, looks = recipe.loss(), Looks(cases["held_out"], recipe, device)
+    loss, looks = recipe.loss(), ValidationSchedule(cases["held_out"], recipe, device)
     batches, steps, seen = forever(loader), 0, []
     start = clock()
     while (done := (clock() - start) / budget) < 1:

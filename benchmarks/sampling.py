@@ -75,18 +75,20 @@ def medseg_store(folder: Path, work: Workload) -> NextBatch:
 
 def medseg_lesions(folder: Path, work: Workload) -> NextBatch:
     """The strategy that looks at most, with its ledger."""
-    from medseg.sampling import Ledger, PatchSampler, SamplingSettings, gather
+    from medseg.sampling import PatchSampler, SamplingSettings, SamplingStats, gather
 
     cases = stored(folder)
     settings = SamplingSettings(strategy="lesion_balanced", foreground_share=SHARE)
     sampler = PatchSampler(cases, patch_size=work.patch, settings=settings, seed=0)
     names = [f"structure {number}" for number in range(1, work.classes)]
-    ledger = Ledger(cases, structures=names, size_bins=settings.size_bins)
+    sampling_stats = SamplingStats(
+        cases, structures=names, size_bins=settings.size_bins
+    )
 
     def next_batch() -> int:
         draws = sampler.draw(work.batch)
         batch = gather(cases, draws, spatial_dims=3)
-        ledger.add(draws, batch.labels.numpy())
+        sampling_stats.add(draws, batch.labels.numpy())
         return len(batch.images)
 
     return next_batch

@@ -125,7 +125,7 @@ def monai(model: Path, slide: Path, out: Path) -> None:
     from monai.inferers.utils import sliding_window_inference
 
     from medseg.instances.decoding import decode
-    from medseg.instances.depths import Depths
+    from medseg.instances.object_maps import ObjectMaps
     from medseg.model import load_model
     from medseg.preparation.stain import Stretch
 
@@ -142,7 +142,7 @@ def monai(model: Path, slide: Path, out: Path) -> None:
             overlap=OVERLAP,
             mode="gaussian",
         )
-    depths = Depths.of_probabilities(torch.softmax(logits[0], dim=0).numpy())
+    depths = ObjectMaps.of_probabilities(torch.softmax(logits[0], dim=0).numpy())
     assert loaded.decoding is not None
     out.write_text(json.dumps({"cells": int(decode(depths, loaded.decoding).max())}))
 

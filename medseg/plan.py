@@ -181,7 +181,7 @@ class Plan(Settings):
 
     @property
     def can_mirror(self) -> bool:
-        """Whether there are mirror images to average over when predicting."""
+        """Whether predictions can be averaged over test-time flips."""
         return self.mirror_axes is None or len(self.mirror_axes) > 0
 
     @property

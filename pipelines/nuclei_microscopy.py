@@ -24,7 +24,7 @@ from medseg.datasets import load_dataset
 from medseg.evaluation.bootstrap import mean_interval
 from medseg.runs.config import read_config
 from medseg.scoring.result import Evaluation
-from medseg.scoring.test_split import score_test_cases
+from medseg.scoring.test_split import score_test_split
 from medseg.studies.train_ensemble import train_ensemble
 from medseg.testing.tiny_cells import make_tiny_cells
 
@@ -66,7 +66,7 @@ def main() -> None:
 
     # The test split, as a user would segment it: once, at the very end.
     dataset = load_dataset(manifest, root=options.data)
-    tested = score_test_cases(
+    tested = score_test_split(
         trained.folder,
         dataset,
         options.out / "test",

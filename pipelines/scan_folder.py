@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from medseg.console import Console, run_to_end
-from medseg.prediction.ensemble import load_members
+from medseg.prediction.ensemble import load_ensemble
 from medseg.prediction.folder_report import (
     track_predictions,
     write_prediction_mosaic,
@@ -61,7 +61,7 @@ def main() -> None:
     # Without references, what to look at first are the smallest and largest findings.
     mosaic = options.out / "mosaic.png"
     files = [options.out / "volumes.csv", options.out / "label_maps" / TABLE]
-    scheme = load_members(model).joint.plan.labels
+    scheme = load_ensemble(model).joint.plan.labels
     maps = options.out / "label_maps"
     if write_prediction_mosaic(
         mosaic, results, scans=scans, label_maps=maps, scheme=scheme

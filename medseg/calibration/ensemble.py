@@ -13,7 +13,7 @@ FILE = "ensemble.yaml"
 """Below the folder that holds the networks' runs."""
 
 
-class JointChoice(Settings):
+class EnsembleCalibration(Settings):
     """What ensemble.yaml holds."""
 
     weights_sha256: str
@@ -28,7 +28,7 @@ class JointChoice(Settings):
     for, where these are of one kind."""
 
 
-def write_choice(folder: Path, choice: JointChoice) -> None:
+def write_calibration(folder: Path, choice: EnsembleCalibration) -> None:
     """Keeps a choice with the networks.
 
     Raises:
@@ -38,11 +38,11 @@ def write_choice(folder: Path, choice: JointChoice) -> None:
     write_text(folder / FILE, yaml.safe_dump(values, sort_keys=False))
 
 
-def read_choice(folder: Path) -> JointChoice | None:
+def read_calibration(folder: Path) -> EnsembleCalibration | None:
     """What was chosen for the networks of a folder; None where nothing was.
 
     Raises:
         SettingsError: The file is not what it should be.
     """
     path = folder / FILE
-    return load_settings(JointChoice, path) if path.is_file() else None
+    return load_settings(EnsembleCalibration, path) if path.is_file() else None

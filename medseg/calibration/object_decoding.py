@@ -9,7 +9,7 @@ from medseg.evaluation.instances import score_instances
 from medseg.inference.objects import decode_prepared, on_scan
 from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import Depths
+from medseg.instances.object_maps import ObjectMaps
 from medseg.labels import LabelScheme
 from medseg.placement import Placement
 from medseg.plan import Plan
@@ -38,7 +38,7 @@ SMALLEST_PERCENTILE = 1.0
 class _Answer:
     """What the network said about one held-out case, and what is true."""
 
-    depths: Depths
+    depths: ObjectMaps
     placement: Placement
     truth: LabelArray
 

@@ -24,9 +24,9 @@ import torch
 
 from medseg.device import is_out_of_memory
 from medseg.inference.exact_tiling import computed_voxels, exact_axes
-from medseg.inference.layout import Layout
+from medseg.inference.layout import AxisLayout
 from medseg.inference.predictor import Predictor
-from medseg.inference.window_choice import REFERENCE_OVERLAP, Windows
+from medseg.inference.window_spec import REFERENCE_OVERLAP, WindowSpec
 from medseg.model import CalibratedWindows, TriedWindows
 from medseg.networks.analysis.effective_field import (
     effective_field,
@@ -65,7 +65,7 @@ def calibrate_windows(
     Returns:
         None where no scan shows a structure to the network.
     """
-    layout = Layout(predictor.plan.spatial_dims)
+    layout = AxisLayout(predictor.plan.spatial_dims)
     reference = replace(predictor, windows=None).reference_windows
     scans = _with_structures(predictor, images, reference)
     if not scans:
@@ -99,7 +99,7 @@ def calibrate_windows(
 
 def windows_for(
     predictor: Predictor, calibrated: CalibratedWindows | None
-) -> Windows | None:
+) -> WindowSpec | None:
     """The calibrated windows for a predictor; None where they do not apply to it.
 
     Windows were measured with or without test-time flips and hold for that alone; exact
@@ -107,16 +107,16 @@ def windows_for(
     """
     if calibrated is None or calibrated.flips != bool(predictor.settings.flips):
         return None
-    layout = Layout(predictor.plan.spatial_dims)
+    layout = AxisLayout(predictor.plan.spatial_dims)
     divisor = layout.window(predictor.divisor)
     if not calibrated.exact:
-        return Windows(calibrated.size, calibrated.overlap, divisor=divisor)
+        return WindowSpec(calibrated.size, calibrated.overlap, divisor=divisor)
     axes = exact_axes(predictor.network)
     if isinstance(axes, str):
         return None
     if predictor.forward is not None and any(axis.margin for axis in axes):
         return None
-    return Windows(calibrated.size, calibrated.overlap, layout.axes(axes), divisor)
+    return WindowSpec(calibrated.size, calibrated.overlap, layout.axes(axes), divisor)
 
 
 def joint_windows(
@@ -133,7 +133,7 @@ def joint_windows(
     return max(known, key=lambda one: one.overlap)
 
 
-def _tried(windows: Windows, difference: float) -> TriedWindows:
+def _tried(windows: WindowSpec, difference: float) -> TriedWindows:
     return TriedWindows(
         size=windows.size,
         overlap=windows.overlap,
@@ -143,7 +143,7 @@ def _tried(windows: Windows, difference: float) -> TriedWindows:
 
 
 def _with_structures(
-    predictor: Predictor, images: Iterable[ImageArray], reference: Windows
+    predictor: Predictor, images: Iterable[ImageArray], reference: WindowSpec
 ) -> list[tuple[ImageArray, tuple[int, ...]]]:
     """Scans in which the network finds structures, and where these are."""
     found: list[tuple[ImageArray, tuple[int, ...]]] = []
@@ -160,9 +160,9 @@ def _difference(
     predictor: Predictor,
     image: ImageArray,
     centre: tuple[int, ...],
-    windows: Windows,
-    reference: Windows,
-    layout: Layout,
+    windows: WindowSpec,
+    reference: WindowSpec,
+    layout: AxisLayout,
 ) -> float:
     part = _part(image, centre, windows, reference, layout)
     return mean_difference(
@@ -183,13 +183,13 @@ def mean_difference(one: LabelArray, other: LabelArray, *, num_classes: int) -> 
     return float(np.mean(values)) if values else 0.0
 
 
-def _labels(predictor: Predictor, part: ImageArray, windows: Windows) -> LabelArray:
+def _labels(predictor: Predictor, part: ImageArray, windows: WindowSpec) -> LabelArray:
     fixed = replace(predictor, windows=windows)
     return fixed.predict_prepared(part)
 
 
 def _where_structures_are(
-    predictor: Predictor, image: ImageArray, reference: Windows
+    predictor: Predictor, image: ImageArray, reference: WindowSpec
 ) -> tuple[int, ...] | None:
     """The voxel of a structure next to the middle of all, by windows side by side."""
     labels = _labels(predictor, image, replace(reference, overlap=0.0))
@@ -201,8 +201,8 @@ def _where_structures_are(
 
 
 def _exact_windows(
-    predictor: Predictor, layout: Layout, image: ImageArray, reference: Windows
-) -> tuple[list[Windows], str]:
+    predictor: Predictor, layout: AxisLayout, image: ImageArray, reference: WindowSpec
+) -> tuple[list[WindowSpec], str]:
     """Exact tiles that cost less than the least overlap, at most one; or why not."""
     axes = exact_axes(predictor.network)
     if isinstance(axes, str):
@@ -219,7 +219,7 @@ def _exact_windows(
             1 if n == 1 else max(round(n * growth) // step * step, step)
             for n, step in zip(reference.size, reference.divisor, strict=True)
         )
-        windows = Windows(size, OVERLAPS[-1], layout.axes(axes), reference.divisor)
+        windows = WindowSpec(size, OVERLAPS[-1], layout.axes(axes), reference.divisor)
         tiling = windows.tiling(shape, axis=0)
         if tiling.is_exact:
             options.append((computed_voxels(tiling), windows))
@@ -235,8 +235,8 @@ def _less_overlap(
     predictor: Predictor,
     image: ImageArray,
     centre: tuple[int, ...],
-    reference: Windows,
-) -> Iterator[Windows]:
+    reference: WindowSpec,
+) -> Iterator[WindowSpec]:
     least = _field_share(predictor, image, centre)
     for overlap in OVERLAPS:
         if overlap >= min(least, OVERLAPS[-1]):
@@ -274,9 +274,9 @@ def _field_share(
 def _part(
     image: ImageArray,
     centre: tuple[int, ...],
-    windows: Windows,
-    reference: Windows,
-    layout: Layout,
+    windows: WindowSpec,
+    reference: WindowSpec,
+    layout: AxisLayout,
 ) -> ImageArray:
     """The part about a voxel that holds two windows, and so a seam, along each axis.
 

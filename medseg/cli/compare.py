@@ -59,7 +59,7 @@ def compare(
     """
     from medseg.studies.compare import compare as run_study
     from medseg.studies.compare import compare_finished
-    from medseg.training.ranks import refuse_several
+    from medseg.training.process_group import refuse_several
 
     refuse_several("medseg compare")
 

@@ -70,9 +70,9 @@ def train(
     """
     from medseg.runs.config import read_config
     from medseg.runs.train import train as run
-    from medseg.training.ranks import leads
+    from medseg.training.process_group import is_main
 
-    console = Console(quiet=quiet or not leads())
+    console = Console(quiet=quiet or not is_main())
     overrides = _train_overrides(
         data=data,
         root=root,
@@ -85,18 +85,18 @@ def train(
     )
     _refuse_conflicts(fold=fold, networks=networks, only=only)
     resolved = read_config(config, [*overrides, *(set_ or [])])
-    if leads():
+    if is_main():
         console.log_to(out / "run.log")
     if fold == "all":
         from medseg.studies.cross_validate import cross_validate
-        from medseg.training.ranks import refuse_several
+        from medseg.training.process_group import refuse_several
 
         refuse_several("--fold all")
         cross_validate(resolved, out, device=device, progress=console)
         return
     if networks:
         from medseg.studies.train_ensemble import train_ensemble
-        from medseg.training.ranks import refuse_several
+        from medseg.training.process_group import refuse_several
 
         refuse_several("--networks")
         train_ensemble(

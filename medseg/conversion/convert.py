@@ -31,7 +31,6 @@ from medseg.files import is_disk_full, real_path
 from medseg.folder_lock import lock_folder
 from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
 from medseg.io import read_grid, write_label_map, write_volume
-from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.label_objects.labels import (
     NamedLabels,
     UnwantedError,
@@ -41,6 +40,7 @@ from medseg.io.dicom.label_objects.structure_choice import (
     StructureChoice,
     parse_structures,
 )
+from medseg.io.dicom.series_selection import parse_rule
 from medseg.io.geometry_warning import recorded_geometry
 from medseg.io.identity import identifiers_of, masked
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer

@@ -29,11 +29,11 @@ from medseg.errors import (
 from medseg.files import hash_file, hash_text, is_disk_full
 from medseg.folder_lock import lock_folder
 from medseg.io import find_scans, is_scan, scan_stem
-from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.label_objects.object_headers import Algorithm
 from medseg.io.dicom.label_objects.segment_codes import load_codes
 from medseg.io.dicom.label_objects.segmentation_writing import SegmentationType
 from medseg.io.dicom.series import Series
+from medseg.io.dicom.series_selection import parse_rule
 from medseg.io.dicom.stack import stack_of
 from medseg.io.identity import identifiers_of
 from medseg.io.pseudonym import load_pseudonymizer
@@ -50,7 +50,7 @@ _LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class FilingOptions:
+class DicomExportOptions:
     """What the objects are and what they say."""
 
     as_object: DicomObject = DicomObject.SEG
@@ -77,7 +77,7 @@ def file_tree(
     source: Path,
     out: Path,
     *,
-    options: FilingOptions | None = None,
+    options: DicomExportOptions | None = None,
     series: str | None = None,
     key_path: Path | None = None,
     progress: Progress | None = None,
@@ -115,7 +115,7 @@ def file_tree(
     stems = distinct_names([scan_stem(path) for path in paths], places)
     with lock_folder(out):
         table = ConversionTable(out)
-        filing = _Filing(images, out, options or FilingOptions(), table.earlier)
+        filing = _Filing(images, out, options or DicomExportOptions(), table.earlier)
         tracked = shown.track(paths, label="filing labels", total=len(paths))
         with table.growing(), REMEMBERED.kept_in(out):
             for path, stem in zip(tracked, stems, strict=True):
@@ -133,7 +133,7 @@ class _Filing:
 
     images: Mapping[str, ScanSource]
     out: Path
-    options: FilingOptions
+    options: DicomExportOptions
     earlier: Mapping[str, Conversion]
 
     def line(self, path: Path, stem: str) -> Conversion:
@@ -257,7 +257,7 @@ def read_options(
     names: str | None = None,
     model: Path | None = None,
     codes: Path | None = None,
-) -> FilingOptions:
+) -> DicomExportOptions:
     """Options from words of a command line.
 
     Args:
@@ -271,7 +271,7 @@ def read_options(
         MissingFileError: There is no such model or table.
         SettingsError: One of them cannot be understood.
     """
-    options = FilingOptions(
+    options = DicomExportOptions(
         as_object=DicomObject(to),
         kind=SegmentationType(kind),
         scheme=scheme_of_names(names) if names else None,
@@ -281,7 +281,7 @@ def read_options(
     return options_of_model(model, options) if model else options
 
 
-def options_of_model(folder: Path, options: FilingOptions) -> FilingOptions:
+def options_of_model(folder: Path, options: DicomExportOptions) -> DicomExportOptions:
     """The options with names and algorithm of the model that made the labels.
 
     Raises:

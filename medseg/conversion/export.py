@@ -7,7 +7,7 @@ from medseg.conversion.plain_formats import write_onnx, write_torchscript
 from medseg.conversion.portable import Portable
 from medseg.errors import ModelError, OutputError, SettingsError
 from medseg.files import atomic_folder
-from medseg.prediction.ensemble import load_members
+from medseg.prediction.ensemble import load_ensemble
 from medseg.progress import Progress, Silent
 
 WRITERS = {
@@ -45,7 +45,7 @@ def export(
         raise SettingsError(f"--to {to}: expected one of {', '.join(WRITERS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: is there already; name a folder that is not")
-    members = load_members(model_folder)
+    members = load_ensemble(model_folder)
     if len(members.models) > 1:
         raise ModelError(
             f"{model_folder}: holds {len(members.models)} models; export them one by "

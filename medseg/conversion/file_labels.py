@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import InputError, LabelError
-from medseg.io.dicom.choice import parse_rule
 from medseg.io.dicom.label_objects.object_headers import Algorithm
 from medseg.io.dicom.label_objects.segment_codes import Segment, load_codes, segment_for
 from medseg.io.dicom.label_objects.segmentation_writing import (
@@ -17,6 +16,7 @@ from medseg.io.dicom.label_objects.segmentation_writing import (
 )
 from medseg.io.dicom.label_objects.structures_writing import write_structures
 from medseg.io.dicom.series import Series
+from medseg.io.dicom.series_selection import parse_rule
 from medseg.labels import LabelScheme
 from medseg.reading import find_series, read_label_map
 from medseg.volume import LabelMap

@@ -167,7 +167,7 @@ def _mirrored(portable: Portable) -> str:
     every = range(portable.model.plan.spatial_dims) if axes is None else axes
     named = ", ".join("IJK"[axis] for axis in every)
     return (
-        "\n\nThis model's scores are of logits averaged over mirror images along\n"
+        "\n\nThis model's scores are of logits averaged over flips along\n"
         f"{named} and all combinations of these; do so to reach them."
     )
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.datasets.case import Dataset
-from medseg.datasets.known import Known
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.paired import dataset_of
 from medseg.datasets.pairing import Pair, Pairs, common_channels, complete_images
 from medseg.datasets.patients import read_table
@@ -36,7 +36,7 @@ def is_bids(folder: Path) -> bool:
     return bool(in_derivatives or suffixes & set(LABEL_SUFFIXES))
 
 
-def load_bids(folder: Path, known: Known) -> Dataset:
+def load_bids(folder: Path, known: DatasetOverrides) -> Dataset:
     """The data set whose label maps are BIDS derivatives.
 
     Raises:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from medseg.datasets.known import Known
 from medseg.datasets.label_noise import CAUSE, noise_in, values_in
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.errors import DatasetError, InputError
 from medseg.io.label_reading import plain_name
 from medseg.labels import LabelScheme
@@ -60,7 +60,9 @@ class Discovery:
         return gapless and len(counts - {0}) >= 3 and max(counts) > _OBJECTS_IN_A_MAP
 
 
-def discover_scheme(labels: Sequence[Path], *, root: Path, known: Known) -> LabelScheme:
+def discover_scheme(
+    labels: Sequence[Path], *, root: Path, known: DatasetOverrides
+) -> LabelScheme:
     """The label scheme, as known or as the label maps suggest.
 
     Names are ``label_1``, ``label_2`` after the values; a single value is named
@@ -103,7 +105,7 @@ def discover_scheme(labels: Sequence[Path], *, root: Path, known: Known) -> Labe
 
 
 def read_contents(
-    labels: Sequence[Path], *, root: Path, known: Known
+    labels: Sequence[Path], *, root: Path, known: DatasetOverrides
 ) -> list[MapContent]:
     """What each label map holds, of those that can be read.
 
@@ -120,7 +122,10 @@ def read_contents(
 
 
 def discover_channels(
-    images: Sequence[tuple[Path, ...]], suffixes: Sequence[str], *, known: Known
+    images: Sequence[tuple[Path, ...]],
+    suffixes: Sequence[str],
+    *,
+    known: DatasetOverrides,
 ) -> tuple[str, ...]:
     """Names of the input channels, as known or as the images suggest.
 
@@ -183,7 +188,9 @@ def _scheme_of_names(contents: Sequence[MapContent], root: Path) -> LabelScheme:
     return LabelScheme(names=names)
 
 
-def _say_noise(contents: Sequence[MapContent], root: Path, known: Known) -> None:
+def _say_noise(
+    contents: Sequence[MapContent], root: Path, known: DatasetOverrides
+) -> None:
     count = sum(bool(content.noise) for content in contents)
     if count:
         odd = next(content.noise for content in contents if content.noise)
@@ -195,7 +202,10 @@ def _say_noise(contents: Sequence[MapContent], root: Path, known: Known) -> None
 
 
 def _in_threads(
-    function: Callable[[Path], T], paths: Sequence[Path], label: str, known: Known
+    function: Callable[[Path], T],
+    paths: Sequence[Path],
+    label: str,
+    known: DatasetOverrides,
 ) -> list[T]:
     """The function of each path, with progress; geometry is not what is asked here."""
     from medseg.io import GeometryWarning
@@ -219,7 +229,9 @@ def _content_of(path: Path) -> MapContent | InputError:
     return MapContent(values, labels.names, noise)
 
 
-def _channel_counts(images: Sequence[tuple[Path, ...]], known: Known) -> list[int]:
+def _channel_counts(
+    images: Sequence[tuple[Path, ...]], known: DatasetOverrides
+) -> list[int]:
     """Channels of every picture, or of the first volume that can be read."""
     files = [paths[0] for paths in images]
     if files and _is_picture(files[0]):

@@ -17,7 +17,6 @@ class ListedPaths:
     """The files that a list names, relative to a folder."""
 
     def __init__(self, root: Path) -> None:
-        """Starts with nothing found elsewhere than listed."""
         self._root = root
         self._moved: list[tuple[str, Path]] = []
 

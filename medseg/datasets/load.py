@@ -9,11 +9,11 @@ from medseg.datasets.annotations import with_annotations
 from medseg.datasets.bids import is_bids, load_bids
 from medseg.datasets.case import Dataset
 from medseg.datasets.description import Description, read_description
-from medseg.datasets.known import Known
 from medseg.datasets.lost_links import warn_of_lost_links
 from medseg.datasets.manifest import load_manifest
 from medseg.datasets.msd import SPECIFICATION, load_msd
 from medseg.datasets.nnunet import is_nnunet, load_nnunet
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.paired import has_label_maps, load_tree
 from medseg.errors import DatasetError, MissingFileError
 from medseg.io import find_scans
@@ -25,13 +25,13 @@ DESCRIPTIONS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class Layout:
+class KnownLayout:
     """One way in which a folder may hold a data set."""
 
     signs: str
     """What it is recognised by, for the message when nothing is."""
     matches: Callable[[Path], bool]
-    load: Callable[[Path, Known], Dataset]
+    load: Callable[[Path, DatasetOverrides], Dataset]
 
 
 def load_dataset(
@@ -67,7 +67,7 @@ def load_dataset(
         raise MissingFileError(f"{path}: no such file or folder")
     beside = _description_path(path)
     description = read_description(beside)
-    known = Known(
+    known = DatasetOverrides(
         name=description.name,
         scheme=scheme or description.scheme(source=str(beside)),
         channels=description.channels,
@@ -82,7 +82,7 @@ def load_dataset(
     return dataset
 
 
-def _load(path: Path, known: Known, folder: Path) -> Dataset:
+def _load(path: Path, known: DatasetOverrides, folder: Path) -> Dataset:
     table = path.with_suffix(".csv") if path.suffix in DESCRIPTIONS else path
     if table.suffix in TABLES and table.is_file():
         return load_manifest(table, known, root=folder)
@@ -91,7 +91,7 @@ def _load(path: Path, known: Known, folder: Path) -> Dataset:
     return _load_folder(folder, known)
 
 
-def _load_folder(folder: Path, known: Known) -> Dataset:
+def _load_folder(folder: Path, known: DatasetOverrides) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: expected a folder, .csv, .tsv, .json or .yaml")
     for layout in LAYOUTS:
@@ -128,7 +128,7 @@ def _contents(folder: Path) -> str:
     return f"{folders}; {f'scans {scans}' if scans else 'no scan'}"
 
 
-def _load_manifest_in(folder: Path, known: Known) -> Dataset:
+def _load_manifest_in(folder: Path, known: DatasetOverrides) -> Dataset:
     """The data set of a folder's manifest; ``dataset.yaml`` wins over its own YAML."""
     path = _manifest(folder)
     assert path is not None, "recognised by its manifest"
@@ -149,27 +149,27 @@ def _manifest(folder: Path) -> Path | None:
 
 
 LAYOUTS = (
-    Layout(
+    KnownLayout(
         "manifest.csv with case_id, patient_id, image, label",
         lambda folder: _manifest(folder) is not None,
         _load_manifest_in,
     ),
-    Layout(
+    KnownLayout(
         "dataset.json of nnU-Net",
         is_nnunet,
         load_nnunet,
     ),
-    Layout(
+    KnownLayout(
         "dataset.json of the Decathlon",
         lambda folder: (folder / SPECIFICATION).is_file(),
         lambda folder, known: load_msd(folder / SPECIFICATION, known),
     ),
-    Layout(
+    KnownLayout(
         "BIDS subjects and label maps (_dseg, _mask, ...)",
         is_bids,
         load_bids,
     ),
-    Layout(
+    KnownLayout(
         "folders images/ and labels/ (imagesTr, scans, masks, seg, ...), files X_image "
         "and X_label or X and X_seg, folders of cases",
         has_label_maps,

@@ -19,8 +19,8 @@ from medseg.datasets.case_ids import ids_of_files
 from medseg.datasets.description import write_description
 from medseg.datasets.discovery import discover_channels, discover_scheme
 from medseg.datasets.folds import divide_cases
-from medseg.datasets.known import Known
 from medseg.datasets.listed_paths import ListedPaths
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.patients import (
     CASE_COLUMNS,
     PATIENT_COLUMNS,
@@ -57,7 +57,9 @@ class Columns:
     splits: SplitColumns
 
 
-def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
+def load_manifest(
+    path: Path, known: DatasetOverrides, *, root: Path | None = None
+) -> Dataset:
     """The data set that a table lists.
 
     A split of ``test`` holds a case out; another case without a label is listed as an
@@ -120,7 +122,7 @@ def load_manifest(path: Path, known: Known, *, root: Path | None = None) -> Data
 
 
 def _cases_of(
-    rows: list[dict[str, str]], columns: Columns, root: Path, known: Known
+    rows: list[dict[str, str]], columns: Columns, root: Path, known: DatasetOverrides
 ) -> list[tuple[Case, int, Row]]:
     """The case of each row, with the line and the row itself.
 

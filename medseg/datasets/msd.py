@@ -10,8 +10,8 @@ from typing import Any
 from medseg.datasets.case import Case, Dataset
 from medseg.datasets.case_ids import ids_of_files
 from medseg.datasets.folds import divide_cases
-from medseg.datasets.known import Known
 from medseg.datasets.listed_paths import ListedPaths
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.patients import find_patients
 from medseg.datasets.splits import Split, named_cases, splits_of_folds
 from medseg.errors import DatasetError, UnreadableFileError
@@ -22,7 +22,9 @@ from medseg.settings import parse_settings
 SPECIFICATION = "dataset.json"
 
 
-def load_msd(path: Path, known: Known, *, root: Path | None = None) -> Dataset:
+def load_msd(
+    path: Path, known: DatasetOverrides, *, root: Path | None = None
+) -> Dataset:
     """The data set that a ``dataset.json``, or a MONAI data list, describes.
 
     Beyond the Decathlon's own form, an entry may list one image per channel and a

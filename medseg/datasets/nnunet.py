@@ -15,7 +15,6 @@ from typing import Any
 
 from medseg.datasets.case import Case, Dataset
 from medseg.datasets.folds import divide_cases
-from medseg.datasets.known import Known
 from medseg.datasets.listed_paths import ListedPaths
 from medseg.datasets.msd import (
     SPECIFICATION,
@@ -24,6 +23,7 @@ from medseg.datasets.msd import (
     unlisted,
 )
 from medseg.datasets.msd import scheme_of as plain_scheme
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.patients import find_patients
 from medseg.datasets.splits import Split, named_cases
 from medseg.errors import DatasetError, InputError, UnreadableFileError
@@ -53,7 +53,7 @@ def is_nnunet(folder: Path) -> bool:
     return any(f"{stem}_0000" in names for stem in listed - names)
 
 
-def load_nnunet(folder: Path, known: Known) -> Dataset:
+def load_nnunet(folder: Path, known: DatasetOverrides) -> Dataset:
     """The data set that an nnU-Net raw folder holds.
 
     A case is a label map in ``labelsTr`` or an image in ``imagesTr``; of either
@@ -181,7 +181,10 @@ class RawFiles:
 
 
 def _raw_files(
-    values: dict[str, Any], folder: Path, channels: tuple[str, ...], known: Known
+    values: dict[str, Any],
+    folder: Path,
+    channels: tuple[str, ...],
+    known: DatasetOverrides,
 ) -> RawFiles:
     ending = _ending(values, folder, known)
     raw = RawFiles(folder, ending, channels)
@@ -196,7 +199,7 @@ def _raw_files(
     return RawFiles(folder, ending, channels, in_one_file=True)
 
 
-def _ending(values: dict[str, Any], folder: Path, known: Known) -> str:
+def _ending(values: dict[str, Any], folder: Path, known: DatasetOverrides) -> str:
     """The label maps' ending; another spelling than the files' is mended and said.
 
     Raises:
@@ -233,7 +236,7 @@ def _num_channels(images: Sequence[Path]) -> int:
     return 0
 
 
-def _listed(values: dict[str, Any], path: Path, known: Known) -> Files:
+def _listed(values: dict[str, Any], path: Path, known: DatasetOverrides) -> Files:
     """Cases under ``dataset``, which version 2 allows to name any path.
 
     Raises:

@@ -14,8 +14,8 @@ from pathlib import Path
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
 from medseg.datasets.case_ids import distinct_ids, nameable
 from medseg.datasets.discovery import discover_channels, discover_scheme
-from medseg.datasets.known import Known
 from medseg.datasets.off_grid import only_channels, without_off_grid
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.pairing import Pair, Pairs, common_channels, complete_images
 from medseg.datasets.patient_folders import Whereabouts, patients_of
 from medseg.datasets.patients import find_patients
@@ -30,7 +30,7 @@ def has_label_maps(folder: Path) -> bool:
     return any(place.is_label for place in places_in(folder))
 
 
-def load_tree(folder: Path, known: Known) -> Dataset:
+def load_tree(folder: Path, known: DatasetOverrides) -> Dataset:
     """The data set in a tree whose names say what belongs together.
 
     Folders called ``train``, ``val`` and ``test`` are kept as a split: the validation
@@ -83,7 +83,7 @@ def _places_of_pairs(folder: Path) -> list[Place]:
 def dataset_of(
     pairs: Pairs,
     folder: Path,
-    known: Known,
+    known: DatasetOverrides,
     *,
     layout: str,
     patients: tuple[dict[str, str], str],
@@ -122,7 +122,9 @@ def dataset_of(
     )
 
 
-def _chosen_channels(pairs: Pairs, folder: Path, known: Known) -> tuple[Pairs, str]:
+def _chosen_channels(
+    pairs: Pairs, folder: Path, known: DatasetOverrides
+) -> tuple[Pairs, str]:
     """The channels that the user named, else those on the label maps' grid."""
     if known.channels is not None:
         names = [name.casefold() for name in pairs.channels]

@@ -43,7 +43,6 @@ class Tree:
     """The scans of a tree, matched step by step."""
 
     def __init__(self, root: Path, places: Sequence[Place]) -> None:
-        """Takes all scans of a tree; `match` finds what belongs together."""
         self._root = root
         self._labels = [place for place in places if place.is_label]
         self._images = [place for place in places if not place.is_label]

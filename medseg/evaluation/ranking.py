@@ -45,7 +45,7 @@ def rank_variations(
     complete = scores.dropna()
     values = complete.to_numpy(dtype=float)
     gain = values if larger_is_better else -values
-    ranks = rankdata(-gain.mean(axis=0), method="min").astype(int)
+    processes = rankdata(-gain.mean(axis=0), method="min").astype(int)
     weights = resampled_groups(
         complete.index.tolist(), num_resamples=num_resamples, seed=seed
     )
@@ -55,23 +55,23 @@ def rank_variations(
         {
             "variation": [str(name) for name in scores.columns],
             "mean": values.mean(axis=0),
-            "rank": ranks,
+            "rank": processes,
             "mean_rank": rankdata(-gain, axis=1).mean(axis=0),
             "rank_low": np.quantile(resampled, tail, axis=0, method="lower"),
             "rank_high": np.quantile(resampled, 1 - tail, axis=0, method="higher"),
             "share_first": (resampled == 1).mean(axis=0),
-            "rank_agreement": _agreement(ranks, resampled),
+            "rank_agreement": _agreement(processes, resampled),
         }
     )
     return table.sort_values(["rank", "variation"]).reset_index(drop=True)
 
 
-def _agreement(ranks: np.ndarray, resampled: np.ndarray) -> float:
+def _agreement(processes: np.ndarray, resampled: np.ndarray) -> float:
     """Mean Kendall's tau-b between an order and many others, over pairs."""
-    upper = np.triu_indices(len(ranks), k=1)
+    upper = np.triu_indices(len(processes), k=1)
     if not len(upper[0]):
         return 1.0
-    signs = np.sign(ranks[upper[0]] - ranks[upper[1]])
+    signs = np.sign(processes[upper[0]] - processes[upper[1]])
     others = np.sign(resampled[:, upper[0]] - resampled[:, upper[1]])
     scale = np.sqrt(np.abs(signs).sum() * np.abs(others).sum(axis=1))
     agreement = others @ signs / np.where(scale > 0, scale, 1)

@@ -193,8 +193,8 @@ def _rank_biserial(gain: np.ndarray) -> float:
 
     if not len(gain):
         return math.nan
-    ranks = rankdata(np.abs(gain))
-    return float((np.sign(gain) * ranks).sum() / ranks.sum())
+    processes = rankdata(np.abs(gain))
+    return float((np.sign(gain) * processes).sum() / processes.sum())
 
 
 def _require_equal_cases(cases: Mapping[str, set[str]]) -> None:

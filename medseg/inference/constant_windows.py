@@ -18,7 +18,6 @@ class ConstantWindows:
     """
 
     def __init__(self, predict: Predict) -> None:
-        """Takes the network."""
         self._predict = predict
         self._answers: dict[tuple[float, ...], Tensor] = {}
         self.num_windows = 0

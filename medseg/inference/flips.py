@@ -9,7 +9,7 @@ from medseg.inference.streaming import Predict
 
 
 def flipped_average(predict: Predict, *, axes: Sequence[int]) -> Predict:
-    """A network that averages its logits over mirror images of its input.
+    """A network that averages its logits over flips of its input (test-time augmentation).
 
     Args:
         predict: The network.

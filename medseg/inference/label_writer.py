@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medseg.inference.decision import class_scores
 from medseg.inference.interpolation import AxisWeights, interpolate
-from medseg.inference.streaming import Rows
+from medseg.inference.streaming import LogitSlab
 from medseg.inference.tiling import Box, with_rows
 from medseg.labels import LabelScheme
 
@@ -33,6 +33,13 @@ class LabelWriter:
     Logits are interpolated linearly. Where all neighbours of a voxel have the same
     largest class, so has every mean of them: those voxels, nearly all of a real scan,
     are decided without interpolating anything.
+
+    Args:
+        target: Labels, shape (I, J, K); may be a view.
+        scheme: Says whether logits are of classes or of regions.
+        values: What to write for each class index.
+        weights: How the target's voxels lie between those of the logits; None
+            where they are the same.
     """
 
     def __init__(
@@ -43,15 +50,6 @@ class LabelWriter:
         values: np.ndarray,
         weights: list[AxisWeights] | None = None,
     ) -> None:
-        """Takes where labels go.
-
-        Args:
-            target: Labels, shape (I, J, K); may be a view.
-            scheme: Says whether logits are of classes or of regions.
-            values: What to write for each class index.
-            weights: How the target's voxels lie between those of the logits; None
-                where they are the same.
-        """
         self._target = target
         self._scheme = scheme
         self._values = values
@@ -74,7 +72,7 @@ class LabelWriter:
             for part, one in zip(block, self._weights, strict=True)
         )
 
-    def put(self, rows: Rows, block: Box) -> None:
+    def put(self, rows: LogitSlab, block: Box) -> None:
         """Writes the labels that rows determine.
 
         Args:
@@ -94,7 +92,7 @@ class LabelWriter:
             self._write(place, decided, values)
 
     def determined(
-        self, rows: Rows, block: Box, *, depth: int = 0, first: int = 0
+        self, rows: LogitSlab, block: Box, *, depth: int = 0, first: int = 0
     ) -> Iterator[tuple[Box, list[AxisWeights]]]:
         """Slabs of the target whose last neighbour is among the new rows.
 
@@ -121,7 +119,9 @@ class LabelWriter:
                 ],
             )
 
-    def _slabs(self, rows: Rows, block: Box, depth: int, first: int) -> Iterator[Box]:
+    def _slabs(
+        self, rows: LogitSlab, block: Box, depth: int, first: int
+    ) -> Iterator[Box]:
         assert self._weights is not None
         axis, part = rows.axis, block[rows.axis]
         upper = self._weights[axis].upper[part].numpy()
@@ -138,7 +138,7 @@ class LabelWriter:
         self._target[place] = values[classes.cpu().numpy()]
 
 
-def possible_classes(rows: Rows, scheme: LabelScheme) -> Tensor:
+def possible_classes(rows: LogitSlab, scheme: LabelScheme) -> Tensor:
     """The classes that can win in the rows, in order, shape (n,).
 
     One that nowhere exceeds the first is below it in every mean with positive weights
@@ -154,7 +154,7 @@ def possible_classes(rows: Rows, scheme: LabelScheme) -> Tensor:
     return above.nonzero().flatten()
 
 
-def _classes(rows: Rows, kept: Tensor, scheme: LabelScheme) -> Tensor:
+def _classes(rows: LogitSlab, kept: Tensor, scheme: LabelScheme) -> Tensor:
     """The largest of the classes of each voxel, uint8; needs no division."""
     sums = rows.sums
     classes = torch.empty(sums.shape[1:], dtype=torch.uint8, device=sums.device)
@@ -171,7 +171,7 @@ def _only(logits: Tensor, kept: Tensor, scheme: LabelScheme) -> Tensor:
     return logits.index_select(0, kept)
 
 
-def _slabs_of(rows: Rows) -> Iterator[tuple[int, Tensor]]:
+def _slabs_of(rows: LogitSlab) -> Iterator[tuple[int, Tensor]]:
     """Sums in pieces along the first axis, and where each begins.
 
     Whichever axis rows are finished along: pieces of the last one would touch every
@@ -189,7 +189,7 @@ def largest(scores: Tensor) -> Tensor:
 
 
 def _decide(
-    rows: Rows,
+    rows: LogitSlab,
     classes: Tensor,
     near: list[AxisWeights],
     kept: Tensor,
@@ -223,7 +223,7 @@ def _agreed(classes: Tensor, near: list[AxisWeights]) -> Tensor:
 
 
 def _interpolated(
-    rows: Rows, near: list[AxisWeights], kept: Tensor, scheme: LabelScheme
+    rows: LogitSlab, near: list[AxisWeights], kept: Tensor, scheme: LabelScheme
 ) -> Tensor:
     """The largest class of all voxels."""
     return torch.cat(
@@ -235,7 +235,7 @@ def _interpolated(
 
 
 def interpolated_slabs(
-    rows: Rows, near: list[AxisWeights]
+    rows: LogitSlab, near: list[AxisWeights]
 ) -> Iterator[tuple[int, Tensor]]:
     """Logits of all voxels, a few rows of the first axis at a time.
 
@@ -257,7 +257,7 @@ def interpolated_slabs(
 
 
 def _pointwise(
-    rows: Rows,
+    rows: LogitSlab,
     near: list[AxisWeights],
     where: Tensor,
     kept: Tensor,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from medseg.inference.exact_tiling import SLICES, ExactAxis
-from medseg.inference.streaming import Predict, Rows
+from medseg.inference.streaming import LogitSlab, Predict
 from medseg.inference.tiling import Box
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisLayout:
     """How the axes (i, j, k) of a prepared scan are ordered for streaming.
 
     A network of two dimensions sees slices along k; k comes first, so that a slice is
@@ -45,7 +45,7 @@ class Layout:
         """How the stream can be cut exactly, given how the network can."""
         return (SLICES, *axes) if self.spatial_dims == 2 else tuple(axes)
 
-    def rows(self, rows: Rows) -> Rows:
+    def rows(self, rows: LogitSlab) -> LogitSlab:
         """Rows of the stream with the scan's axes."""
         return rows.with_axes((1, 2, 0)) if self.spatial_dims == 2 else rows
 

@@ -17,10 +17,10 @@ from itertools import pairwise
 from math import prod
 
 from medseg.inference.label_writer import SLAB_VALUES
-from medseg.inference.layout import Layout
+from medseg.inference.layout import AxisLayout
 from medseg.inference.memory_budget import MemoryBudget, too_small
 from medseg.inference.tiling import Box, with_rows
-from medseg.inference.window_choice import Windows
+from medseg.inference.window_spec import WindowSpec
 
 EXPORT_BYTES = 64 * SLAB_VALUES
 """Slabs of labels, indices and interpolated values that exist at once (256 MB)."""
@@ -43,7 +43,7 @@ class MemoryPlan:
         sums_on_device: Whether sums of logits fit beside the windows on a GPU.
     """
 
-    windows: Windows
+    windows: WindowSpec
     blocks: tuple[Box, ...]
     axis: int
     ram: int
@@ -67,14 +67,14 @@ class Demand:
 
     whole: Box
     region: Callable[[Box], Box]
-    layout: Layout
+    layout: AxisLayout
     num_outputs: int
     batch_size: int
     window_bytes: WindowBytes
     resident: int
     is_gpu: bool = False
 
-    def sums(self, windows: Windows, block: Box, axis: int) -> int:
+    def sums(self, windows: WindowSpec, block: Box, axis: int) -> int:
         """Bytes of sums and weights for a block."""
         region = self.layout.box(self.region(block))
         sizes = [int(part.stop - part.start) for part in region]
@@ -85,13 +85,13 @@ class Demand:
         rows = min(depth, sizes[axis])
         return 4 * cross * (self.num_outputs * (rows + 2) + 3 * rows)
 
-    def window(self, windows: Windows) -> int:
+    def window(self, windows: WindowSpec) -> int:
         """Bytes of a batch of windows in the network."""
         return self.batch_size * self.window_bytes(windows.size)
 
 
 def plan_memory(
-    demand: Demand, windows: Windows, *, axis: int, budget: MemoryBudget, name: str
+    demand: Demand, windows: WindowSpec, *, axis: int, budget: MemoryBudget, name: str
 ) -> MemoryPlan:
     """The fewest strips, and the largest windows up to those asked for, that fit.
 
@@ -106,7 +106,7 @@ def plan_memory(
         PredictionError: Nothing fits; a budget that would do is named.
     """
     needed, what = 0, "RAM"
-    candidate: Windows | None = windows
+    candidate: WindowSpec | None = windows
     while candidate is not None:
         for count in range(1, MOST_STRIPS + 1):
             blocks = strips(demand, count, axis)
@@ -134,13 +134,13 @@ def strips(demand: Demand, count: int, axis: int) -> tuple[Box, ...]:
     )
 
 
-def _fits_device(demand: Demand, windows: Windows, budget: MemoryBudget) -> bool:
+def _fits_device(demand: Demand, windows: WindowSpec, budget: MemoryBudget) -> bool:
     return not demand.is_gpu or demand.window(windows) <= budget.vram
 
 
 def _weigh(
     demand: Demand,
-    windows: Windows,
+    windows: WindowSpec,
     blocks: tuple[Box, ...],
     axis: int,
     budget: MemoryBudget,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medseg.inference.streaming import Rows
+from medseg.inference.streaming import LogitSlab
 from medseg.inference.tiling import Box, with_rows
 from medseg.instances.decoding import decode
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import Depths
+from medseg.instances.object_maps import ObjectMaps
 from medseg.labels import LabelScheme
 from medseg.placement import Placement
 from medseg.plan import Plan
@@ -19,16 +19,16 @@ from medseg.volume import LabelMap
 
 
 @dataclass(frozen=True)
-class DepthWriter:
+class ObjectMapWriter:
     """Takes rows of logits of levels; what is kept needs two bytes a voxel."""
 
-    depths: Depths
+    depths: ObjectMaps
 
     @classmethod
-    def start(cls, shape: tuple[int, ...]) -> "DepthWriter":
+    def start(cls, shape: tuple[int, ...]) -> "ObjectMapWriter":
         """Nothing yet of an image of a shape."""
         empty = (np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
-        return cls(Depths(*empty))
+        return cls(ObjectMaps(*empty))
 
     @property
     def whole(self) -> Box:
@@ -39,7 +39,7 @@ class DepthWriter:
         """The voxels of the logits that a block of the target needs: the same."""
         return block
 
-    def put(self, rows: Rows, block: Box) -> None:
+    def put(self, rows: LogitSlab, block: Box) -> None:
         """Keeps what new rows say.
 
         Args:
@@ -48,13 +48,13 @@ class DepthWriter:
         """
         place = with_rows(block, rows.axis, rows.new, rows.stop)
         shares = torch.softmax(rows.logits(), dim=0)
-        part = Depths.of_probabilities(shares.cpu().numpy())
+        part = ObjectMaps.of_probabilities(shares.cpu().numpy())
         self.depths.foreground[place] = part.foreground
         self.depths.depth[place] = part.depth
 
 
 def decode_prepared(
-    depths: Depths, plan: Plan, settings: DecodingSettings
+    depths: ObjectMaps, plan: Plan, settings: DecodingSettings
 ) -> LabelArray:
     """Objects on the prepared grid, uint32, shape (I, J, K).
 
@@ -65,7 +65,7 @@ def decode_prepared(
     labels: LabelArray = np.zeros(depths.depth.shape, dtype=np.uint32)
     count = 0
     for k in range(labels.shape[-1]):
-        part = Depths(depths.foreground[..., k], depths.depth[..., k])
+        part = ObjectMaps(depths.foreground[..., k], depths.depth[..., k])
         found = decode(part, settings)
         labels[..., k] = np.where(found > 0, found + count, 0)
         count += int(found.max(initial=0))

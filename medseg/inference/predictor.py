@@ -13,20 +13,20 @@ from medseg.inference.export import start_indices, start_label_map
 from medseg.inference.faint_objects import without_faint_objects
 from medseg.inference.flips import flipped_average
 from medseg.inference.label_writer import LabelWriter
-from medseg.inference.layout import Layout
+from medseg.inference.layout import AxisLayout
 from medseg.inference.memory_budget import find_budget, release_memory, resident_bytes
 from medseg.inference.memory_plan import Demand, plan_memory
-from medseg.inference.objects import DepthWriter, decode_prepared, on_scan
+from medseg.inference.objects import ObjectMapWriter, decode_prepared, on_scan
 from medseg.inference.probability_file import probability_file
 from medseg.inference.probability_writer import ProbabilityWriter, on_cropped_grid
 from medseg.inference.region_of_interest import find_region, narrowed
-from medseg.inference.scan_run import ScanRun
 from medseg.inference.settings import InferenceSettings
+from medseg.inference.sliding_window_run import SlidingWindowRun
 from medseg.inference.streaming import Predict
 from medseg.inference.tiling import Box, rolling_axis
-from medseg.inference.window_choice import REFERENCE_OVERLAP, Windows
+from medseg.inference.window_spec import REFERENCE_OVERLAP, WindowSpec
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import Depths
+from medseg.instances.object_maps import ObjectMaps
 from medseg.networks.inference_form import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.placement import Placement
@@ -51,7 +51,7 @@ class Predictor:
     forward: Predict | None = None
     """What runs the windows (an engine, an ensemble); None runs the network by torch.
     Flips and tiling are added to it."""
-    windows: Windows | None = None
+    windows: WindowSpec | None = None
     """What ``overlap="auto"`` means, as calibrated for the model; None blends training
     patches that overlap by half, the reference."""
     decoding: DecodingSettings = field(default_factory=DecodingSettings)
@@ -165,7 +165,7 @@ class Predictor:
         part: Box | None = None,
         name: str = "prepared scan",
         notes: list[str] | None = None,
-    ) -> Depths:
+    ) -> ObjectMaps:
         """How deep each voxel lies inside of an object, for plans that learn that.
 
         Args:
@@ -175,7 +175,7 @@ class Predictor:
             notes: Gets a line for what was done otherwise than asked.
         """
         wanted = part or tuple(slice(0, n) for n in image.shape[1:])
-        writer = DepthWriter.start(tuple(box.stop - box.start for box in wanted))
+        writer = ObjectMapWriter.start(tuple(box.stop - box.start for box in wanted))
         notes = [] if notes is None else notes
         self._start(writer, image, part=part, name=name, notes=notes).fill(writer)
         return writer.depths
@@ -205,19 +205,19 @@ class Predictor:
 
     def _start(
         self,
-        writer: LabelWriter | DepthWriter,
+        writer: LabelWriter | ObjectMapWriter,
         image: ImageArray,
         *,
         part: Box | None = None,
         name: str,
         notes: list[str],
-    ) -> ScanRun:
+    ) -> SlidingWindowRun:
         """Decides on windows and strips, before anything is computed.
 
         Windows lie where they would for the whole image, whichever part is wanted:
         looking at less changes no voxel of it.
         """
-        layout = Layout(self.plan.spatial_dims)
+        layout = AxisLayout(self.plan.spatial_dims)
         asked = self._windows()
         shape = layout.shape(image.shape[1:])
         axis = 0 if layout.spatial_dims == 2 else rolling_axis(shape, asked.size)
@@ -234,7 +234,7 @@ class Predictor:
             is_gpu=self.device.type == "cuda",
         )
         budget = find_budget(self.device, ram=ram, vram=vram)
-        run = ScanRun(
+        run = SlidingWindowRun(
             image=torch.from_numpy(image),
             origin=tuple(box.start for box in part) if part else (0, 0, 0),
             layout=layout,
@@ -247,7 +247,7 @@ class Predictor:
         run.report(asked)
         return run
 
-    def _windows(self) -> Windows:
+    def _windows(self) -> WindowSpec:
         """The windows that were asked for or calibrated."""
         overlap = self.settings.overlap
         if overlap == "auto" and self.settings.window_size is None and self.windows:
@@ -256,11 +256,11 @@ class Predictor:
         return reference if overlap == "auto" else replace(reference, overlap=overlap)
 
     @property
-    def reference_windows(self) -> Windows:
+    def reference_windows(self) -> WindowSpec:
         """Windows of the size that was asked for or trained on, overlapping by half."""
-        layout = Layout(self.plan.spatial_dims)
+        layout = AxisLayout(self.plan.spatial_dims)
         size = layout.window(self.settings.window_size or self.plan.patch_size)
-        return Windows(size, REFERENCE_OVERLAP, divisor=layout.window(self.divisor))
+        return WindowSpec(size, REFERENCE_OVERLAP, divisor=layout.window(self.divisor))
 
     @property
     def divisor(self) -> tuple[int, ...]:
@@ -278,7 +278,7 @@ class Predictor:
             by_layers=exact,
         )
 
-    def _predict_for(self, windows: Windows) -> Predict:
+    def _predict_for(self, windows: WindowSpec) -> Predict:
         unpadded = windows.exact is not None and any(a.margin for a in windows.exact)
         return self._centre if unpadded else self._network()
 

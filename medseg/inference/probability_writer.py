@@ -7,14 +7,21 @@ from torch import Tensor
 from medseg.inference.interpolation import axis_weights
 from medseg.inference.label_writer import LabelWriter, interpolated_slabs
 from medseg.inference.probability_file import ProbabilityFile
-from medseg.inference.streaming import Rows
+from medseg.inference.streaming import LogitSlab
 from medseg.inference.tiling import Box
 from medseg.labels import LabelScheme
 from medseg.placement import Placement, slices_of
 
 
 class ProbabilityWriter(LabelWriter):
-    """Writes labels, and beside them what they were decided by."""
+    """Writes labels, and beside them what they were decided by.
+
+    Args:
+        labels: Label values on the cropped grid; may be a view.
+        file: Takes probabilities on the cropped grid.
+        placement: What `preprocess` returned for the scan.
+        scheme: Softmax over classes, or a sigmoid for each of its regions.
+    """
 
     def __init__(
         self,
@@ -23,14 +30,6 @@ class ProbabilityWriter(LabelWriter):
         placement: Placement,
         scheme: LabelScheme,
     ) -> None:
-        """Takes where both go.
-
-        Args:
-            labels: Label values on the cropped grid; may be a view.
-            file: Takes probabilities on the cropped grid.
-            placement: What `preprocess` returned for the scan.
-            scheme: Softmax over classes, or a sigmoid for each of its regions.
-        """
         super().__init__(
             labels,
             scheme,
@@ -40,7 +39,7 @@ class ProbabilityWriter(LabelWriter):
         self._file = file
         self._has_regions = bool(scheme.regions)
 
-    def put(self, rows: Rows, block: Box) -> None:
+    def put(self, rows: LogitSlab, block: Box) -> None:
         """Writes labels and probabilities that rows determine."""
         super().put(rows, block)
         depth, first = self._file.boundaries(rows.axis)

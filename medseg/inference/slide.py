@@ -21,7 +21,7 @@ from medseg.inference.byte_file import ByteFile
 from medseg.inference.objects import object_values
 from medseg.inference.predictor import Predictor
 from medseg.instances.stitching import decode_tiles
-from medseg.instances.tiles import Tile, TileGrid
+from medseg.instances.tiles import ObjectTile, TileGrid
 from medseg.io.large_picture import LargePicture
 from medseg.preparation.preprocessing import require_finite, with_channels
 from medseg.preparation.stain import Stretch
@@ -34,7 +34,7 @@ WRITTEN_TILE = 512
 """Side of the tiles of the written TIFF."""
 
 
-Look = Callable[[ImageArray, LabelArray, Tile], None]
+Look = Callable[[ImageArray, LabelArray, ObjectTile], None]
 """Is given each tile's picture and final objects, with the halo around it."""
 
 
@@ -194,6 +194,6 @@ class SlideObjects:
         return pixels
 
 
-def _flat(tile: Tile) -> tuple[slice, slice]:
+def _flat(tile: ObjectTile) -> tuple[slice, slice]:
     columns, rows = tile.outer
     return columns, rows

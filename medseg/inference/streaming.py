@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from medseg.inference.border_padding import take
 from medseg.inference.rolling import BlendWeights, RollingSum, depth_needed
-from medseg.inference.surroundings import take
 from medseg.inference.tiling import Box, Tile, Tiling, common
 
 Predict = Callable[[Tensor], Tensor]
@@ -16,13 +16,13 @@ Predict = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Rows:
+class LogitSlab:
     """Finished rows of a scan, and the one row before them that neighbours need.
 
     Attributes:
         axis: Spatial axis that the rows are counted along.
         first: Row of the image that the tensors begin with.
-        new: First row that was not part of earlier `Rows`.
+        new: First row that was not part of earlier `LogitSlab`.
         stop: Past the last row.
         sums: Weighted sums of logits, shape (L, *spatial); a view that is valid until
             the next rows are asked for.
@@ -53,7 +53,7 @@ class Rows:
         else:
             torch.div(sums, self.weights.narrow(self.axis, skip, count), out=out)
 
-    def counted_from(self, origin: int, *, new: int) -> "Rows":
+    def counted_from(self, origin: int, *, new: int) -> "LogitSlab":
         """The same with rows counted from one of the image, and fewer new ones."""
         return replace(
             self,
@@ -62,12 +62,12 @@ class Rows:
             stop=self.stop - origin,
         )
 
-    def with_axes(self, order: Sequence[int]) -> "Rows":
+    def with_axes(self, order: Sequence[int]) -> "LogitSlab":
         """The same with spatial axes in another order, as views."""
         sums = self.sums.permute(0, *(axis + 1 for axis in order))
         weights = None if self.weights is None else self.weights.permute(*order)
         axis = tuple(order).index(self.axis)
-        return Rows(axis, self.first, self.new, self.stop, sums, weights)
+        return LogitSlab(axis, self.first, self.new, self.stop, sums, weights)
 
 
 def stream_rows(
@@ -79,7 +79,7 @@ def stream_rows(
     batch_size: int = 1,
     device: torch.device | None = None,
     sums_on: torch.device | None = None,
-) -> Iterator[Rows]:
+) -> Iterator[LogitSlab]:
     """Rows of logits along the tiling's axis, each when its last window was computed.
 
     Args:
@@ -120,7 +120,7 @@ def stream_rows(
             for first, stop, part in sums.finished(new, after):
                 start = stop - part.shape[axis + 1]
                 share = None if weights is None else weights.rows(start, stop)
-                yield Rows(axis, start, first, stop, part, share)
+                yield LogitSlab(axis, start, first, stop, part, share)
             new = after
             sums.forget(new - 1)
 

@@ -2,7 +2,7 @@
 
 from medseg.instances.decoding import decode
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import Depths
+from medseg.instances.object_maps import ObjectMaps
 from medseg.instances.targets import LEVELS, Target, encode
 
-__all__ = ["LEVELS", "DecodingSettings", "Depths", "Target", "decode", "encode"]
+__all__ = ["LEVELS", "DecodingSettings", "ObjectMaps", "Target", "decode", "encode"]

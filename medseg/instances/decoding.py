@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import FULL, Depths
 from medseg.instances.foreground import find_foreground
+from medseg.instances.object_maps import FULL, ObjectMaps
 from medseg.instances.seeds import find_seeds
 from medseg.types import LabelArray
 
 
-def decode(depths: Depths, settings: DecodingSettings) -> LabelArray:
+def decode(depths: ObjectMaps, settings: DecodingSettings) -> LabelArray:
     """Numbers of objects from 1 without gaps, 0 outside, uint32.
 
     Args:
@@ -27,7 +27,7 @@ def decode(depths: Depths, settings: DecodingSettings) -> LabelArray:
 
 
 def flood(
-    depths: Depths,
+    depths: ObjectMaps,
     seeds: LabelArray,
     settings: DecodingSettings,
     *,

@@ -3,11 +3,11 @@
 import numpy as np
 
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import FULL, Depths
+from medseg.instances.object_maps import FULL, ObjectMaps
 from medseg.types import LabelArray, MaskArray
 
 
-def find_foreground(depths: Depths, settings: DecodingSettings) -> MaskArray:
+def find_foreground(depths: ObjectMaps, settings: DecodingSettings) -> MaskArray:
     """Voxels of objects; holes smaller than the smallest object are filled."""
     inside = np.asarray(depths.foreground > settings.foreground * FULL)
     if settings.min_voxels < 2:

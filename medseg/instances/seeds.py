@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import FULL, Depths
 from medseg.instances.foreground import find_foreground, label
+from medseg.instances.object_maps import FULL, ObjectMaps
 from medseg.types import LabelArray, MaskArray
 
 
@@ -37,7 +37,7 @@ class Candidates:
     taken: MaskArray
 
 
-def find_candidates(depths: Depths, settings: DecodingSettings) -> Candidates:
+def find_candidates(depths: ObjectMaps, settings: DecodingSettings) -> Candidates:
     """Connected voxels of seeds, faces connecting, and the parts around them.
 
     Args:
@@ -111,7 +111,7 @@ class SeedBook:
         return numbers
 
 
-def find_seeds(depths: Depths, settings: DecodingSettings) -> LabelArray:
+def find_seeds(depths: ObjectMaps, settings: DecodingSettings) -> LabelArray:
     """Where each object of an image begins, numbered from 1, uint32."""
     book = SeedBook(settings)
     labels = book.add(find_candidates(depths, settings))

@@ -18,7 +18,7 @@ import numpy as np
 
 from medseg.instances.decoding import flood, kept_numbers
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import Depths
+from medseg.instances.object_maps import ObjectMaps
 from medseg.instances.seeds import SeedBook, find_candidates
 from medseg.instances.tiles import Box, TileGrid
 from medseg.types import LabelArray
@@ -46,7 +46,7 @@ def number_seeds(
     """Writes numbered candidates, and returns the object that each number begins.
 
     Args:
-        foreground: As in `Depths`, of the whole image.
+        foreground: As in `ObjectMaps`, of the whole image.
         depth: The same.
         out: Gets the numbers, uint32.
         grid: Tiles.
@@ -54,7 +54,9 @@ def number_seeds(
     """
     book = SeedBook(settings)
     for tile in grid:
-        part = Depths(np.asarray(foreground[tile.outer]), np.asarray(depth[tile.outer]))
+        part = ObjectMaps(
+            np.asarray(foreground[tile.outer]), np.asarray(depth[tile.outer])
+        )
         seeds = book.add(find_candidates(part, settings))[tile.inner]
         out[tile.core] = seeds
         for axis, own in enumerate(tile.core):
@@ -76,7 +78,7 @@ def decode_tiles(
     """Writes objects, and returns the number that each is to have in the end.
 
     Args:
-        foreground: As in `Depths`, of the whole image.
+        foreground: As in `ObjectMaps`, of the whole image.
         depth: The same.
         seeds: Room for numbers of seeds, uint32.
         out: Gets the objects, uint32; not `seeds`, whose halos are read again.
@@ -90,7 +92,9 @@ def decode_tiles(
     numbers = number_seeds(foreground, depth, seeds, grid, settings)
     sizes = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.int64)
     for tile in grid:
-        part = Depths(np.asarray(foreground[tile.outer]), np.asarray(depth[tile.outer]))
+        part = ObjectMaps(
+            np.asarray(foreground[tile.outer]), np.asarray(depth[tile.outer])
+        )
         known = numbers[np.asarray(seeds[tile.outer])]
         origin = [axis.start for axis in tile.outer]
         labels = flood(part, known, settings, origin=origin)[tile.inner]

@@ -8,7 +8,7 @@ Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
-class Tile:
+class ObjectTile:
     """A part of an image.
 
     Attributes:
@@ -36,7 +36,7 @@ class TileGrid:
     size: int
     halo: int
 
-    def __iter__(self) -> Iterator[Tile]:
+    def __iter__(self) -> Iterator[ObjectTile]:
         """The tiles in the order of rows: lower neighbours come first."""
         starts = [range(0, count, self.size) for count in self.shape]
         for corner in itertools.product(*starts):
@@ -45,7 +45,7 @@ class TileGrid:
                 for start, count in zip(corner, self.shape, strict=True)
             ]
             core, outer, inner = zip(*parts, strict=True)
-            yield Tile(core, outer, inner)
+            yield ObjectTile(core, outer, inner)
 
     def __len__(self) -> int:
         """Number of tiles."""

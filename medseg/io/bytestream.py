@@ -75,7 +75,6 @@ class ByteSource:
     """
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
-        """Starts at the beginning of an open file."""
         self._stream = stream
         self._path = path
         magic = stream.read(2)

@@ -32,7 +32,6 @@ class GeometryNotes(list[str]):
     """What readers said of a scan's geometry, a text a note."""
 
     def __init__(self) -> None:
-        """Starts empty."""
         super().__init__()
         self.guessed: list[str] = []
         """Those of the notes that say what was guessed, and not what a header says."""

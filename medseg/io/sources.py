@@ -8,7 +8,6 @@ from pathlib import Path
 
 from medseg.errors import GeometryError, MissingFileError
 from medseg.io.detached import files_of
-from medseg.io.dicom.choice import SeriesRule
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import Kind
 from medseg.io.dicom.scan import read_series
@@ -19,6 +18,7 @@ from medseg.io.dicom.series import (
     files_below,
     series_of,
 )
+from medseg.io.dicom.series_selection import SeriesRule
 from medseg.io.formats import Format, format_or_none, is_scan, scan_stem
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.io.reading import read_volume

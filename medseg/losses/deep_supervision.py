@@ -13,7 +13,6 @@ class SumOfLosses(nn.Module):
     """Weighted sum of losses; one with weight 0 is not computed."""
 
     def __init__(self, losses: dict[str, nn.Module], weights: dict[str, float]) -> None:
-        """Takes the losses, and the weight of each under the same name."""
         super().__init__()
         self.losses = nn.ModuleDict(losses)
         self.weights = weights

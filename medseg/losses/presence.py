@@ -46,7 +46,6 @@ class SegmentationAndPresence(nn.Module):
         regions: Sequence[Sequence[int]] = (),
         weight: float = PRESENCE_WEIGHT,
     ) -> None:
-        """Takes the loss of the segmentation head and what its channels stand for."""
         super().__init__()
         self.loss = loss
         self.num_classes = num_classes

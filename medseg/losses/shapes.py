@@ -34,7 +34,6 @@ class BoundaryLoss(nn.Module):
     def __init__(
         self, *, num_channels: int, regions: Regions = (), first_class: int = 0
     ) -> None:
-        """Takes the channels of the logits and what they stand for."""
         super().__init__()
         self.num_channels = num_channels
         self.regions = regions
@@ -79,6 +78,12 @@ class ClDiceLoss(nn.Module):
 
     References:
         Shit et al., CVPR 2021, arXiv:2003.07311.
+
+    Args:
+        num_channels: Channels of the logits.
+        iterations: Erosions until the thickest tube is gone, its radius in voxels.
+        regions: Classes of each overlapping region.
+        first_class: 1 to leave out the background.
     """
 
     def __init__(
@@ -89,14 +94,6 @@ class ClDiceLoss(nn.Module):
         regions: Regions = (),
         first_class: int = 0,
     ) -> None:
-        """Takes the channels of the logits, what they stand for, and how thick.
-
-        Args:
-            num_channels: Channels of the logits.
-            iterations: Erosions until the thickest tube is gone, its radius in voxels.
-            regions: Classes of each overlapping region.
-            first_class: 1 to leave out the background.
-        """
         super().__init__()
         self.num_channels = num_channels
         self.iterations = iterations

@@ -33,7 +33,6 @@ class TopKCrossEntropyLoss(nn.Module):
         share: float,
         class_weights: tuple[float, ...] | None = None,
     ) -> None:
-        """Takes the share of voxels, in (0, 1], and a weight per class."""
         super().__init__()
         self.num_classes = num_classes
         self.share = share
@@ -86,7 +85,6 @@ class SeparationCELoss(nn.Module):
         sigma: float,
         class_weights: tuple[float, ...] | None = None,
     ) -> None:
-        """Takes the class of cells, w_0, σ in voxels, and w_c of each class."""
         super().__init__()
         self.num_classes = num_classes
         self.cells = cells

@@ -20,7 +20,6 @@ class AttentionGate(nn.Module):
     def __init__(
         self, channels: int, *, spatial_dims: int, normalization: Normalization
     ) -> None:
-        """Takes the channels of the skip, which the signal shares."""
         super().__init__()
         ones = (1,) * spatial_dims
         hidden = max(channels // 2, 1)

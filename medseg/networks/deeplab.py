@@ -120,7 +120,6 @@ class ImagePooling(nn.Module):
     """
 
     def __init__(self, conv: nn.Module, *, spatial_dims: int) -> None:
-        """Takes the 1×1 convolution."""
         super().__init__()
         self.conv = conv
         self.act = nn.ReLU(inplace=True)

@@ -104,7 +104,6 @@ class ScoreUpsampling2d(_ScoreUpsampling, nn.ConvTranspose2d):
     """In 2D."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Takes what `nn.ConvTranspose2d` does."""
         super().__init__(*args, **options)
         self.register_buffer("repeats_borders", torch.tensor(1, dtype=torch.uint8))
         self.borders = 1
@@ -128,7 +127,6 @@ class ScoreUpsampling3d(_ScoreUpsampling, nn.ConvTranspose3d):
     """In 3D."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Takes what `nn.ConvTranspose3d` does."""
         super().__init__(*args, **options)
         self.register_buffer("repeats_borders", torch.tensor(1, dtype=torch.uint8))
         self.borders = 1

@@ -16,7 +16,6 @@ class InstanceNorm(nn.Module):
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
-        """Takes the number of channels and what is added to the variance."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))

@@ -13,7 +13,6 @@ class MonaiCore(Core):
     """A network of MONAI's behind the promises of `Core`."""
 
     def __init__(self, body: nn.Module, *, divisor: tuple[int, ...]) -> None:
-        """Takes the network and the sizes that it needs."""
         super().__init__()
         self.body = body
         self.divisor = divisor

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from medseg.networks.blocks import make_convolution
 from medseg.networks.core import Core
+from medseg.networks.full_resolution_head import FullResolutionHead
 from medseg.networks.settings import UNetSettings
 from medseg.networks.unet_decoder import Decoder
 from medseg.networks.unet_encoder import Encoder
-from medseg.networks.unet_finish import Finish
 from medseg.networks.unpadded import unpadded_size
 
 
@@ -47,7 +47,7 @@ class UNetCore(Core):
         )
         self.finish: nn.Module | None = None
         if settings.strided_stem:
-            self.finish = Finish(
+            self.finish = FullResolutionHead(
                 settings,
                 spatial_dims=spatial_dims,
                 in_channels=in_channels,

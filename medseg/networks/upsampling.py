@@ -87,7 +87,6 @@ class Interpolate(nn.Module):
     """Linear interpolation by whole factors, voxel centres kept in place."""
 
     def __init__(self, factors: Sequence[int]) -> None:
-        """Takes the factor along each axis."""
         super().__init__()
         self.factors = [float(factor) for factor in factors]
         self.mode = LINEAR[len(factors)]
@@ -109,7 +108,6 @@ class SubpixelUpsampling(nn.Module):
     """
 
     def __init__(self, conv: nn.Module, factors: Sequence[int]) -> None:
-        """Takes the convolution that makes the sub-voxels."""
         super().__init__()
         self.conv = conv
         self.shuffle = PixelShuffle(factors)
@@ -132,7 +130,6 @@ class PixelShuffle(nn.Module):
     """Channels (C·s₁·s₂…) to space, in 2D or 3D, with a factor per axis."""
 
     def __init__(self, factors: Sequence[int]) -> None:
-        """Takes the factor along each axis."""
         super().__init__()
         self.factors = tuple(factors)
 

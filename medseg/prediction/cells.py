@@ -12,7 +12,7 @@ from medseg.inference.objects import object_values
 from medseg.inference.predictor import Predictor
 from medseg.inference.slide import SlideRun
 from medseg.instances.measures import OUTLINES, TABLES, measure_objects
-from medseg.instances.tiles import Tile
+from medseg.instances.tiles import ObjectTile
 from medseg.plan import Plan
 from medseg.prediction.scan import Scan
 from medseg.prediction.slide_outlines import SlideOutlines
@@ -139,7 +139,7 @@ def segment_slide(
             span = span_of(picture.sample)
             outlines = SlideOutlines(Path(drawn), picture.shape, span)
 
-            def look(voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
+            def look(voxels: ImageArray, labels: LabelArray, tile: ObjectTile) -> None:
                 table.add(voxels, labels, tile)
                 outlines.add(voxels, labels, tile)
 
@@ -163,7 +163,7 @@ class _TileTable:
     plan: Plan
     is_begun: bool = False
 
-    def add(self, voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
+    def add(self, voxels: ImageArray, labels: LabelArray, tile: ObjectTile) -> None:
         """Measures the objects that begin in a tile's core.
 
         An object that reaches beyond the halo counts as far as that.
@@ -198,7 +198,7 @@ class _TileTable:
         self.path.touch()
 
 
-def begin_in_core(labels: LabelArray, tile: Tile) -> np.ndarray:
+def begin_in_core(labels: LabelArray, tile: ObjectTile) -> np.ndarray:
     """Numbers of the objects whose first voxel, row by row, lies in a tile's core.
 
     Args:

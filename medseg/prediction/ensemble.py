@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from medseg.calibration.ensemble import FILE as CHOICE
-from medseg.calibration.ensemble import read_choice
+from medseg.calibration.ensemble import read_calibration
 from medseg.calibration.windows import joint_windows
 from medseg.errors import MissingFileError, ModelError, PredictionError
 from medseg.files import hash_text
-from medseg.inference.engines.choice import choose_engine
+from medseg.inference.averaging import Predict, ensemble
+from medseg.inference.engines.benchmark_cache import EngineBenchmarkCache
 from medseg.inference.engines.engine import Engine, Variant
-from medseg.inference.engines.trials import TrialBook
-from medseg.inference.ensemble import Predict, ensemble
+from medseg.inference.engines.selection import choose_engine
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.decoding_settings import joint_decoding
 from medseg.model import Model, find_model, load_model
@@ -29,7 +29,7 @@ _MAY_DIFFER = {"name", "patch_size", "batch_size", "network", "reasons"}
 
 
 @dataclass(frozen=True)
-class Members:
+class Ensemble:
     """One model or several, as one.
 
     Attributes:
@@ -85,7 +85,7 @@ class Members:
         progress: Progress,
     ) -> Engine:
         window = settings.window_size or self.joint.plan.patch_size
-        book = TrialBook(
+        book = EngineBenchmarkCache(
             folder,
             model=model.weights_sha256,
             device=device,
@@ -110,7 +110,7 @@ def _settings_for(
     return settings.replaced(engine=variant.name, precision=variant.precision)
 
 
-def load_members(path: Path) -> Members:
+def load_ensemble(path: Path) -> Ensemble:
     """The model or models meant by a path.
 
     Args:
@@ -122,8 +122,8 @@ def load_members(path: Path) -> Members:
         ModelError: A folder is damaged, the models do not fit together, or what was
             chosen for all of them was chosen for others.
     """
-    members = join_models(find_members(path))
-    choice = read_choice(path)
+    members = join_models(find_models(path))
+    choice = read_calibration(path)
     if choice is None:
         return members
     if choice.weights_sha256 != members.joint.weights_sha256:
@@ -141,7 +141,7 @@ def load_members(path: Path) -> Members:
     return replace(members, joint=joint)
 
 
-def join_models(folders: Sequence[Path]) -> Members:
+def join_models(folders: Sequence[Path]) -> Ensemble:
     """The models of these folders, as one.
 
     Args:
@@ -155,18 +155,18 @@ def join_models(folders: Sequence[Path]) -> Members:
     models = tuple(load_model(folder) for folder in folders)
     for folder, model in zip(folders[1:], models[1:], strict=True):
         _require_fit(folders[0], models[0], folder, model)
-    return Members(folders, models, _joint(models))
+    return Ensemble(folders, models, _joint(models))
 
 
-def find_members(path: Path) -> tuple[Path, ...]:
-    """The model folders meant by a path, as `load_members` takes it.
+def find_models(path: Path) -> tuple[Path, ...]:
+    """The model folders meant by a path, as `load_ensemble` takes it.
 
     Raises:
         MissingFileError: There is no model.
     """
     if "," in str(path) and not path.exists():
         parts = [Path(part.strip()) for part in str(path).split(",") if part.strip()]
-        found = [folder for part in parts for folder in find_members(part)]
+        found = [folder for part in parts for folder in find_models(part)]
         return tuple(dict.fromkeys(found))
     try:
         return (find_model(path),)

@@ -12,8 +12,8 @@ from medseg.labels import LabelScheme
 from medseg.prediction.records import Prediction
 from medseg.progress import Progress, Silent
 from medseg.reading import read_label_map, read_volume
-from medseg.reporting.choice import choose_cases
-from medseg.reporting.mosaic import Tile, make_tile, write_mosaic
+from medseg.reporting.mosaic import MosaicTile, make_tile, write_mosaic
+from medseg.reporting.shown_cases import choose_cases
 from medseg.volume import LabelMap, Volume
 
 SIZES = {"worst": "smallest", "median": "middle", "best": "largest"}
@@ -110,7 +110,7 @@ def _tile(
     label_maps: Path,
     scheme: LabelScheme,
     detail: str,
-) -> Tile | None:
+) -> MosaicTile | None:
     try:
         label_map = read_label_map(label_maps / result.outputs[0])
         return make_tile(

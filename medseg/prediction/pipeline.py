@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.records import Prediction
 from medseg.prediction.scan import Scan
-from medseg.prediction.scan_job import ScanWork
+from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.segmenter import Segmenter
 
 _UNFOLDED = 8
@@ -16,7 +16,7 @@ _UNFOLDED = 8
 
 
 @dataclass(frozen=True)
-class Assembly:
+class PredictionPipeline:
     """Three stages, each busy with another scan.
 
     The model works in the calling thread; one thread reads, one writes. Where memory
@@ -44,29 +44,29 @@ class Assembly:
         """
         reader, writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         writing: Future[Prediction] | None = None
-        ahead: Future[ScanWork] | None = None
+        ahead: Future[ScanJob] | None = None
         try:
             with remarks_by_thread():
                 for number, scan in enumerate(scans):
                     reading = ahead or reader.submit(self._read, scan)
-                    work = reading.result()
+                    job = reading.result()
                     ahead = None
                     if number + 1 < len(following):
                         ahead = self._read_ahead(following[number + 1], reader)
-                    work = self.segmenter.compute(work)
+                    job = self.segmenter.compute(job)
                     self._finish(writing)
-                    writing = writer.submit(self.segmenter.write, work)
+                    writing = writer.submit(self.segmenter.write, job)
         finally:
             reader.shutdown(cancel_futures=True)
             writer.shutdown()
             self._finish(writing)
 
-    def _read(self, scan: Scan) -> ScanWork:
+    def _read(self, scan: Scan) -> ScanJob:
         return self.segmenter.read(scan, self.earlier(scan))
 
     def _read_ahead(
         self, scan: Scan, reader: ThreadPoolExecutor
-    ) -> "Future[ScanWork] | None":
+    ) -> "Future[ScanJob] | None":
         """Begins to read the next scan, where memory surely holds it as well."""
         import psutil
 

@@ -9,7 +9,7 @@ from medseg.errors import OutputError
 from medseg.folder_lock import lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
-from medseg.prediction.pipeline import Assembly
+from medseg.prediction.pipeline import PredictionPipeline
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan import Scan
 from medseg.prediction.scans import Collector
@@ -141,7 +141,7 @@ def segment_all(
     def earlier(scan: Scan) -> Prediction | None:
         return None if overwrite else table.earlier(scan.name)
 
-    assembly = Assembly(segmenter, earlier, note)
+    assembly = PredictionPipeline(segmenter, earlier, note)
     try:
         tracked = progress.track(scans, label="predicting", total=len(scans))
         with REMEMBERED.kept_in(segmenter.out):

@@ -16,7 +16,7 @@ from medseg.volume import LabelMap
 
 
 @dataclass
-class ScanWork:
+class ScanJob:
     """A scan between two stages.
 
     Attributes:

@@ -14,7 +14,7 @@ from medseg.inference.settings import InferenceSettings
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.model import CalibratedWindows, Model
 from medseg.postprocessing import CleaningRule, clean
-from medseg.prediction.ensemble import Members, load_members
+from medseg.prediction.ensemble import Ensemble, load_ensemble
 from medseg.progress import Progress, Silent
 from medseg.volume import LabelMap, Volume
 
@@ -62,7 +62,7 @@ class SegmentationModel:
             PredictionError: The engine that was named does not agree with torch.
         """
         return cls.of_members(
-            load_members(path),
+            load_ensemble(path),
             device=device,
             settings=settings,
             postprocess=postprocess,
@@ -72,7 +72,7 @@ class SegmentationModel:
     @classmethod
     def of_members(
         cls,
-        members: Members,
+        members: Ensemble,
         *,
         device: str = "auto",
         settings: InferenceSettings | None = None,

@@ -24,11 +24,11 @@ from medseg.labels import LabelScheme
 from medseg.model import Model
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
-from medseg.prediction.ensemble import load_members
+from medseg.prediction.ensemble import load_ensemble
 from medseg.prediction.modality import modality_of
 from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
 from medseg.prediction.scan import Scan
-from medseg.prediction.scan_job import ScanWork
+from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.scan_volume import load_scan
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
@@ -89,7 +89,7 @@ class Segmenter:
             PredictionError: The engine that was named does not agree with torch.
         """
         options = options or ScanOptions()
-        members = load_members(model_folder)
+        members = load_ensemble(model_folder)
         channels = tuple(channel.name for channel in members.joint.plan.channels)
         rules = parse_series_rules(series, channels=channels)
         model = SegmentationModel.of_members(
@@ -135,65 +135,65 @@ class Segmenter:
         with remarks_by_thread():
             return self.write(self.compute(self.read(scan, earlier)))
 
-    def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanWork:
+    def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanJob:
         """The scan with its volume, or with its line where there is nothing to do."""
-        work = ScanWork(scan)
+        job = ScanJob(scan)
         if scan.reason:
             status = FAILED if scan.is_fault else SET_ASIDE
             reason = scan.cleaned(scan.reason)
-            work.line = Prediction(scan.name, status, source=scan.shown, reason=reason)
-            return work
-        with work.stage():
-            work.content = scan.content_hash()
-            if earlier is not None and self._is_current(scan, earlier, work.content):
-                work.line = _unchanged(earlier, scan)
-                return work
-            if earlier is not None and earlier.input_hash != work.content:
+            job.line = Prediction(scan.name, status, source=scan.shown, reason=reason)
+            return job
+        with job.stage():
+            job.content = scan.content_hash()
+            if earlier is not None and self._is_current(scan, earlier, job.content):
+                job.line = _unchanged(earlier, scan)
+                return job
+            if earlier is not None and earlier.input_hash != job.content:
                 self._remove(earlier)
             if is_slide(scan, self.predictor):
-                return work
-            work.loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
-            work.notes += work.loaded.notes
-            work.notes += self._doubts(scan, work.loaded.volume.voxels)
-        return work
+                return job
+            job.loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
+            job.notes += job.loaded.notes
+            job.notes += self._doubts(scan, job.loaded.volume.voxels)
+        return job
 
-    def compute(self, work: ScanWork) -> ScanWork:
+    def compute(self, job: ScanJob) -> ScanJob:
         """The scan with its label map; the volume is let go."""
-        if work.line is not None:
-            return work
-        if work.loaded is None:
-            return self._compute_slide(work)
-        loaded, work.loaded = work.loaded, None
-        with work.stage():
-            shares = f"{work.scan.name}_probabilities.b2nd"
+        if job.line is not None:
+            return job
+        if job.loaded is None:
+            return self._compute_slide(job)
+        loaded, job.loaded = job.loaded, None
+        with job.stage():
+            shares = f"{job.scan.name}_probabilities.b2nd"
             wanted = self.options.probabilities
             if wanted and self.model.plan.instance_target != "none":
-                work.notes.append("no probabilities are written of single objects")
+                job.notes.append("no probabilities are written of single objects")
                 wanted = False
             label_map = self.segmentation.segment(
                 loaded.volume,
-                name=work.scan.name,
-                notes=work.notes,
+                name=job.scan.name,
+                notes=job.notes,
                 probabilities=self.out / shares if wanted else None,
             )
             if wanted:
-                work.notes.append(f"probabilities are in {shares}")
-            work.label_map = label_map
-            if work.scan.series is None and not loaded.is_repaired:
-                work.like = work.scan.files[0]
+                job.notes.append(f"probabilities are in {shares}")
+            job.label_map = label_map
+            if job.scan.series is None and not loaded.is_repaired:
+                job.like = job.scan.files[0]
             if self.model.plan.instance_target != "none":
-                work.written += write_cells(
+                job.written += write_cells(
                     self.out,
-                    work.scan.name,
-                    work.label_map,
+                    job.scan.name,
+                    job.label_map,
                     loaded.volume,
                     self.model.plan,
                 )
             if loaded.sheared_grid is not None:
-                work.label_map = self._on(loaded.sheared_grid, work.label_map)
-                work.like = work.scan.files[0]
-            work.peak_memory_mb = peak_memory_mb(self.predictor.device)
-        return work
+                job.label_map = self._on(loaded.sheared_grid, job.label_map)
+                job.like = job.scan.files[0]
+            job.peak_memory_mb = peak_memory_mb(self.predictor.device)
+        return job
 
     def _on(self, grid: Grid, label_map: LabelMap) -> LabelMap:
         """A label map on another grid; numbered objects keep their numbers."""
@@ -201,47 +201,47 @@ class Segmenter:
             return resample_objects(label_map, grid)
         return resample_label_map(label_map, grid)
 
-    def _compute_slide(self, work: ScanWork) -> ScanWork:
+    def _compute_slide(self, job: ScanJob) -> ScanJob:
         """A picture that is read, segmented and written tile by tile."""
-        with work.stage():
+        with job.stage():
             result = segment_slide(
-                work.scan, self.predictor, self.out, progress=Silent()
+                job.scan, self.predictor, self.out, progress=Silent()
             )
-            work.written += result.outputs
-            work.notes += result.notes
+            job.written += result.outputs
+            job.notes += result.notes
             name = self.model.plan.labels.structures[0]
-            work.volumes[name] = result.volume_ml
-            work.peak_memory_mb = peak_memory_mb(self.predictor.device)
-        return work
+            job.volumes[name] = result.volume_ml
+            job.peak_memory_mb = peak_memory_mb(self.predictor.device)
+        return job
 
-    def write(self, work: ScanWork) -> Prediction:
+    def write(self, job: ScanJob) -> Prediction:
         """What became of the scan; the label map is written last, and stands for all.
 
         Raises:
             OutputError: The disk is full or read-only: nothing more can be written.
         """
-        scan, label_map = work.scan, work.label_map
-        outputs = list(work.written)
-        volumes = work.volumes
-        if work.line is None and label_map is not None:
-            with work.stage():
+        scan, label_map = job.scan, job.label_map
+        outputs = list(job.written)
+        volumes = job.volumes
+        if job.line is None and label_map is not None:
+            with job.stage():
                 if self.options.seg and scan.series is not None:
-                    outputs += self._write_seg(scan, label_map, work.notes)
+                    outputs += self._write_seg(scan, label_map, job.notes)
                 outputs.insert(0, f"{scan.name}{_suffix(scan)}")
-                write_label_map(self.out / outputs[0], label_map, like=work.like)
+                write_label_map(self.out / outputs[0], label_map, like=job.like)
                 volumes = _volumes_ml(label_map, self.model.plan.labels)
-        if work.line is not None:
-            return work.line
+        if job.line is not None:
+            return job.line
         return Prediction(
             scan.name,
             DONE,
             outputs=tuple(outputs),
             source=scan.shown,
-            seconds=work.seconds,
-            peak_memory_mb=work.peak_memory_mb,
+            seconds=job.seconds,
+            peak_memory_mb=job.peak_memory_mb,
             volumes_ml=volumes,
-            warnings=tuple(scan.cleaned(note) for note in work.notes),
-            input_hash=work.content,
+            warnings=tuple(scan.cleaned(note) for note in job.notes),
+            input_hash=job.content,
             model=self.model.identity,
             settings=self.settings_text,
             engine=self.segmentation.engine,

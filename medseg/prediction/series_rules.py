@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from medseg.errors import SettingsError
-from medseg.io.dicom.choice import SeriesRule, parse_rule
+from medseg.io.dicom.series_selection import SeriesRule, parse_rule
 
 
 @dataclass(frozen=True)

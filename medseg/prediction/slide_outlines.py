@@ -7,7 +7,7 @@ import numpy as np
 
 from medseg.files import atomic_write
 from medseg.inference.byte_file import ByteFile
-from medseg.instances.tiles import Tile, TileGrid
+from medseg.instances.tiles import ObjectTile, TileGrid
 from medseg.reporting.outlines import draw_outlines
 from medseg.types import ImageArray, LabelArray
 
@@ -20,18 +20,17 @@ STEP = 2048
 
 
 class SlideOutlines:
-    """Takes the picture and its objects tile by tile, then writes them as one TIFF."""
+    """Takes the picture and its objects tile by tile, then writes them as one TIFF.
+
+    Args:
+        folder: For temporary files, four bytes a pixel.
+        shape: Columns and rows of the picture.
+        span: Intensities that are shown as black and as white.
+    """
 
     def __init__(
         self, folder: Path, shape: tuple[int, int], span: tuple[float, float]
     ) -> None:
-        """Begins with nothing drawn.
-
-        Args:
-            folder: For temporary files, four bytes a pixel.
-            shape: Columns and rows of the picture.
-            span: Intensities that are shown as black and as white.
-        """
         self._span = span
         columns, rows = shape
         self._levels: list[ByteFile] = []
@@ -42,7 +41,7 @@ class SlideOutlines:
                 break
             rows, columns = -(-rows // 2), -(-columns // 2)
 
-    def add(self, voxels: ImageArray, labels: LabelArray, tile: Tile) -> None:
+    def add(self, voxels: ImageArray, labels: LabelArray, tile: ObjectTile) -> None:
         """Draws what lies in a tile's core.
 
         Args:

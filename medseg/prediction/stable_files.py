@@ -30,24 +30,22 @@ class _File:
     """Whether its present content was not handed out yet."""
 
 
-class SettledFiles:
+class StableFiles:
     """Watches a tree and hands out studies once they have not changed for a while.
 
     Times of files are compared with each other only, never with this machine's clock,
     which may differ from a file server's. Files that go away make nothing new.
+
+    Args:
+        root: The tree.
+        channels: Names of the model's channels, whose files belong together.
+        settle: Seconds without a change after which a study is complete.
+        out: Folder of results, which is not watched.
     """
 
     def __init__(
         self, root: Path, *, channels: Iterable[str], settle: float, out: Path
     ) -> None:
-        """Starts with no file known.
-
-        Args:
-            root: The tree.
-            channels: Names of the model's channels, whose files belong together.
-            settle: Seconds without a change after which a study is complete.
-            out: Folder of results, which is not watched.
-        """
         self._root = root
         self._channels = tuple(channels)
         self._settle = settle

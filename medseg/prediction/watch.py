@@ -13,7 +13,7 @@ from medseg.prediction.records import PredictionTable
 from medseg.prediction.scans import Collector
 from medseg.prediction.segmenter import ScanOptions, Segmenter
 from medseg.prediction.shutdown import Stop, stop_on_signals
-from medseg.prediction.stable_files import SettledFiles
+from medseg.prediction.stable_files import StableFiles
 from medseg.progress import Progress, Silent
 
 SETTLE_SECONDS = 30.0
@@ -72,7 +72,7 @@ def watch(
     )
     collector = collector_for(segmenter, pseudonyms(key_path, progress=shown))
     channels = [channel.name for channel in segmenter.model.plan.channels]
-    files = SettledFiles(tree, channels=channels, settle=settle, out=out)
+    files = StableFiles(tree, channels=channels, settle=settle, out=out)
     with lock_folder(out), stop_on_signals(shown) as stop:
         table = PredictionTable(out)
         shown.say(f"watching {tree}; Ctrl-C ends")
@@ -87,7 +87,7 @@ class _Loop:
     def __init__(
         self,
         tree: Path,
-        files: SettledFiles,
+        files: StableFiles,
         collector: Collector,
         segmenter: Segmenter,
         table: PredictionTable,

@@ -17,7 +17,6 @@ class FileHashes:
     """SHA-256 of files; one whose size and time are unchanged is not read again."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the file in which hashes are kept, which need not be there yet."""
         self._path = path
         self._known = _read(path)
         self._used: dict[str, Signature] = {}

@@ -100,7 +100,7 @@ def prepare(
         OutputError: The folder cannot be written.
     """
     folder, shown = Path(folder), progress or Silent()
-    way = _Way(folder, skip_broken, workers, shown)
+    way = _Preparer(folder, skip_broken, workers, shown)
     require_cases(dataset)
     check_splits(dataset)
     hashes = way.hash_files(dataset)
@@ -176,7 +176,7 @@ def _targets(
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Preparer:
     """The three passes over the cases, and how they are made."""
 
     folder: Path

@@ -7,7 +7,7 @@ import numpy as np
 from medseg.errors import GeometryError, InputError
 from medseg.geometry import Grid, Reorientation, canonical_reorientation
 from medseg.grid_limits import require_grid_size
-from medseg.instances.painting import paint
+from medseg.instances.object_colouring import paint
 from medseg.instances.targets import encode, renumber
 from medseg.labels import IGNORE_INDEX
 from medseg.placement import CropBox, Placement, crop_grid, slices_of

@@ -14,7 +14,6 @@ from medseg.geometry import Grid
 from medseg.io import label_reading, reading
 from medseg.io.detached import files_of
 from medseg.io.dicom import series as dicom_series
-from medseg.io.dicom.choice import SeriesRule
 from medseg.io.dicom.elements import DicomDataset
 from medseg.io.dicom.frame import DicomFile, Kind
 from medseg.io.dicom.header import read_header as read_header_here
@@ -23,6 +22,7 @@ from medseg.io.dicom.label_objects.labels import NamedLabels
 from medseg.io.dicom.label_objects.references import LabelledImage
 from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.io.dicom.series import SeriesTree, Unreadable
+from medseg.io.dicom.series_selection import SeriesRule
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.io.sources import LoadedScan, ScanSource
 from medseg.io.sources import find_sources as find_sources_here

@@ -35,13 +35,13 @@ def format_comparison(
         remarks: What was left out of the comparison.
     """
     lines = ["# Comparison", ""]
-    for (metric, structure), ranks in ranking.groupby(
+    for (metric, structure), processes in ranking.groupby(
         ["metric", "structure"], sort=False
     ):
         chosen = (statistics["metric"] == metric) & (
             statistics["structure"] == structure
         )
-        lines += _section(str(metric), str(structure), ranks, statistics[chosen])
+        lines += _section(str(metric), str(structure), processes, statistics[chosen])
     if failures:
         lines += ["## Runs that failed", ""]
         lines += [f"- {name}: {reason}" for name, reason in failures.items()]
@@ -51,7 +51,7 @@ def format_comparison(
 
 
 def _section(
-    metric: str, structure: str, ranks: pd.DataFrame, pairs: pd.DataFrame
+    metric: str, structure: str, processes: pd.DataFrame, pairs: pd.DataFrame
 ) -> list[str]:
     title = metric_named(metric).title
     lines = [
@@ -63,7 +63,7 @@ def _section(
     lines += [
         f"| {row['rank']} | {row['variation']} | {row['mean']:.4f} | "
         f"{row['rank_low']} to {row['rank_high']} | {row['share_first']:.0%} |"
-        for row in _rows(ranks)
+        for row in _rows(processes)
     ]
     lines += [
         "",
@@ -77,19 +77,19 @@ def _section(
         f"{row['wins']}/{row['ties']}/{row['losses']} | {row['n']} |"
         for row in _rows(pairs)
     ]
-    return [*lines, "", _verdict(ranks, pairs), ""]
+    return [*lines, "", _verdict(processes, pairs), ""]
 
 
-def _verdict(ranks: pd.DataFrame, pairs: pd.DataFrame) -> str:
+def _verdict(processes: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """One sentence that claims no more than the numbers do."""
-    best = str(ranks.iloc[0]["variation"])
+    best = str(processes.iloc[0]["variation"])
     beaten = [
         str(row["second"] if row["first"] == best else row["first"])
         for row in _rows(pairs)
         if best in (row["first"], row["second"]) and row["p_holm"] < SIGNIFICANT
     ]
-    others = len(ranks) - 1
-    if ranks["mean"].nunique() == 1:
+    others = len(processes) - 1
+    if processes["mean"].nunique() == 1:
         return "All variations have the same mean."
     if not beaten:
         return (
@@ -153,17 +153,17 @@ def _draw_differences(axes: Axes, pairs: pd.DataFrame) -> None:
     _quiet(axes)
 
 
-def _draw_ranks(axes: Axes, ranks: pd.DataFrame, colors: Mapping[str, str]) -> None:
+def _draw_ranks(axes: Axes, processes: pd.DataFrame, colors: Mapping[str, str]) -> None:
     """Rank of each variation, with the range it takes on resampled patients."""
-    rows = _rows(ranks)[::-1]
+    rows = _rows(processes)[::-1]
     for height, row in enumerate(rows):
         color = colors[row["variation"]]
         axes.plot([row["rank_low"], row["rank_high"]], [height] * 2, color=color, lw=5)
         axes.plot([row["rank"]], [height], "o", color=PAPER_INK, ms=5)
     names = [f"{row['variation']}  {row['mean']:.3f}" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
-    axes.set_xticks(range(1, len(ranks) + 1))
-    axes.set_xlim(0.5, len(ranks) + 0.5)
+    axes.set_xticks(range(1, len(processes) + 1))
+    axes.set_xlim(0.5, len(processes) + 0.5)
     axes.set_xlabel("rank, and its range on resampled patients", fontsize=8)
     _quiet(axes)
 

@@ -68,8 +68,8 @@ class ReportContent:
     """``metrics.csv`` of each run, by its name, for curves; of several runs a line
     each."""
     pictures: tuple[Picture, ...] = ()
-    ledger: pd.DataFrame | None = None
-    """What training was shown, by structure and size; of several runs, by run too."""
+    sampling_stats: pd.DataFrame | None = None
+    """Sampling statistics by structure and size; of several runs, by run too."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Where the time went: seconds of each part."""
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -31,7 +31,7 @@ _WORDS = 0.42
 
 
 @dataclass(frozen=True)
-class Tile:
+class MosaicTile:
     """One case of a mosaic; small, so that many fit into memory."""
 
     panel: Panel
@@ -49,7 +49,7 @@ def make_tile(
     scheme: LabelScheme,
     title: str,
     detail: str = "",
-) -> Tile:
+) -> MosaicTile:
     """The plane of a case that shows most, close to its structures.
 
     Raises:
@@ -58,12 +58,12 @@ def make_tile(
     panels = cut_panels(
         volume, prediction=prediction, reference=reference, scheme=scheme
     )
-    return Tile(main_panel(panels).closer(), title, detail)
+    return MosaicTile(main_panel(panels).closer(), title, detail)
 
 
 def write_mosaic(
     path: Path,
-    tiles: Sequence[Tile],
+    tiles: Sequence[MosaicTile],
     *,
     scheme: LabelScheme,
     title: str = "",
@@ -96,7 +96,7 @@ def write_mosaic(
     save_figure(figure, path)
 
 
-def write_tile(path: Path, tile: Tile, *, scheme: LabelScheme) -> None:
+def write_tile(path: Path, tile: MosaicTile, *, scheme: LabelScheme) -> None:
     """Writes the picture of one tile alone, as a small square PNG.
 
     Raises:
@@ -110,7 +110,7 @@ def write_tile(path: Path, tile: Tile, *, scheme: LabelScheme) -> None:
 
 def _draw_tile(
     figure: Figure,
-    tile: Tile,
+    tile: MosaicTile,
     box: tuple[float, float, float, float],
     *,
     objects: bool,

@@ -32,7 +32,7 @@ _POLICY = (
 )
 _LARGE_PICTURE = 200_000
 """Bytes of a PNG from which the page carries it as JPEG."""
-_LEDGER_SHARES = ("patches_share", "voxels_share")
+_SHARES_OF_SEEN = ("patches_share", "voxels_share")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _sections(content: ReportContent) -> list[_Section]:
         _Section("pictures", "Pictures", _pictures(content.pictures)),
         _Section("cases-box", "Every case", _cases(content)),
         _Section("curves", "Training", _curves(content.histories)),
-        _Section("ledger", "What training was shown", _ledger(content)),
+        _Section("ledger", "Sampling statistics", _sampling_stats(content)),
         _Section("time", "Where the time went", _time(content.seconds)),
         _Section("facts", "Environment and hashes", _facts(content.facts)),
     ]
@@ -207,10 +207,10 @@ def _curves(histories: Mapping[str, Path]) -> str:
     return f'<div class="plot">{to_svg(figure)}</div>{unnamed}'
 
 
-def _ledger(content: ReportContent) -> str:
-    if content.ledger is None or content.ledger.empty:
+def _sampling_stats(content: ReportContent) -> str:
+    if content.sampling_stats is None or content.sampling_stats.empty:
         return ""
-    return plain_table(content.ledger, shares=_LEDGER_SHARES)
+    return plain_table(content.sampling_stats, shares=_SHARES_OF_SEEN)
 
 
 def _time(seconds: Mapping[str, float]) -> str:

@@ -19,7 +19,7 @@ from medseg.progress import Progress
 from medseg.runs.setup import RunSetup
 from medseg.scoring.result import Evaluation
 from medseg.store import Store
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 from medseg.types import ImageArray
 
 T = TypeVar("T")
@@ -49,10 +49,10 @@ def windows_of_run(predictor: Predictor, run: RunSetup) -> CalibratedWindows | N
         LostProcessError: Another process of the same run ended.
     """
     windows = None
-    if run.ranks.leads:
+    if run.processes.is_main:
         cases = run.held_out or run.train_ids
         windows = windows_on(predictor, run.store, cases, progress=run.progress)
-    return _of_first(run.ranks, windows)
+    return _of_first(run.processes, windows)
 
 
 def windows_on(
@@ -87,7 +87,7 @@ def decoding_of_run(
         MedsegError: A case cannot be read.
     """
     chosen = start
-    if run.ranks.leads:
+    if run.processes.is_main:
         chosen = choose_decoding(
             predictor,
             run.store,
@@ -97,7 +97,7 @@ def decoding_of_run(
             progress=run.progress,
         )
         run.progress.say(f"objects: {chosen.describe()} ({chosen.reason})")
-    return _of_first(run.ranks, chosen)
+    return _of_first(run.processes, chosen)
 
 
 def rules_that_help(
@@ -119,6 +119,6 @@ def _images(store: Store, cases: Sequence[str]) -> Iterator[ImageArray]:
     return (store.case(case_id).read_image() for case_id in cases)
 
 
-def _of_first(ranks: Ranks, value: T) -> T:
-    first: T = ranks.gather(value)[0]
+def _of_first(processes: ProcessGroup, value: T) -> T:
+    first: T = processes.gather(value)[0]
     return first

@@ -32,7 +32,7 @@ from medseg.runs.tracked_run import log_files
 from medseg.scoring.result import Evaluation
 from medseg.training.logger import RunLogger
 from medseg.training.loop import FitResult
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 
 
 def finish_run(
@@ -63,7 +63,7 @@ def finish_run(
     )
     origin = _origin(run, result)
     decoding = decoding_before_choice(run)
-    if run.ranks.leads:
+    if run.processes.is_main:
         _save(run, result, origin, decoding=decoding)
     if result.interrupted:
         logger.finish("KILLED")
@@ -76,11 +76,11 @@ def finish_run(
             run.store,
             run.held_out,
             model=model,
-            ranks=run.ranks,
+            processes=run.processes,
             spent=run.spent,
             progress=run.progress,
         )
-    if not run.ranks.leads:
+    if not run.processes.is_main:
         return None
     evaluation = None
     if run.held_out:
@@ -109,7 +109,7 @@ def _origin(run: RunSetup, result: FitResult) -> Provenance:
         num_validation_cases=len(run.held_out),
         steps=result.steps,
         seconds=result.seconds,
-        device=describe_device(run.device) + _in_processes(run.ranks),
+        device=describe_device(run.device) + _in_processes(run.processes),
     )
 
 
@@ -118,8 +118,8 @@ def _averages_flips(run: RunSetup) -> bool:
     return bool(run.config.inference.flips) and run.plan.can_mirror
 
 
-def _in_processes(ranks: Ranks) -> str:
-    return f" in {ranks.size} processes" if ranks.size > 1 else ""
+def _in_processes(processes: ProcessGroup) -> str:
+    return f" in {processes.size} processes" if processes.size > 1 else ""
 
 
 def _save(
@@ -150,7 +150,7 @@ def _calibrated(
     decoding: DecodingSettings | None,
 ) -> SegmentationModel:
     """The saved model as `medseg predict` loads it, its calibration saved with it."""
-    run.ranks.gather(None)  # all wait until the first process has saved it
+    run.processes.gather(None)  # all wait until the first process has saved it
     model = SegmentationModel.load(
         run.out / "model",
         device=str(run.device),
@@ -164,7 +164,7 @@ def _calibrated(
         with run.spent.measure("choosing how objects are found"):
             decoding = decoding_of_run(model.predictor, run, start=decoding)
         model = model.calibrated(windows=windows, decoding=decoding)
-    if run.ranks.leads:
+    if run.processes.is_main:
         _save(run, result, origin, decoding=decoding, windows=windows)
     return model
 

@@ -1,4 +1,4 @@
-"""A run's fit: its cases where they are read fastest, its length, its looks."""
+"""A run's fit: its cases where they are read fastest, its length, its validation."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.length import RunLength, StepLength, TimeBudget
 from medseg.training.logger import RunLogger
-from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.loop import FitResult, RunContext, fit
 from medseg.training.resident import ResidentCases, choose_cache
 
 
@@ -21,7 +21,7 @@ def fit_run(
 
     Args:
         run: What was settled.
-        logger: Told of losses and looks.
+        logger: Told of losses and validation scores.
         resume: Continue from the checkpoint in the run's folder.
         profile: Write a trace of some steps to ``profile/`` in the folder.
 
@@ -38,7 +38,7 @@ def fit_run(
         validation_cases=_looked_at(run),
         device=run.device,
         length=_length(run, identity, resume=resume),
-        surroundings=Surroundings(run.out, identity, logger, run.progress, run.ranks),
+        context=RunContext(run.out, identity, logger, run.progress, run.processes),
         resume=resume,
         profile=profile,
     )
@@ -63,7 +63,7 @@ def batches_of(run: RunSetup) -> BatchSource:
         augmentation=settings.augmentation,
         seed=settings.seed,
         device=run.device,
-        ranks=run.ranks,
+        processes=run.processes,
         resident=resident,
     )
 

@@ -1,11 +1,11 @@
-"""How a fit went, in words and files: length, where the time went, what was shown."""
+"""How a fit went, in words and files: length, where the time went, what was sampled."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.progress import Progress
-from medseg.sampling import Ledger
+from medseg.sampling import SamplingStats
 from medseg.tables import read_frame, write_frame
 from medseg.training.logger import RunLogger
 from medseg.training.loop import FitResult
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 HISTORY = "metrics.csv"
 """Every measurement of a run, below its folder; training writes it."""
-LEDGER = "ledger.csv"
-"""What training was shown, below a run's folder."""
+SAMPLING_STATS = "sampling.csv"
+"""Sampling statistics, below a run's folder."""
 
 
 def report_fit(result: FitResult, progress: Progress) -> None:
@@ -31,17 +31,20 @@ def report_fit(result: FitResult, progress: Progress) -> None:
         + ", ".join(f"{part} {share:.0%}" for part, share in shares if share >= 0.005)
         + _device_in_use(result)
     )
-    progress.say("what training was shown:\n" + _ledger_lines(result.ledger))
+    progress.say(
+        "sampling statistics, of patches before augmentation:\n"
+        + _sampling_lines(result.sampling_stats)
+    )
 
 
-def write_ledger(folder: Path, ledger: "pd.DataFrame") -> None:
-    """Keeps what training was shown with the run.
+def write_sampling_stats(folder: Path, sampling_stats: "pd.DataFrame") -> None:
+    """Keeps the sampling statistics with the run.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    counts = ledger.convert_dtypes()  # they stay whole
-    write_frame(folder / LEDGER, counts, digits=None)
+    counts = sampling_stats.convert_dtypes()  # they stay whole
+    write_frame(folder / SAMPLING_STATS, counts, digits=None)
 
 
 def histories_of(runs: Mapping[str, Path]) -> dict[str, Path]:
@@ -50,14 +53,14 @@ def histories_of(runs: Mapping[str, Path]) -> dict[str, Path]:
     return {name: path for name, path in found.items() if path.is_file()}
 
 
-def ledger_of(runs: Mapping[str, Path]) -> "pd.DataFrame | None":
-    """What training was shown in each of several runs; None where none kept it."""
+def sampling_stats_of(runs: Mapping[str, Path]) -> "pd.DataFrame | None":
+    """Sampling statistics of several runs; None where none kept it."""
     import pandas as pd
 
     found = {
-        name: read_frame(folder / LEDGER, keep_default_na=False, na_values=[""])
+        name: read_frame(folder / SAMPLING_STATS, keep_default_na=False, na_values=[""])
         for name, folder in runs.items()
-        if (folder / LEDGER).is_file()
+        if (folder / SAMPLING_STATS).is_file()
     }
     if not found:
         return None
@@ -82,10 +85,10 @@ def _device_in_use(result: FitResult) -> str:
     return f"; device in use {result.utilisation:.0%}"
 
 
-def _ledger_lines(ledger: Ledger) -> str:
-    """A line per structure and lesion size: what there is and what was shown."""
+def _sampling_lines(sampling_stats: SamplingStats) -> str:
+    """A line per structure and lesion size: what there is and what was seen."""
     lines = []
-    for row in ledger.table().to_dict(orient="records"):
+    for row in sampling_stats.table().to_dict(orient="records"):
         line = f"  {row['structure']}, {row['size_bin']} voxels: "
         if row["size_bin"] == "all":
             line = (

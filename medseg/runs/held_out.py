@@ -15,14 +15,14 @@ from medseg.prediction.segmentation_model import SegmentationModel, clean_label_
 from medseg.progress import Progress
 from medseg.reading import read_volume
 from medseg.reporting.page import write_page
-from medseg.runs.fit_report import histories_of, write_ledger
+from medseg.runs.fit_report import histories_of, write_sampling_stats
 from medseg.runs.time_spent import TimeSpent
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation, score, write_evaluation
 from medseg.store import Store
 from medseg.training.loop import FitResult
+from medseg.training.process_group import ProcessGroup
 from medseg.training.profile import most_expensive
-from medseg.training.ranks import Ranks
 
 FOLDER = "validation"
 """Where a run keeps its held-out cases, below its folder."""
@@ -34,7 +34,7 @@ def segment_held_out(
     case_ids: Sequence[str],
     *,
     model: SegmentationModel,
-    ranks: Ranks,
+    processes: ProcessGroup,
     spent: TimeSpent,
     progress: Progress,
 ) -> None:
@@ -47,13 +47,13 @@ def segment_held_out(
         MedsegError: A case cannot be read, or the folder cannot be written.
         LostProcessError: Another process ended.
     """
-    mine = case_ids[ranks.number :: ranks.size]
+    mine = case_ids[processes.number :: processes.size]
     for case_id in progress.track(mine, label="held-out cases"):
         with spent.measure("segmenting held-out cases"):
             volume = read_volume(store.images(case_id))
             label_map = model.segment(volume, name=case_id)
             write_label_map(prediction_path(out, case_id), label_map)
-    ranks.gather(None)
+    processes.gather(None)
 
 
 def score_held_out(
@@ -120,7 +120,7 @@ def write_report(
     spent: TimeSpent,
     progress: Progress,
 ) -> None:
-    """Writes the run's ``report.html``, with pictures of its cases, and its ledger.
+    """Writes the run's ``report.html``, with pictures of its cases, and its sampling statistics.
 
     Args:
         out: The run's folder.
@@ -146,8 +146,8 @@ def write_report(
         }
     if rules is not None:
         facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
-    ledger = fit.ledger.table()
-    write_ledger(out, ledger)
+    sampling_stats = fit.sampling_stats.table()
+    write_sampling_stats(out, sampling_stats)
     with spent.measure("pictures"):
         pictures = write_pictures(
             out / FOLDER, evaluation, images=images, progress=progress
@@ -166,7 +166,7 @@ def write_report(
             content,
             warnings=(*fit.alarms, *content.warnings),
             histories=histories_of({out.name: out}),
-            ledger=ledger,
+            sampling_stats=sampling_stats,
             seconds=spent.seconds,
         ),
     )

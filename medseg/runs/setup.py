@@ -13,7 +13,7 @@ from medseg.runs.data import open_data, split
 from medseg.runs.resolve import change_plan, settle_training, with_mirrors
 from medseg.runs.time_spent import TimeSpent
 from medseg.store import Store
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 from medseg.training.settings import TrainingSettings
 
 
@@ -29,7 +29,7 @@ class RunSetup:
         train_ids: Cases to train on.
         held_out: Cases to score; none where the run trains on all.
         device: Where it is trained.
-        ranks: The processes that train together.
+        processes: The processes that train together.
         progress: Shows progress.
         spent: Where the run's time goes.
     """
@@ -41,7 +41,7 @@ class RunSetup:
     train_ids: tuple[str, ...]
     held_out: tuple[str, ...]
     device: torch.device
-    ranks: Ranks
+    processes: ProcessGroup
     progress: Progress
     spent: TimeSpent = field(default_factory=TimeSpent)
 
@@ -94,7 +94,7 @@ def set_up_run(
     out: Path,
     *,
     device: torch.device,
-    ranks: Ranks,
+    processes: ProcessGroup,
     progress: Progress,
 ) -> RunSetup:
     """Prepares the data if need be, and decides what the configuration leaves open.
@@ -106,7 +106,7 @@ def set_up_run(
     """
     spent = TimeSpent()
     with spent.measure("preparing data"):
-        store = _open_together(config, out, device, ranks, progress)
+        store = _open_together(config, out, device, processes, progress)
     config.metrics.require_names(store.plan.labels)
     plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
     settings = settle_training(config.training, plan)
@@ -121,7 +121,7 @@ def set_up_run(
         train_ids=train_ids,
         held_out=held_out,
         device=device,
-        ranks=ranks,
+        processes=processes,
         progress=progress,
         spent=spent,
     )
@@ -133,7 +133,7 @@ def write_setup(run: RunSetup) -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    if run.ranks.leads:
+    if run.processes.is_main:
         write_text(run.out / "config.yaml", dump_config(run.config))
         write_plan(run.out / "plan.yaml", run.plan)
 
@@ -142,13 +142,13 @@ def _open_together(
     config: RunConfig,
     out: Path,
     device: torch.device,
-    ranks: Ranks,
+    processes: ProcessGroup,
     progress: Progress,
 ) -> Store:
     """The store; the first process prepares it while the others wait."""
     folder = ""
-    if ranks.leads:
+    if processes.is_main:
         store = open_data(config, out, device=device, progress=progress)
         folder = str(store.folder)
-    folder = ranks.gather(folder)[0]
-    return store if ranks.leads else Store.open(Path(folder))
+    folder = processes.gather(folder)[0]
+    return store if processes.is_main else Store.open(Path(folder))

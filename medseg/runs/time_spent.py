@@ -17,7 +17,6 @@ class TimeSpent:
     """Seconds of the parts of a job, in the order in which they first came."""
 
     def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
-        """Starts with nothing, or with what was measured before."""
         self.seconds: dict[str, float] = dict(seconds or {})
 
     @contextmanager

@@ -94,7 +94,7 @@ FILES = (
     "config.yaml",
     "plan.yaml",
     "metrics.csv",
-    "ledger.csv",
+    "sampling.csv",
     "report.html",
     "run.log",
 )

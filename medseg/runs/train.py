@@ -21,7 +21,7 @@ from medseg.scoring.result import Evaluation
 from medseg.store import Store
 from medseg.training.checkpoint import CHECKPOINT, load_checkpoint
 from medseg.training.loop import FitResult
-from medseg.training.ranks import Ranks, join_ranks
+from medseg.training.process_group import ProcessGroup, join_processes
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def train(
             f"{out}: holds networks that predict together; continue them with as many "
             "--networks as there are, or choose another folder"
         )
-    with join_ranks(where) as ranks:
+    with join_processes(where) as processes:
         return _train(
             config,
             out,
@@ -91,8 +91,8 @@ def train(
             resume=resume,
             profile=profile,
             parent_folder=parent_folder,
-            ranks=ranks,
-            progress=progress if progress and ranks.leads else Silent(),
+            processes=processes,
+            progress=progress if progress and processes.is_main else Silent(),
         )
 
 
@@ -104,13 +104,13 @@ def _train(
     resume: bool,
     profile: bool,
     parent_folder: Path | None,
-    ranks: Ranks,
+    processes: ProcessGroup,
     progress: Progress,
 ) -> TrainedRun:
     """The run, alone or as one of several processes; the first of them writes."""
-    run = set_up_run(config, out, device=device, ranks=ranks, progress=progress)
+    run = set_up_run(config, out, device=device, processes=processes, progress=progress)
     with ExitStack() as stack:
-        if ranks.leads:
+        if processes.is_main:
             stack.enter_context(lock_folder(out))
         continues = resume and (out / CHECKPOINT).exists()
         if continues:  # refused before anything that the folder holds is replaced
@@ -120,7 +120,7 @@ def _train(
         write_setup(run)
         logger = stack.enter_context(
             tracked_run(
-                run.config if ranks.leads else _untracked(run.config),
+                run.config if processes.is_main else _untracked(run.config),
                 run.plan,
                 run.store,
                 out,

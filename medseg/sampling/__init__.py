@@ -1,16 +1,16 @@
-"""Which patch comes next, the batch that is read from the store, and the ledger."""
+"""Which patch comes next, the batch that is read from the store, and the sampling statistics."""
 
 from medseg.sampling.alarms import absence_alarms, collapse_alarms, starvation_alarms
 from medseg.sampling.draw import Draw
-from medseg.sampling.gather import Batch, gather
-from medseg.sampling.ledger import Ledger
+from medseg.sampling.gather import PatchBatch, gather
 from medseg.sampling.sampler import PatchSampler
+from medseg.sampling.sampling_stats import SamplingStats
 from medseg.sampling.settings import SamplingSettings
 
 __all__ = [
-    "Batch",
+    "PatchBatch",
     "Draw",
-    "Ledger",
+    "SamplingStats",
     "PatchSampler",
     "SamplingSettings",
     "absence_alarms",

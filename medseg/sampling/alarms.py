@@ -1,9 +1,9 @@
-"""Warnings with a suggested change, from what was shown and how it went."""
+"""Warnings with a suggested change, from what was sampled and how it went."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from medseg.sampling.ledger import Ledger
+from medseg.sampling.sampling_stats import SamplingStats
 from medseg.sampling.settings import SamplingSettings
 
 ENOUGH_PATCHES = 200
@@ -18,40 +18,45 @@ COLLAPSED, WAS_LEARNED = 0.05, 0.2
 """Dice below the first counts as none, above the second as learned."""
 
 
-def absent_structures(ledger: Ledger) -> tuple[str, ...]:
+def absent_structures(sampling_stats: SamplingStats) -> tuple[str, ...]:
     """Structures that no training case shows."""
-    table = ledger.table()
+    table = sampling_stats.table()
     absent = table[(table["size_bin"] == "all") & (table["cases"] == 0)]
     return tuple(absent["structure"])
 
 
-def absence_alarms(ledger: Ledger) -> list[str]:
+def absence_alarms(sampling_stats: SamplingStats) -> list[str]:
     """Structures that no training case shows: no way of sampling will help."""
     return [
         f"no training case shows {name}, so that it cannot be learnt: train on another "
         "fold or on more cases, or leave it out of the labels"
-        for name in absent_structures(ledger)
+        for name in absent_structures(sampling_stats)
     ]
 
 
-def starvation_alarms(ledger: Ledger, settings: SamplingSettings) -> list[str]:
+def starvation_alarms(
+    sampling_stats: SamplingStats, settings: SamplingSettings
+) -> list[str]:
     """Structures and lesions that training hardly sees, each with a change to make."""
-    if ledger.num_patches < ENOUGH_PATCHES:
+    if sampling_stats.num_patches < ENOUGH_PATCHES:
         return []
     found = []
-    table = ledger.table()
+    table = sampling_stats.table()
     for row in table[table["size_bin"] == "all"].to_dict("records"):
         if row["cases"] and row["patches_share"] < STARVED_SHARE:
             found.append(
                 f"{row['structure']} is in {row['patches_share']:.1%} of "
-                f"{ledger.num_patches} patches: {_suggest(settings)}"
+                f"{sampling_stats.num_patches} patches: {_suggest(settings)}"
             )
     for row in table[table["size_bin"] != "all"].to_dict("records"):
         unseen = row["lesions"] - row["lesions_shown"]
-        if _overdue(ledger, row["lesions"]) and unseen > UNSEEN_SHARE * row["lesions"]:
+        if (
+            _overdue(sampling_stats, row["lesions"])
+            and unseen > UNSEEN_SHARE * row["lesions"]
+        ):
             found.append(
                 f"{unseen} of {row['lesions']} components of {row['structure']} with "
-                f"{row['size_bin']} voxels were never shown in {ledger.num_patches} "
+                f"{row['size_bin']} voxels were never shown in {sampling_stats.num_patches} "
                 f"patches: {_suggest_for_lesions(settings)}"
             )
     return found
@@ -59,7 +64,7 @@ def starvation_alarms(ledger: Ledger, settings: SamplingSettings) -> list[str]:
 
 def collapse_alarms(
     history: Sequence[Mapping[str, float]],
-    ledger: Ledger,
+    sampling_stats: SamplingStats,
     settings: SamplingSettings,
     *,
     loss: str = "",
@@ -68,15 +73,15 @@ def collapse_alarms(
 
     Args:
         history: Dice by structure of each look at the validation cases, oldest first.
-        ledger: What was shown.
+        sampling_stats: What was sampled.
         settings: How patches were chosen.
         loss: Name of the loss that is minimised.
     """
     if len(history) < 3:
         return []
-    metrics, absent = ledger.metrics(), absent_structures(ledger)
+    metrics, absent = sampling_stats.metrics(), absent_structures(sampling_stats)
     found = []
-    for name in ledger.structures:
+    for name in sampling_stats.structures:
         if name in absent:
             continue
         dice = [d for look in history if not math.isnan(d := look.get(name, math.nan))]
@@ -106,9 +111,9 @@ def _steadier(loss: str) -> str:
     )
 
 
-def _overdue(ledger: Ledger, lesions: int) -> bool:
+def _overdue(sampling_stats: SamplingStats, lesions: int) -> bool:
     """Whether there were patches enough to have shown each lesion ten times."""
-    return ledger.num_patches >= 10 * lesions
+    return sampling_stats.num_patches >= 10 * lesions
 
 
 def _suggest(settings: SamplingSettings) -> str:

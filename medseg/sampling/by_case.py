@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from medseg.sampling.choice import (
+from medseg.sampling.settings import SamplingSettings
+from medseg.sampling.strategy import (
     Choice,
     Chooser,
     NextCase,
@@ -13,7 +14,6 @@ from medseg.sampling.choice import (
     structures_of,
     voxel_of_class,
 )
-from medseg.sampling.settings import SamplingSettings
 from medseg.store import StoredCase
 from medseg.types import Shape
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medseg.sampling.choice import (
+from medseg.sampling.settings import SamplingSettings
+from medseg.sampling.strategy import (
     Choice,
     Chooser,
     NextCase,
     draw_weighted,
     voxel_of_class,
 )
-from medseg.sampling.settings import SamplingSettings
 from medseg.store import StoredCase
 from medseg.types import Shape
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg.files import hash_text
-from medseg.sampling.choice import Choice, Chooser, NextCase
 from medseg.sampling.settings import SamplingSettings
+from medseg.sampling.strategy import Choice, Chooser, NextCase
 from medseg.store import StoredCase
 from medseg.store.voxel_index import BLOCK
 from medseg.types import Shape

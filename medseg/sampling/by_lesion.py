@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from medseg.sampling.choice import Choice, Chooser, NextCase
 from medseg.sampling.settings import SamplingSettings
+from medseg.sampling.strategy import Choice, Chooser, NextCase
 from medseg.store import StoredCase
 from medseg.types import Shape
 

@@ -21,7 +21,7 @@ Padding: TypeAlias = Literal["zero", "edge"]
 
 
 @dataclass(frozen=True)
-class Batch:
+class PatchBatch:
     """Patches of one training step.
 
     Attributes:
@@ -49,7 +49,7 @@ def gather(
     *,
     spatial_dims: int,
     padding: Padding = "zero",
-) -> Batch:
+) -> PatchBatch:
     """The patches that were drawn, as one batch on the CPU.
 
     Args:
@@ -73,7 +73,7 @@ def gather(
             _fill_values(targets[number], case.target, case, draw, padding)
     if spatial_dims == 2:
         images, labels, targets = images[..., 0], labels[..., 0], targets[..., 0]
-    return Batch(images, labels, targets, tuple(draws))
+    return PatchBatch(images, labels, targets, tuple(draws))
 
 
 def _fill(

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import TrainingError
-from medseg.sampling.choice import Choice
 from medseg.sampling.draw import Draw
 from medseg.sampling.settings import SamplingSettings
 from medseg.sampling.strategies import STRATEGIES
+from medseg.sampling.strategy import Choice
 from medseg.store import StoredCase
 from medseg.types import Shape
 

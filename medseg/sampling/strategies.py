@@ -4,8 +4,8 @@ from medseg.sampling.by_case import Foreground, HardExample, Uniform
 from medseg.sampling.by_class import ClassBalanced, InverseFrequency
 from medseg.sampling.by_fraction import AnyForeground
 from medseg.sampling.by_lesion import LesionBalanced
-from medseg.sampling.choice import Chooser
 from medseg.sampling.settings import Strategy
+from medseg.sampling.strategy import Chooser
 
 STRATEGIES: dict[Strategy, type[Chooser]] = {
     "uniform": Uniform,

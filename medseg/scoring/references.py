@@ -8,8 +8,8 @@ from pathlib import Path
 from medseg.datasets import load_dataset
 from medseg.datasets.case import FOUND_IN_LABEL_MAPS, Dataset
 from medseg.datasets.discovery import MOST_STRUCTURES, discover_scheme
-from medseg.datasets.known import Known
 from medseg.datasets.label_noise import values_in
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.errors import DatasetError, InputError, LabelError, MissingFileError
 from medseg.evaluation.pairs import pair_files, references_in
 from medseg.io import find_scans
@@ -225,7 +225,7 @@ def _discover(
         return _by_value(labels, predictions)
     if objects or _seem_objects(labels, predictions, progress):
         return OBJECTS
-    known = Known(progress=progress)
+    known = DatasetOverrides(progress=progress)
     scheme = discover_scheme(list(labels.values()), root=path, known=known)
     if scheme.instances:
         return scheme
@@ -241,7 +241,7 @@ def _discover(
     return LabelScheme(names={f"label_{value}": value for value in values})
 
 
-def _values_predicted(predictions: Path, known: Known) -> set[int]:
+def _values_predicted(predictions: Path, known: DatasetOverrides) -> set[int]:
     try:
         found = discover_scheme(find_scans(predictions), root=predictions, known=known)
     except DatasetError:  # nothing but background anywhere

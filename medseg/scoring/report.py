@@ -16,11 +16,11 @@ from medseg.files import hash_file, hash_text
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
 from medseg.reading import read_volume
-from medseg.reporting.choice import ChosenCase, choose_cases
 from medseg.reporting.content import Picture, ReportContent
 from medseg.reporting.environment import describe_environment
-from medseg.reporting.mosaic import Tile, make_tile, write_mosaic, write_tile
+from medseg.reporting.mosaic import MosaicTile, make_tile, write_mosaic, write_tile
 from medseg.reporting.overlay import write_overlay
+from medseg.reporting.shown_cases import ChosenCase, choose_cases
 from medseg.reporting.text import format_number
 from medseg.scoring.result import Evaluation
 from medseg.volume import LabelMap, Volume
@@ -143,7 +143,7 @@ def _picture(
     evaluation: Evaluation,
     images: Mapping[str, Sequence[Path]],
     progress: Progress,
-) -> tuple[Picture, Tile]:
+) -> tuple[Picture, MosaicTile]:
     prediction, reference = read_pair(pair, evaluation.scheme)
     volume = _scan_or_black(case.case_id, reference, images, progress)
     kind = "PQ" if len(evaluation.objects) else "Dice"

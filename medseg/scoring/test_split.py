@@ -21,7 +21,7 @@ LABEL_MAPS = "label_maps"
 """Where predictions go, below the folder of the test."""
 
 
-def score_test_cases(
+def score_test_split(
     model_folder: Path,
     dataset: Dataset,
     out: Path,

@@ -19,7 +19,6 @@ class MappedArrays:
     """Opens arrays and keeps the recently used ones open; safe between threads."""
 
     def __init__(self, most_bytes: int = MOST_MAPPED_BYTES) -> None:
-        """Takes how many bytes may stay mapped."""
         self._most = most_bytes
         self._open: OrderedDict[tuple[Path, str], Any] = OrderedDict()
         self._bytes = 0

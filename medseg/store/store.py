@@ -25,7 +25,6 @@ class Store:
     """A folder that `prepare` has completed."""
 
     def __init__(self, folder: Path, summary: dict[str, Any]) -> None:
-        """Takes what `open` has read."""
         self.folder = folder
         self._summary = summary
 

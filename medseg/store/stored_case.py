@@ -29,7 +29,6 @@ class StoredCase:
     """Arrays of one prepared case, memory-mapped on first use; can be pickled."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes the folder of the case; nothing is read yet."""
         self.folder = folder
         self._kept: dict[str, np.ndarray] = {}
 
@@ -105,7 +104,7 @@ class StoredCase:
 
     @property
     def painted(self) -> Any:
-        """Single objects as `medseg.instances.painting` has them, uint8."""
+        """Single objects as `medseg.instances.object_colouring` has them, uint8."""
         return self._kept["painted"] if self._kept else self._map("painted")
 
     @property

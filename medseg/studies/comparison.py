@@ -89,7 +89,7 @@ def compare_runs(
     if any(len(table) for table in bins.values()):
         found.append(_compare(bins, "dice", min_patients=MIN_PATIENTS))
     statistics = pd.concat([rows for rows, _ in found], ignore_index=True)
-    ranking = pd.concat([ranks for _, ranks in found], ignore_index=True)
+    ranking = pd.concat([processes for _, processes in found], ignore_index=True)
     text = format_comparison(statistics, ranking, failures=failures, remarks=remarks)
     return Comparison(statistics, ranking, failures, text)
 
@@ -114,11 +114,11 @@ def _compare(
     }
     scores = {n: wide for n, wide in scores.items() if len(wide) >= min_patients}
     rows = compare_pairs(scores, larger_is_better=larger)
-    ranks = [
+    processes = [
         rank_variations(wide, larger_is_better=larger).assign(structure=name)
         for name, wide in scores.items()
     ]
-    ranking = pd.concat(ranks, ignore_index=True) if ranks else pd.DataFrame()
+    ranking = pd.concat(processes, ignore_index=True) if processes else pd.DataFrame()
     statistics = pd.DataFrame([asdict(row) for row in rows])
     return statistics.assign(metric=metric), ranking.assign(metric=metric)
 

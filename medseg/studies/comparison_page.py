@@ -10,7 +10,7 @@ from medseg.evaluation.metrics import metric_named
 from medseg.reporting.content import NamedTable, Picture, ReportContent
 from medseg.reporting.environment import describe_environment
 from medseg.reporting.page import write_page
-from medseg.runs.fit_report import histories_of, ledger_of
+from medseg.runs.fit_report import histories_of, sampling_stats_of
 from medseg.runs.time_spent import TimeSpent, time_of
 from medseg.studies.comparison import CASES, VALIDATION, Comparison
 
@@ -53,7 +53,7 @@ def write_comparison_page(
             ),
             pictures=tuple(_mosaics(runs)),
             histories=histories_of(runs),
-            ledger=ledger_of(runs),
+            sampling_stats=sampling_stats_of(runs),
             seconds=spent.seconds,
             facts={"Environment": describe_environment()},
         ),

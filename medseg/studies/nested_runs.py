@@ -13,7 +13,7 @@ from medseg.reporting.content import NamedTable
 from medseg.reporting.page import write_page
 from medseg.runs.config import RunConfig
 from medseg.runs.finish import is_finished
-from medseg.runs.fit_report import histories_of, ledger_of
+from medseg.runs.fit_report import histories_of, sampling_stats_of
 from medseg.runs.held_out import FOLDER, summary_metrics
 from medseg.runs.time_spent import TimeSpent
 from medseg.runs.train import train
@@ -153,7 +153,7 @@ def report_runs(
             content,
             tables=tuple(tables),
             histories=histories_of(runs),
-            ledger=ledger_of(runs),
+            sampling_stats=sampling_stats_of(runs),
             seconds=spent.seconds,
         ),
     )

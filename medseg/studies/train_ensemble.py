@@ -17,7 +17,11 @@ from pathlib import Path
 
 import torch
 
-from medseg.calibration.ensemble import JointChoice, read_choice, write_choice
+from medseg.calibration.ensemble import (
+    EnsembleCalibration,
+    read_calibration,
+    write_calibration,
+)
 from medseg.calibration.object_decoding import choose_decoding, start_decoding
 from medseg.device import pick_device
 from medseg.errors import MissingFileError, SettingsError
@@ -26,7 +30,7 @@ from medseg.folder_lock import one_at_a_time
 from medseg.inference.predictor import Predictor
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.model import load_model
-from medseg.prediction.ensemble import find_members, join_models
+from medseg.prediction.ensemble import find_models, join_models
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.progress import Progress, Silent
 from medseg.runs.calibrate import windows_on
@@ -44,7 +48,7 @@ from medseg.runs.tracked_run import require_tracking
 from medseg.scoring.result import Evaluation
 from medseg.store import Store
 from medseg.studies.nested_runs import on_store, open_parent, report_runs, train_runs
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 
 LOCK = ".tracking.lock"
 """Held while calls that train side by side find or make the tracked run of all."""
@@ -159,7 +163,7 @@ def _refuse_others(out: Path, runs: Sequence[Path]) -> None:
         SettingsError: There is one.
     """
     try:
-        found = find_members(out)
+        found = find_models(out)
     except MissingFileError:
         return
     others = sorted(set(found) - {run / "model" for run in runs})
@@ -211,7 +215,7 @@ def _score_together(
         members, device=str(device), settings=config.inference, progress=progress
     )
     held_out = split(store, config.fold)[1]
-    choice = read_choice(out)
+    choice = read_calibration(out)
     weights, made_by = members.joint.weights_sha256, _way(config, store)
     if choice is None or (choice.weights_sha256, choice.made_by) != (weights, made_by):
         predictor = model.predictor
@@ -220,12 +224,12 @@ def _score_together(
         model = model.calibrated(windows=windows, decoding=None)
         with spent.measure("choosing how objects are found"):
             decoding = _choose(model.predictor, config, store, progress)
-        choice = JointChoice(
+        choice = EnsembleCalibration(
             weights_sha256=weights, made_by=made_by, decoding=decoding, windows=windows
         )
         with suppress(FileNotFoundError):
             shutil.rmtree(out / FOLDER)
-        write_choice(out, choice)
+        write_calibration(out, choice)
     model = model.calibrated(windows=choice.windows, decoding=choice.decoding)
     words = ""
     if choice.decoding is not None:
@@ -236,7 +240,7 @@ def _score_together(
         store,
         [case for case in held_out if not prediction_path(out, case).is_file()],
         model=model,
-        ranks=Ranks(),
+        processes=ProcessGroup(),
         spent=spent,
         progress=progress,
     )

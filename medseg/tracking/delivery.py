@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from medseg.tracking.journal import Entry
+from medseg.tracking.offline_queue import Entry
 from medseg.tracking.params import clean_name, clean_value
 
 if TYPE_CHECKING:

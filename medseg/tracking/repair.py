@@ -10,8 +10,8 @@ from medseg.errors import TrackingError
 from medseg.progress import Progress
 from medseg.tracking.address import database_file
 from medseg.tracking.database import set_aside
-from medseg.tracking.journal import FOLDER, STATE
-from medseg.tracking.run import replay_journal
+from medseg.tracking.offline_queue import FOLDER, STATE
+from medseg.tracking.run import replay_queue
 from medseg.tracking.store import connect
 from medseg.tracking.ui import find_store
 
@@ -43,7 +43,7 @@ def replace_broken(place: str | Path, *, progress: Progress) -> None:
         progress.say(f"{database}: new; the broken one is {aside.name}")
     if database is not None:
         for run in _at_rest(database.parent):
-            left = replay_journal(run, tracking_uri=uri, progress=progress)
+            left = replay_queue(run, tracking_uri=uri, progress=progress)
             if left:
                 progress.warn(f"{run}: {left} entries still wait")
 

@@ -12,16 +12,22 @@ from types import TracebackType
 from medseg.errors import MissingFileError
 from medseg.progress import Progress, Silent
 from medseg.tracking.address import resolve_tracking_uri, without_credentials
-from medseg.tracking.courier import DEADLINE, Courier
-from medseg.tracking.journal import FOLDER, Journal, RunState, now_ms, read_state
+from medseg.tracking.offline_queue import (
+    FOLDER,
+    OfflineQueue,
+    RunState,
+    now_ms,
+    read_state,
+)
 from medseg.tracking.store import status_entry
+from medseg.tracking.uploader import DEADLINE, Uploader
 from medseg.training.logger import RunStatus
 
 
 class MlflowRun:
     """A RunLogger that writes to MLflow and never holds up training.
 
-    Every call is a line in the run's journal; a thread carries the lines to the
+    Every call is a line in the run's offline queue; a thread sends the lines to the
     store. A run that is not finished when its process ends is marked as failed.
     """
 
@@ -30,29 +36,30 @@ class MlflowRun:
     folder: Path
     """The run's folder."""
 
-    def __init__(self, journal: Journal, courier: Courier, progress: Progress) -> None:
-        """Starts to send; use `open_mlflow_run`."""
-        self.folder = journal.root
-        self._journal = journal
-        self._courier = courier
+    def __init__(
+        self, queue: OfflineQueue, uploader: Uploader, progress: Progress
+    ) -> None:
+        self.folder = queue.root
+        self._queue = queue
+        self._uploader = uploader
         self._progress = progress
         self._finished = False
         self._warned: set[str] = set()
-        journal.append("status", **status_entry("RUNNING"))
-        courier.start()
-        self.run_id = journal.state.run_id
+        queue.append("status", **status_entry("RUNNING"))
+        uploader.start()
+        self.run_id = queue.state.run_id
         atexit.register(self._abandon)
 
     def log_params(self, params: Mapping[str, str | float | int | bool]) -> None:
         """Keeps settings; on a resumed run changed ones appear as tags."""
         with self._tolerant():
-            self._journal.append("params", values=dict(params))
+            self._queue.append("params", values=dict(params))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Keeps one point of each curve, at this moment."""
         values = {key: float(value) for key, value in metrics.items()}
         with self._tolerant():
-            self._journal.append("metrics", values=values, step=step, time=now_ms())
+            self._queue.append("metrics", values=values, step=step, time=now_ms())
 
     def log_artifact(self, path: Path, *, folder: str = "") -> None:
         """Keeps a file or folder of the run's folder as it is when it is sent.
@@ -60,12 +67,12 @@ class MlflowRun:
         What lies elsewhere is copied at once, so that it may be deleted.
         """
         with self._tolerant():
-            self._journal.append_file(path, folder=folder)
+            self._queue.append_file(path, folder=folder)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Keeps short texts to search runs by."""
         with self._tolerant():
-            self._journal.append("tags", values=dict(tags))
+            self._queue.append("tags", values=dict(tags))
 
     @contextmanager
     def _tolerant(self) -> Iterator[None]:
@@ -84,13 +91,13 @@ class MlflowRun:
         self._finished = True
         atexit.unregister(self._abandon)
         with self._tolerant():
-            self._journal.append("status", **status_entry(status))
-        self._courier.close()
-        self.run_id = self._journal.state.run_id
-        if count := len(self._journal):
+            self._queue.append("status", **status_entry(status))
+        self._uploader.close()
+        self.run_id = self._queue.state.run_id
+        if count := len(self._queue):
             self._progress.warn(
                 f"tracking: {count} entries have not reached "
-                f"{self._journal.state.tracking_uri}; they wait in the run's folder "
+                f"{self._queue.state.tracking_uri}; they wait in the run's folder "
                 f"({FOLDER}/) and are sent when the run is resumed or replayed"
             )
 
@@ -162,13 +169,13 @@ def open_mlflow_run(
             parent_folder=None if parent_folder is None else str(parent_folder),
             run_id=run_id,
         )
-    journal = Journal(folder, state)
-    journal.update(tracking_uri=without_credentials(uri))
-    courier = Courier(journal, tracking_uri=uri, progress=progress, deadline=deadline)
-    return MlflowRun(journal, courier, progress)
+    queue = OfflineQueue(folder, state)
+    queue.update(tracking_uri=without_credentials(uri))
+    uploader = Uploader(queue, tracking_uri=uri, progress=progress, deadline=deadline)
+    return MlflowRun(queue, uploader, progress)
 
 
-def replay_journal(
+def replay_queue(
     folder: Path, *, tracking_uri: str | None = None, progress: Progress | None = None
 ) -> int:
     """Sends what waits in a run's folder; the number of entries still waiting.
@@ -186,13 +193,13 @@ def replay_journal(
     state = read_state(folder)
     if state is None:
         raise MissingFileError(f"{folder}: no tracked run here, expected {FOLDER}/")
-    journal = Journal(folder, state)
-    if len(journal):
+    queue = OfflineQueue(folder, state)
+    if len(queue):
         uri = tracking_uri or _with_credentials(state.tracking_uri)
-        courier = Courier(journal, tracking_uri=uri, progress=progress or _Logged())
-        courier.start()
-        courier.close()
-    return len(journal)
+        uploader = Uploader(queue, tracking_uri=uri, progress=progress or _Logged())
+        uploader.start()
+        uploader.close()
+    return len(queue)
 
 
 def _with_credentials(tracking_uri: str) -> str:
@@ -203,7 +210,7 @@ def _with_credentials(tracking_uri: str) -> str:
 
 def _set_aside(folder: Path, state: RunState, progress: Progress) -> None:
     """Makes room for a new run without losing what waits of an earlier one."""
-    if replay_journal(folder, progress=progress):
+    if replay_queue(folder, progress=progress):
         (folder / FOLDER).rename(folder / f"{FOLDER}-{state.token[:8]}")
 
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 from medseg.tracking.address import artifact_location, database_file
 from medseg.tracking.database import broken, fault_of, is_missing, make_database
 from medseg.tracking.delivery import UnconfirmedError, read_run
-from medseg.tracking.journal import Entry, RunState, now_ms, read_state
+from medseg.tracking.offline_queue import Entry, RunState, now_ms, read_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

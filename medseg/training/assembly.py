@@ -8,26 +8,26 @@ from medseg.device import has_float64
 from medseg.plan import Plan
 from medseg.store.stored_case import StoredCase
 from medseg.training.batches import BatchSource
+from medseg.training.checkpointer import Checkpointer
+from medseg.training.context import RunContext
 from medseg.training.guard import LossGuard
-from medseg.training.history import History
-from medseg.training.lookout import Lookout
-from medseg.training.looks import Looks
-from medseg.training.memory import Thrift
+from medseg.training.memory_fallback import OutOfMemoryFallback
+from medseg.training.metric_log import MetricLog
+from medseg.training.metrics_file import MetricsFile
 from medseg.training.profile import Profile
-from medseg.training.record import Record
-from medseg.training.run import Run
-from medseg.training.saving import Saving
 from medseg.training.segmentation_loss import LossOnHost, segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
-from medseg.training.stepping import Stepping
-from medseg.training.surroundings import Surroundings
+from medseg.training.trainer import Trainer
+from medseg.training.training_steps import TrainingSteps
+from medseg.training.validation_monitor import ValidationMonitor
+from medseg.training.validation_schedule import ValidationSchedule
 
 GPU_GUARD_STEPS = 20
 """Steps after which a GPU is asked for the losses; a CPU is asked at each step."""
 
 
-def assemble_run(
+def build_trainer(
     plan: Plan,
     settings: TrainingSettings,
     state: TrainingState,
@@ -35,32 +35,32 @@ def assemble_run(
     batches: BatchSource,
     validation_cases: Sequence[StoredCase],
     device: torch.device,
-    surroundings: Surroundings,
+    context: RunContext,
     resume: bool,
     profile: bool,
-) -> Run:
+) -> Trainer:
     """A run from its state on; `fit` says what the arguments are.
 
     Raises:
         OutputError: The run's folder cannot be written.
     """
-    folder, leads = surroundings.folder, surroundings.ranks.leads
-    history = History(
-        folder / "metrics.csv" if leads else None,
+    folder, is_main = context.folder, context.processes.is_main
+    history = MetricsFile(
+        folder / "metrics.csv" if is_main else None,
         resume_at=state.step if resume else None,
     )
-    record = Record(
+    record = MetricLog(
         state,
         history,
-        surroundings.logger,
+        context.logger,
         batch_size=plan.batch_size,
         patches_per_epoch=batches.patches_per_epoch,
     )
-    return Run(
+    return Trainer(
         state=state,
-        stepping=_stepping(plan, settings, state, batches, device, surroundings),
-        lookout=Lookout(
-            looks=Looks(
+        steps_taken=_stepping(plan, settings, state, batches, device, context),
+        monitor=ValidationMonitor(
+            validations=ValidationSchedule(
                 validation_cases,
                 largest_share=settings.validation_share,
                 folder=folder,
@@ -72,11 +72,13 @@ def assemble_run(
             batches=batches,
             device=device,
             record=record,
-            progress=surroundings.progress,
+            progress=context.progress,
         ),
-        saving=Saving(state, batches, surroundings),
+        checkpointer=Checkpointer(state, batches, context),
         record=record,
-        profile=Profile(folder, wanted=profile and leads, on_gpu=device.type == "cuda"),
+        profile=Profile(
+            folder, wanted=profile and is_main, on_gpu=device.type == "cuda"
+        ),
         watch=batches.watch,
         checkpoint_every=settings.checkpoint_every,
         clock=settings.clock,
@@ -89,13 +91,13 @@ def _stepping(
     state: TrainingState,
     batches: BatchSource,
     device: torch.device,
-    surroundings: Surroundings,
-) -> Stepping:
+    context: RunContext,
+) -> TrainingSteps:
     loss = segmentation_loss(plan, settings).to(device)
     if not has_float64(device):
         loss = LossOnHost(loss.cpu())
-        surroundings.progress.say(f"{device} has no float64: the CPU computes the loss")
-    return Stepping(
+        context.progress.say(f"{device} has no float64: the CPU computes the loss")
+    return TrainingSteps(
         settings=settings,
         state=state,
         batches=batches,
@@ -104,6 +106,6 @@ def _stepping(
             every=1 if device.type == "cpu" else GPU_GUARD_STEPS,
             report=batches.report_loss,
         ),
-        thrift=Thrift(settings, state.network),
-        progress=surroundings.progress,
+        memory_fallback=OutOfMemoryFallback(settings, state.network),
+        progress=context.progress,
     )

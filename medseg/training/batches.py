@@ -15,11 +15,11 @@ from torch import Tensor
 from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.device import use_device
-from medseg.instances.moved_levels import levels_of
+from medseg.instances.moved_distance_levels import levels_of
 from medseg.plan import Plan
-from medseg.sampling import Draw, Ledger, PatchSampler, gather
+from medseg.sampling import Draw, PatchSampler, SamplingStats, gather
 from medseg.store import StoredCase
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 from medseg.training.resident import ResidentCases
 from medseg.training.stopwatch import Stopwatch
 
@@ -27,7 +27,7 @@ QUEUE_SIZE = 3
 """Batches drawn ahead for a GPU, which then never waits for the CPU."""
 
 
-ALONE = Ranks()
+ALONE = ProcessGroup()
 """A run of one process."""
 
 
@@ -73,6 +73,19 @@ class BatchSource:
     sees the batches that the interrupted one would have seen. Where several processes
     train together, each makes all draws and reads its share of them, so that no patch
     comes twice and their number may change when the run is resumed.
+
+    Args:
+        cases: What the sampler draws from.
+        sampler: Says which patch comes next.
+        plan: Patch and batch size.
+        augmentation: How patches are varied.
+        seed: Another seed gives other variations.
+        device: Where batches are needed.
+        processes: The processes that share each batch.
+        resident: The cases on the device, where they fit.
+
+    Raises:
+        SettingsError: There are more processes than patches in a batch.
     """
 
     def __init__(
@@ -84,29 +97,14 @@ class BatchSource:
         augmentation: AugmentationSettings,
         seed: int,
         device: torch.device,
-        ranks: Ranks = ALONE,
+        processes: ProcessGroup = ALONE,
         resident: ResidentCases | None = None,
     ) -> None:
-        """Takes where patches come from.
-
-        Args:
-            cases: What the sampler draws from.
-            sampler: Says which patch comes next.
-            plan: Patch and batch size.
-            augmentation: How patches are varied.
-            seed: Another seed gives other variations.
-            device: Where batches are needed.
-            ranks: The processes that share each batch.
-            resident: The cases on the device, where they fit.
-
-        Raises:
-            SettingsError: There are more processes than patches in a batch.
-        """
         self.watch = Stopwatch(device)
         self._resident = resident
-        self._ranks = ranks
-        self._first, self._count = ranks.share(plan.batch_size)
-        self.ledger = Ledger(
+        self._ranks = processes
+        self._first, self._count = processes.share(plan.batch_size)
+        self.sampling_stats = SamplingStats(
             cases,
             structures=plan.targets.structures,
             size_bins=sampler.settings.size_bins,
@@ -158,7 +156,7 @@ class BatchSource:
         return len(self._cases)
 
     def state_dict(self, *, alone: bool = False) -> dict[str, Any]:
-        """From which the batches after the last one returned follow, and the ledger.
+        """State from which the batches after the last one follow, with the sampling statistics.
 
         Args:
             alone: The other processes are gone, and with them what they counted.
@@ -166,8 +164,8 @@ class BatchSource:
         Raises:
             LostProcessError: Another process ended.
         """
-        ledger = self.ledger if alone else self.whole_ledger()
-        return {"sampler": self.sampler_state(), "ledger": ledger.state_dict()}
+        sampling_stats = self.sampling_stats if alone else self.whole_sampling_stats()
+        return {"sampler": self.sampler_state(), "ledger": sampling_stats.state_dict()}
 
     def sampler_state(self) -> dict[str, Any]:
         """From which the batches after the last one returned follow."""
@@ -180,24 +178,24 @@ class BatchSource:
         if state["sampler"]:
             self._sampler.load_state_dict(state["sampler"])
             self._last_state = state["sampler"]
-        if self._ranks.leads:  # the others count what they show from now on
-            self.ledger.load_state_dict(state["ledger"])
+        if self._ranks.is_main:  # the others count what they show from now on
+            self.sampling_stats.load_state_dict(state["ledger"])
         self._step = step
 
-    def whole_ledger(self) -> Ledger:
+    def whole_sampling_stats(self) -> SamplingStats:
         """What all processes were shown; all of them must ask.
 
         Raises:
             LostProcessError: Another process ended.
         """
         if self._ranks.size == 1:
-            return self.ledger
-        whole = Ledger(
+            return self.sampling_stats
+        whole = SamplingStats(
             self._cases,
-            structures=self.ledger.structures,
-            size_bins=self.ledger.size_bins,
+            structures=self.sampling_stats.structures,
+            size_bins=self.sampling_stats.size_bins,
         )
-        for state in self._ranks.gather(self.ledger.state_dict()):
+        for state in self._ranks.gather(self.sampling_stats.state_dict()):
             whole.add_state(state)
         return whole
 
@@ -219,7 +217,7 @@ class BatchSource:
         batch = self._peeked or self._take()
         self._peeked = None
         self._last_state = batch.sampler_state
-        self.ledger.add(batch.own_draws, batch.shown)
+        self.sampling_stats.add(batch.own_draws, batch.shown)
         return batch
 
     def _take(self) -> Batch:

@@ -17,7 +17,6 @@ class AveragedWeights:
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
-        """Starts from the network's present weights."""
         self.network = copy.deepcopy(network).eval()
         for parameter in self.network.parameters():
             parameter.requires_grad = False

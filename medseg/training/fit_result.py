@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from medseg.sampling import Ledger
+from medseg.sampling import SamplingStats
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FitResult:
         stopped_by: Why the run ended early; empty when it ran its length.
         shares: Share of this part's time by what it was spent on.
         precision: Number format of the convolutions.
-        ledger: What training was shown.
+        sampling_stats: What was sampled.
         alarms: What the user was warned of on the way.
         utilisation: How busy the device was, in [0, 1]; None where it cannot tell.
     """
@@ -31,7 +31,7 @@ class FitResult:
     stopped_by: str
     shares: dict[str, float]
     precision: str
-    ledger: Ledger
+    sampling_stats: SamplingStats
     alarms: tuple[str, ...]
     utilisation: float | None
 

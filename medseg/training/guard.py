@@ -10,7 +10,7 @@ from medseg.networks.finite import nonfinite_weights
 
 
 class LossGuard:
-    """Looks at losses some steps later, so that a GPU need not be waited for."""
+    """Checks losses some steps later, so that a GPU need not be waited for."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class LossGuard:
             self.check()
 
     def check(self) -> None:
-        """Looks at what was noted since the last look.
+        """Checks what was noted since the last check.
 
         Raises:
             NonFiniteLossError: A loss is NaN or infinite; its cases are named.

@@ -7,26 +7,26 @@ import torch
 from medseg.device import use_device
 from medseg.plan import Plan
 from medseg.progress import Progress
-from medseg.sampling import Ledger
+from medseg.sampling import SamplingStats
 from medseg.store.stored_case import StoredCase
-from medseg.training.assembly import assemble_run
+from medseg.training.assembly import build_trainer
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.compilation import compile_if_faster, wants_compiling
+from medseg.training.context import RunContext
 from medseg.training.determinism import arithmetic
 from medseg.training.fit_result import FitResult
 from medseg.training.guard import require_finite_weights
 from medseg.training.interruption import Interruption
 from medseg.training.length import RunLength
 from medseg.training.precision import choose_precision
-from medseg.training.ranks import LostProcessError, Ranks
-from medseg.training.run import Run
+from medseg.training.process_group import LostProcessError, ProcessGroup
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import fresh_state
-from medseg.training.surroundings import Surroundings
+from medseg.training.trainer import Trainer
 from medseg.training.utilisation import Utilisation
 
-__all__ = ["FitResult", "Surroundings", "fit"]
+__all__ = ["FitResult", "RunContext", "fit"]
 
 
 def fit(
@@ -37,7 +37,7 @@ def fit(
     validation_cases: Sequence[StoredCase],
     device: torch.device,
     length: RunLength,
-    surroundings: Surroundings,
+    context: RunContext,
     resume: bool = False,
     profile: bool = False,
 ) -> FitResult:
@@ -53,7 +53,7 @@ def fit(
         validation_cases: Cases looked at on the way, whole.
         device: Where to train.
         length: When the run ends.
-        surroundings: Folder, logger and progress.
+        context: Folder, logger and progress.
         resume: Continue from the run's checkpoint.
         profile: Write a trace of some steps to the run's folder.
 
@@ -65,47 +65,47 @@ def fit(
         OutputError: The run's folder cannot be written.
     """
     use_device(device)
-    folder, ranks = surroundings.folder, surroundings.ranks
-    told = None if resume else surroundings.progress
+    folder, processes = context.folder, context.processes
+    told = None if resume else context.progress
     state = fresh_state(plan, settings, device, told)
     if resume:
-        state.restore(load_checkpoint(folder, identity=surroundings.identity))
+        state.restore(load_checkpoint(folder, identity=context.identity))
         require_finite_weights(state.network, step=state.step)
         batches.load_state_dict(state.batches, step=state.step)
-    state.share_with(ranks, device)
-    run = assemble_run(
+    state.share_with(processes, device)
+    run = build_trainer(
         plan,
         settings,
         state,
         batches=batches,
         validation_cases=validation_cases,
         device=device,
-        surroundings=surroundings,
+        context=context,
         resume=resume,
         profile=profile,
     )
     with (
         arithmetic(device, deterministic=settings.deterministic),
-        Interruption(folder, patient=ranks.size > 1) as interruption,
+        Interruption(folder, patient=processes.size > 1) as interruption,
         batches,
     ):
-        if not resume and ranks.leads:
+        if not resume and processes.is_main:
             interruption.clear()
-        _make_ready(run, settings, device, surroundings.progress, resume=resume)
-        surroundings.progress.say(
-            f"training for {length.describe()} on {device}{_times(ranks)}, "
+        _make_ready(run, settings, device, context.progress, resume=resume)
+        context.progress.say(
+            f"training for {length.describe()} on {device}{_times(processes)}, "
             f"{state.precision}, from step {state.step}"
         )
-        run.lookout.begin()
+        run.monitor.begin()
         utilisation = Utilisation(device, run.watch)
-        stopped_by, ledger = _train(
-            run, length, interruption, utilisation, surroundings.progress
+        stopped_by, sampling_stats = _train(
+            run, length, interruption, utilisation, context.progress
         )
-    return _result(run, stopped_by, ledger, utilisation)
+    return _result(run, stopped_by, sampling_stats, utilisation)
 
 
 def _make_ready(
-    run: Run,
+    run: Trainer,
     settings: TrainingSettings,
     device: torch.device,
     progress: Progress,
@@ -113,7 +113,7 @@ def _make_ready(
     resume: bool,
 ) -> None:
     """Chooses how steps are computed; a resumed run keeps its precision."""
-    state, batches, loss = run.state, run.stepping.batches, run.stepping.loss
+    state, batches, loss = run.state, run.steps_taken.batches, run.steps_taken.loss
     if not resume:
         choose_precision(
             state,
@@ -123,7 +123,7 @@ def _make_ready(
             watch=run.watch,
             progress=progress,
         )
-    if state.ranks.size == 1 and wants_compiling(settings, device):
+    if state.processes.size == 1 and wants_compiling(settings, device):
         with run.watch.measure("compiling"):
             state.runner = compile_if_faster(
                 state, batches.peek(), loss, progress=progress
@@ -131,26 +131,29 @@ def _make_ready(
 
 
 def _train(
-    run: Run,
+    run: Trainer,
     length: RunLength,
     interruption: Interruption,
     utilisation: Utilisation,
     progress: Progress,
-) -> tuple[str, Ledger]:
-    """Why the run ended early, if so, and what was shown; a checkpoint is left."""
+) -> tuple[str, SamplingStats]:
+    """Why the run ended early, if so, and what was sampled; a checkpoint is left."""
     try:
         with progress.meter(label="training") as meter, run.profile, utilisation:
             stopped_by = run.loop(length, interruption, meter)
-        run.stepping.guard.check()
-        run.saving.save()
-        return stopped_by, run.stepping.batches.whole_ledger()
+        run.steps_taken.guard.check()
+        run.checkpointer.save()
+        return stopped_by, run.steps_taken.batches.whole_sampling_stats()
     except LostProcessError:
-        run.saving.rescue(run.stepping.unfinished)
+        run.checkpointer.rescue(run.steps_taken.unfinished)
         raise
 
 
 def _result(
-    run: Run, stopped_by: str, ledger: Ledger, utilisation: Utilisation
+    run: Trainer,
+    stopped_by: str,
+    sampling_stats: SamplingStats,
+    utilisation: Utilisation,
 ) -> FitResult:
     return FitResult(
         network=run.state.validated_network.eval(),
@@ -160,11 +163,11 @@ def _result(
         stopped_by=stopped_by,
         shares=run.watch.shares(),
         precision=run.state.precision,
-        ledger=ledger,
-        alarms=tuple(run.lookout.alarms),
+        sampling_stats=sampling_stats,
+        alarms=tuple(run.monitor.alarms),
         utilisation=utilisation.share(),
     )
 
 
-def _times(ranks: Ranks) -> str:
-    return f" in {ranks.size} processes" if ranks.size > 1 else ""
+def _times(processes: ProcessGroup) -> str:
+    return f" in {processes.size} processes" if processes.size > 1 else ""

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-LOOKS = 3
-"""Looks at whole validation cases over which nothing was gained."""
+VALIDATIONS = 3
+"""Validations over which nothing was gained."""
 
 GAIN = 0.001
 """Rise of the mean Dice that counts as a gain."""
@@ -13,14 +13,14 @@ COOL_DOWN = 0.1
 
 
 def has_plateaued(dice: Sequence[float]) -> bool:
-    """Whether the last looks brought nothing over the best before them.
+    """Whether the last validations brought nothing over the best before them.
 
     Args:
-        dice: Mean Dice of all looks so far, in order.
+        dice: Mean Dice of all validations so far, in order.
     """
-    if len(dice) <= LOOKS:
+    if len(dice) <= VALIDATIONS:
         return False
-    return max(dice[-LOOKS:]) < max(dice[:-LOOKS]) + GAIN
+    return max(dice[-VALIDATIONS:]) < max(dice[:-VALIDATIONS]) + GAIN
 
 
 def shorten(done: float, *, cut_at: float) -> float:

@@ -123,7 +123,7 @@ def choose_precision(
     else:
         with watch.measure("choosing a precision"):
             timings = time_formats(state.network, batch, loss)
-        state.precision = state.ranks.gather(timings[0].precision)[0]
+        state.precision = state.processes.gather(timings[0].precision)[0]
         if len(timings) > 1:
             times = ", ".join(f"{t.precision} {t.seconds:.3f} s" for t in timings)
             progress.say(f"one patch forward and back: {times}")

@@ -20,16 +20,15 @@ FIELDS = ("operation", "calls", "processor_ms", "gpu_ms")
 
 
 class Profile:
-    """Writes ``trace.json`` and ``operations.csv`` after the first steps of a run."""
+    """Writes ``trace.json`` and ``operations.csv`` after the first steps of a run.
+
+    Args:
+        folder: The run's folder.
+        wanted: Whether there is anything to do.
+        on_gpu: Whether a GPU is traced, too.
+    """
 
     def __init__(self, folder: Path, *, wanted: bool, on_gpu: bool) -> None:
-        """Takes where to write.
-
-        Args:
-            folder: The run's folder.
-            wanted: Whether there is anything to do.
-            on_gpu: Whether a GPU is traced, too.
-        """
         self._folder = folder / FOLDER
         self._profiler: Any = None
         if wanted:

@@ -16,7 +16,6 @@ class LossOnHost(nn.Module):
     """A loss computed on the CPU, for devices that lack what it needs."""
 
     def __init__(self, loss: nn.Module) -> None:
-        """Takes the loss."""
         super().__init__()
         self.loss = loss
 

@@ -127,7 +127,7 @@ class TrainingSettings(Settings):
     they are."""
     early_stop: bool = False
     """Bring the run to its end where the mean Dice on whole validation cases has not
-    risen by 0.001 over three looks."""
+    risen by 0.001 over three validations."""
     validation_share: float = Field(default=0.08, gt=0, lt=0.5)
     """Largest share of the run spent on validating full volumes on the way."""
     validation_cases: int = Field(default=16, ge=1)

@@ -12,7 +12,7 @@ from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
 from medseg.progress import Progress
 from medseg.training.ema import AveragedWeights
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 from medseg.training.settings import OptimizerSettings, TrainingSettings
 
 
@@ -32,31 +32,31 @@ class TrainingState:
     """Best mean Dice on the validation cases looked at on the way."""
     next_look: float = 0.0
     """Share of the run after which the next look is due."""
-    looks: list[float] = field(default_factory=list)
+    validations: list[float] = field(default_factory=list)
     """Mean Dice of every look so far."""
     cut_at: float = 0.0
     """Share of the run at which it was cut short; 0 where it was not."""
     batches: dict[str, Any] = field(default_factory=dict)
     """State of the batch source after the last batch that was trained on."""
-    ranks: Ranks = field(default_factory=Ranks)
+    processes: ProcessGroup = field(default_factory=ProcessGroup)
     """The processes that take each step together."""
     runner: nn.Module | None = None
     """The network as a step calls it, such as with gradients shared; None as it is."""
 
-    def share_with(self, ranks: Ranks, device: torch.device) -> None:
+    def share_with(self, processes: ProcessGroup, device: torch.device) -> None:
         """Takes each step together with other processes from now on.
 
         Random numbers of layers, such as dropout's, differ from process to process.
         """
-        self.ranks = ranks
-        if ranks.size == 1:
+        self.processes = processes
+        if processes.size == 1:
             return
         if device.type == "cuda":  # statistics over the whole batch, as alone
             nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
-        self.runner = ranks.parallel(self.network, device)
-        if not ranks.leads:
+        self.runner = processes.parallel(self.network, device)
+        if not processes.is_main:
             torch.manual_seed(
-                torch.initial_seed() + self.step * ranks.size + ranks.number
+                torch.initial_seed() + self.step * processes.size + processes.number
             )
 
     @property
@@ -83,7 +83,7 @@ class TrainingState:
             "seconds": self.seconds,
             "best_dice": self.best_dice,
             "next_look": self.next_look,
-            "looks": self.looks,
+            "looks": self.validations,
             "cut_at": self.cut_at,
             "batches": self.batches,
             "torch_rng": torch.get_rng_state(),
@@ -104,7 +104,7 @@ class TrainingState:
         self.seconds = values["seconds"]
         self.best_dice = values["best_dice"]
         self.next_look = values["next_look"]
-        self.looks = values.get("looks", [])
+        self.validations = values.get("looks", [])
         self.cut_at = values.get("cut_at", 0.0)
         self.batches = values["batches"]
         torch.set_rng_state(values["torch_rng"])

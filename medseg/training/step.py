@@ -45,7 +45,7 @@ def training_step(
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     state.optimizer.zero_grad(set_to_none=True)
-    with state.ranks.watched():
+    with state.processes.watched():
         value = _backward(state, batch, loss, accumulate, watch)
     with watch.measure_device("optimiser"):
         state.scaler.unscale_(state.optimizer)
@@ -55,7 +55,7 @@ def training_step(
         if state.averaged is not None:
             state.averaged.update(state.network, state.step)
     state.step += 1
-    return state.ranks.total(value)
+    return state.processes.total(value)
 
 
 def _backward(
@@ -75,7 +75,7 @@ def _backward(
             with watch.measure_device("forward"):
                 value = forward_loss(runner, part, loss, precision=state.precision)
             # processes' gradients are averaged, so that each counts by its patches
-            scaled = state.scaler.scale(value * (share * state.ranks.size))
+            scaled = state.scaler.scale(value * (share * state.processes.size))
             with watch.measure_device("backward"):
                 scaled.backward()  # type: ignore[no-untyped-call]
         total += value.detach().to(total.device) * share

@@ -13,14 +13,12 @@ class Stopwatch:
     """Sums up the time spent in named parts of a run.
 
     What a GPU is asked for is timed by events on the device, which nobody waits for.
+
+    Args:
+        device: What `measure_device` times; None for the processor.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
-        """Starts at zero.
-
-        Args:
-            device: What `measure_device` times; None for the processor.
-        """
         self._seconds: dict[str, float] = defaultdict(float)
         self._events: list[tuple[str, Any, Any]] = []
         self._on_gpu = device is not None and device.type == "cuda"

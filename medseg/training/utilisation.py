@@ -8,14 +8,13 @@ import torch
 from medseg.training.stopwatch import Stopwatch
 
 SECONDS = 1.0
-"""Between two looks at a GPU."""
+"""Between two readings of a GPU."""
 
 
 class Utilisation:
     """Samples a GPU's utilisation; for the CPU, the time its threads were at work."""
 
     def __init__(self, device: torch.device, watch: Stopwatch) -> None:
-        """Takes what to look at; a thread looks inside `with`."""
         self._device, self._watch = device, watch
         self._samples: list[int] = []
         self._stop = threading.Event()

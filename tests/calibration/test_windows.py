@@ -17,7 +17,7 @@ from medseg.calibration.windows import (
 )
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
-from medseg.inference.window_choice import Windows
+from medseg.inference.window_spec import WindowSpec
 from medseg.model import CalibratedWindows
 from medseg.networks.build import build_network
 
@@ -114,7 +114,7 @@ def test_exact_tiles_need_a_network_that_can_be_cut() -> None:
 
 def test_a_number_is_taken_as_it_is() -> None:
     plain = predictor(random_network(3, 3), overlap=0.25)
-    other = Windows((16, 16, 16), 0.0, divisor=(1, 1, 1))
+    other = WindowSpec((16, 16, 16), 0.0, divisor=(1, 1, 1))
     labels = replace(plain, windows=other).predict_prepared(IMAGE)
     np.testing.assert_array_equal(labels, plain.predict_prepared(IMAGE))
     auto = predictor(random_network(3, 3))

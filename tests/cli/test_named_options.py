@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from medseg.cli.verbs import app
+from medseg.cli.app import app
 
 ROOT = Path(__file__).parents[2] / "medseg"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+[a-z]")

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from medseg.conversion.convert import convert
-from medseg.conversion.dicom_export import FilingOptions, file_tree, read_options
+from medseg.conversion.dicom_export import DicomExportOptions, file_tree, read_options
 from medseg.conversion.file_labels import DicomObject, file_label_map
 from medseg.conversion.table import ConversionSummary
 from medseg.datasets.load import load_dataset
@@ -378,7 +378,7 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
         tmp_path / "l.nii.gz",
         tmp_path / "in",
         tmp_path / "out",
-        options=FilingOptions(scheme=LabelScheme(names={"liver": 1})),
+        options=DicomExportOptions(scheme=LabelScheme(names={"liver": 1})),
     )
     assert "absent from the scheme" in result.conversions[0].reason
 

@@ -95,7 +95,7 @@ def test_the_page_tells_of_mirror_images(small_plan: Plan, tmp_path: Path) -> No
     model = make_model(tmp_path / "model", plan, flips=True)
     export(model, tmp_path / "out", to="torchscript")
     text = (tmp_path / "out" / "README.md").read_text()
-    assert "averaged over mirror images along\nI, K and" in text
+    assert "averaged over flips along\nI, K and" in text
 
 
 def test_what_computes_something_else_does_not_appear(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from medseg.datasets.known import Known
 
 from medseg.datasets.discovery import discover_scheme
-from medseg.datasets.known import Known
 from medseg.datasets.label_noise import values_in
 from medseg.errors import DatasetError
 from medseg.io import write_label_map

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medseg.inference.ensemble import ensemble
+from medseg.inference.averaging import ensemble
 
 WINDOWS = torch.randn(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
 

@@ -9,7 +9,7 @@ from medseg.geometry import affine_from_spacing
 from medseg.inference import label_writer
 from medseg.inference.decision import class_scores, decide, region_membership
 from medseg.inference.export import start_label_map
-from medseg.inference.streaming import Rows
+from medseg.inference.streaming import LogitSlab
 from medseg.labels import LabelScheme
 from medseg.networks.settings import UNetSettings
 from medseg.placement import Placement
@@ -76,7 +76,7 @@ def export(logits: torch.Tensor, placement: Placement, rows: int = 3) -> LabelMa
     label_map, writer = start_label_map(placement, SCHEME)
     for new in range(0, logits.shape[1], rows):
         first, stop = max(new - 1, 0), min(new + rows, logits.shape[1])
-        part = Rows(0, first, new, stop, logits[:, first:stop], None)
+        part = LogitSlab(0, first, new, stop, logits[:, first:stop], None)
         writer.put(part, writer.whole)
     return label_map
 
@@ -108,7 +108,7 @@ def test_classes_that_cannot_win_are_left_out_and_nothing_else_changes(
     placement = preprocess(Volume(image, affine), plan(spacing)).placement
     logits = torch.randn(12, *placement.prepared.shape)
     logits[[1, 3, 4, 5, 8, 9, 11]] -= 50
-    rows = Rows(0, 0, 0, logits.shape[1], logits, None)
+    rows = LogitSlab(0, 0, 0, logits.shape[1], logits, None)
     assert label_writer.possible_classes(rows, scheme).tolist() == [0, 2, 6, 7, 10]
     monkeypatch.setattr(label_writer, "SPARSE_SHARE", sparse_share)
     label_map, writer = start_label_map(placement, scheme)

@@ -20,7 +20,7 @@ from medseg.inference.memory_budget import (
 )
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
-from medseg.inference.window_choice import Windows
+from medseg.inference.window_spec import WindowSpec
 from medseg.volume import Volume
 
 SCAN = Volume(
@@ -148,9 +148,9 @@ def test_other_errors_and_hopeless_lacks_are_raised() -> None:
 
 
 def test_windows_are_halved_along_the_longest_axis_on_the_networks_stride() -> None:
-    windows = Windows((96, 80, 40), 0.5, divisor=(16, 16, 8))
+    windows = WindowSpec((96, 80, 40), 0.5, divisor=(16, 16, 8))
     sizes = []
-    current: Windows | None = windows
+    current: WindowSpec | None = windows
     while current is not None:
         sizes.append(current.size)
         current = current.halved()

@@ -8,14 +8,14 @@ from scipy.ndimage import gaussian_filter
 
 from medseg.instances.decoding import decode
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import Depths
+from medseg.instances.object_maps import ObjectMaps
 from medseg.instances.seeds import Candidates, SeedBook
 from medseg.instances.stitching import decode_tiles
 from medseg.instances.tiles import TileGrid
 
 
 def decode_by_tiles(
-    depths: Depths, chosen: DecodingSettings, *, size: int, halo: int
+    depths: ObjectMaps, chosen: DecodingSettings, *, size: int, halo: int
 ) -> np.ndarray:
     """What `decode` returns, computed tile by tile in memory; numbers may differ."""
     grid = TileGrid(depths.depth.shape, size, halo)
@@ -24,10 +24,10 @@ def decode_by_tiles(
     return np.asarray(final[labels])
 
 
-def random_blobs(seed: int, shape: tuple[int, ...]) -> Depths:
+def random_blobs(seed: int, shape: tuple[int, ...]) -> ObjectMaps:
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
     scaled = np.clip(128 + noise / noise.std() * 90, 0, 255).astype(np.uint8)
-    return Depths(scaled, scaled)
+    return ObjectMaps(scaled, scaled)
 
 
 def are_same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -79,7 +79,7 @@ def test_a_long_object_has_one_number_however_small_tiles_are(halo):
     inside = np.zeros((40, 40), np.uint8)
     inside[3:6, :] = inside[:, 20:23] = 255  # a cross through all tiles
     found = decode_by_tiles(
-        Depths(inside, inside), DecodingSettings(), size=10, halo=halo
+        ObjectMaps(inside, inside), DecodingSettings(), size=10, halo=halo
     )
     assert np.array_equal(found > 0, inside > 0)
     assert found.max() == 1
@@ -123,7 +123,7 @@ def test_what_lies_in_a_filled_hole_of_a_cell_is_no_object():
     depth[2:28, 2:28] = 240
     depth[12:17, 12:17] = 0
     depth[13:16, 13:16] = 170
-    depths = Depths(np.where(depth, 255, 0).astype(np.uint8), depth)
+    depths = ObjectMaps(np.where(depth, 255, 0).astype(np.uint8), depth)
     chosen = DecodingSettings(seed=0.8, alone=0.5, min_voxels=20)
     expected = np.zeros((30, 30), np.uint32)
     expected[2:28, 2:28] = 1
@@ -135,7 +135,7 @@ def test_a_small_object_that_is_nowhere_as_deep_as_seeds_is_found():
     depth = np.zeros((12, 20), np.uint8)
     depth[2:10, 2:10] = 240
     depth[4:7, 14:17] = 170
-    depths = Depths(np.where(depth, 255, 0).astype(np.uint8), depth)
+    depths = ObjectMaps(np.where(depth, 255, 0).astype(np.uint8), depth)
     assert decode(depths, DecodingSettings(seed=0.8)).max() == 1
     found = decode(depths, DecodingSettings(seed=0.8, alone=0.6))
     assert np.array_equal(found > 0, depth > 0)

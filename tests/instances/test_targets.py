@@ -5,7 +5,7 @@ import pytest
 
 from medseg.instances.decoding import decode
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.instances.depths import Depths
+from medseg.instances.object_maps import ObjectMaps
 from medseg.instances.targets import LEVELS, Target, encode, renumber
 
 KINDS: tuple[Target, ...] = ("border", "depth")
@@ -54,7 +54,7 @@ def test_decoding_undoes_encoding(kind, flat):
     labels = two_touching() if flat else np.repeat(two_touching(), 6, axis=2)
     levels = encode(labels, kind, flat=flat)
     shares = np.moveaxis(np.eye(len(LEVELS[kind]) + 1, dtype=np.float32)[levels], -1, 0)
-    depths = Depths.of_probabilities(shares)
+    depths = ObjectMaps.of_probabilities(shares)
     assert np.array_equal(decode(depths, DecodingSettings(seed=0.8)), labels)
 
 

@@ -10,10 +10,10 @@ from predict_phantoms import Predict, scan_like
 from medseg.errors import OutputError
 from medseg.io.geometry_warning import GeometryWarning, recorded_geometry, warn_geometry
 from medseg.prediction.captured_warnings import remarks, remarks_by_thread
-from medseg.prediction.pipeline import Assembly
+from medseg.prediction.pipeline import PredictionPipeline
 from medseg.prediction.records import DONE, Prediction
 from medseg.prediction.scan import Scan
-from medseg.prediction.scan_job import ScanWork
+from medseg.prediction.scan_job import ScanJob
 
 SECONDS = 30.0
 
@@ -39,24 +39,24 @@ class Stages:
         if name in self.fails:
             raise self.fails[name]
 
-    def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanWork:
+    def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanJob:
         del earlier
         self.pass_through("read", scan)
-        return ScanWork(scan)
+        return ScanJob(scan)
 
-    def compute(self, work: ScanWork) -> ScanWork:
-        self.pass_through("compute", work.scan)
-        return work
+    def compute(self, job: ScanJob) -> ScanJob:
+        self.pass_through("compute", job.scan)
+        return job
 
-    def write(self, work: ScanWork) -> Prediction:
-        self.pass_through("write", work.scan)
-        return Prediction(work.scan.name, DONE)
+    def write(self, job: ScanJob) -> Prediction:
+        self.pass_through("write", job.scan)
+        return Prediction(job.scan.name, DONE)
 
 
 def assembled(stages: Stages, names: str = "abc") -> list[str]:
     scans = [Scan(name, ()) for name in names]
     lines: list[str] = []
-    Assembly(
+    PredictionPipeline(
         stages,  # type: ignore[arg-type]
         lambda _: None,
         lambda line: lines.append(line.scan),
@@ -76,7 +76,7 @@ def test_an_interruption_keeps_what_is_finished() -> None:
     scans = [Scan(name, ()) for name in "abc"]
     lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        Assembly(
+        PredictionPipeline(
             stages,  # type: ignore[arg-type]
             lambda _: None,
             lambda line: lines.append(line.scan),
@@ -96,7 +96,7 @@ def test_warnings_go_to_the_scan_of_their_thread() -> None:
     found: dict[str, list[str]] = {}
     gate = threading.Barrier(2)
 
-    def work(name: str) -> None:
+    def job(name: str) -> None:
         with remarks() as said, recorded_geometry() as geometry:
             gate.wait(SECONDS)
             warnings.warn(f"own {name}", GeometryWarning, stacklevel=1)
@@ -106,7 +106,7 @@ def test_warnings_go_to_the_scan_of_their_thread() -> None:
         found[name] = [*said, *geometry]
 
     with remarks_by_thread():
-        threads = [threading.Thread(target=work, args=(n,)) for n in "ab"]
+        threads = [threading.Thread(target=job, args=(n,)) for n in "ab"]
         for thread in threads:
             thread.start()
         for thread in threads:

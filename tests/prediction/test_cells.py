@@ -27,7 +27,7 @@ from medseg.runs.config import RunConfig
 from medseg.runs.train import TrainedRun, train
 from medseg.sampling import PatchSampler, SamplingSettings
 from medseg.scoring.evaluate import evaluate
-from medseg.scoring.test_split import score_test_cases
+from medseg.scoring.test_split import score_test_split
 from medseg.store import Store
 from medseg.testing.tiny_cells import make_tiny_cells
 from medseg.training.batches import BatchSource
@@ -160,13 +160,13 @@ def test_each_object_begins_in_one_tile():
 
 def test_test_cases_are_scored(run, tmp_path):
     dataset = load_dataset(run.folder.parent / "data" / "cells.csv")
-    found = score_test_cases(
+    found = score_test_split(
         run.folder, dataset, tmp_path, settings=TORCH, device="cpu"
     )
     assert len(found.objects) == len(dataset.test_cases) == 3
     assert (tmp_path / "report.html").is_file()
     with pytest.raises(DatasetError, match="no test case with a label map"):
-        score_test_cases(run.folder, replace(dataset, test_cases=()), tmp_path)
+        score_test_split(run.folder, replace(dataset, test_cases=()), tmp_path)
 
 
 def test_a_bundle_cannot_number_objects(run, tmp_path):

@@ -13,7 +13,7 @@ from medseg.inference.settings import InferenceSettings
 from medseg.io import read_label_map
 from medseg.model import load_model
 from medseg.plan import Plan
-from medseg.prediction.ensemble import find_members, load_members
+from medseg.prediction.ensemble import find_models, load_ensemble
 from medseg.progress import Silent
 
 CPU = torch.device("cpu")
@@ -23,23 +23,23 @@ PLAIN = InferenceSettings(engine="torch", precision="float32", overlap=0.5)
 def test_commas_and_folders_name_several(
     model: Path, bright_model: Path, tmp_path: Path
 ) -> None:
-    assert find_members(model) == (model,)
-    assert find_members(Path(f"{model},{bright_model}")) == (model, bright_model)
+    assert find_models(model) == (model,)
+    assert find_models(Path(f"{model},{bright_model}")) == (model, bright_model)
     for name, folder in (("fold1", model), ("fold0", bright_model)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model").symlink_to(folder)
     (tmp_path / "notes").mkdir()
-    names = [folder.parent.name for folder in find_members(tmp_path)]
+    names = [folder.parent.name for folder in find_models(tmp_path)]
     assert names == ["fold0", "fold1"]
 
 
 def test_no_model_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"expected model\.yaml"):
-        find_members(tmp_path)
+        find_models(tmp_path)
 
 
 def test_logits_are_the_mean_of_the_models(model: Path, bright_model: Path) -> None:
-    members = load_members(Path(f"{model},{bright_model}"))
+    members = load_ensemble(Path(f"{model},{bright_model}"))
     forward, words = members.forward(PLAIN, device=CPU, progress=Silent())
     window = torch.randn(1, 1, 16, 16, 16)
     with torch.no_grad():
@@ -51,10 +51,10 @@ def test_logits_are_the_mean_of_the_models(model: Path, bright_model: Path) -> N
 def test_the_identity_covers_all_members_in_any_order(
     model: Path, bright_model: Path
 ) -> None:
-    one = load_members(Path(f"{model},{bright_model}")).joint.identity
-    two = load_members(Path(f"{bright_model},{model}")).joint.identity
+    one = load_ensemble(Path(f"{model},{bright_model}")).joint.identity
+    two = load_ensemble(Path(f"{bright_model},{model}")).joint.identity
     assert one == two
-    assert one not in {load_members(f).joint.identity for f in (model, bright_model)}
+    assert one not in {load_ensemble(f).joint.identity for f in (model, bright_model)}
 
 
 def test_models_of_other_data_are_refused(
@@ -63,7 +63,7 @@ def test_models_of_other_data_are_refused(
     values = small_plan.model_dump() | {"target_spacing": (2.0, 2.0, 2.0)}
     other = make_model(tmp_path / "other", Plan.model_validate(values))
     with pytest.raises(ModelError, match=r"target_spacing is .* an ensemble needs"):
-        load_members(Path(f"{model},{other}"))
+        load_ensemble(Path(f"{model},{other}"))
 
 
 def test_another_network_may_join(
@@ -72,7 +72,7 @@ def test_another_network_may_join(
     network = {"name": "unet", "channels": [4, 8, 8], "strides": [1, 2, 2]}
     values = small_plan.model_dump() | {"network": network, "patch_size": (24, 16, 8)}
     deep = make_model(tmp_path / "deep", Plan.model_validate(values))
-    members = load_members(Path(f"{model},{deep}"))
+    members = load_ensemble(Path(f"{model},{deep}"))
     assert members.joint.plan.patch_size == (24, 16, 16)
     assert members.joint.plan.network == members.models[1].plan.network
     forward, _ = members.forward(PLAIN, device=CPU, progress=Silent())
@@ -93,7 +93,7 @@ def test_a_call_with_two_models_is_one_prediction(
     (line,) = call(pair, scans, tmp_path / "out", settings=PLAIN)
     assert line.status == "done"
     assert line.engine == "torch float32, mean logits of 2 models"
-    assert line.model == load_members(pair).joint.identity
+    assert line.model == load_ensemble(pair).joint.identity
     (again,) = call(pair, scans, tmp_path / "out", settings=PLAIN)
     assert again.status == "unchanged"
 
@@ -136,5 +136,5 @@ def test_an_ensemble_averages_mirror_images_where_all_its_models_do(
 ) -> None:
     one = make_model(tmp_path / "one", small_plan, flips=True)
     other = make_model(tmp_path / "other", small_plan, bias=0.1, flips=True)
-    assert load_members(Path(f"{one},{other}")).joint.flips
-    assert not load_members(Path(f"{one},{model}")).joint.flips
+    assert load_ensemble(Path(f"{one},{other}")).joint.flips
+    assert not load_ensemble(Path(f"{one},{model}")).joint.flips

@@ -21,7 +21,7 @@ from medseg.inference.settings import InferenceSettings
 from medseg.io import read_grid, read_label_map
 from medseg.io.dicom.label_objects.segmentation import read_segmentation
 from medseg.prediction.records import Prediction, PredictionTable
-from medseg.prediction.scan_job import ScanWork
+from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.segmenter import ScanOptions, Segmenter
 
 
@@ -414,7 +414,7 @@ def test_a_file_that_vanishes_is_a_line(
         segmenter = load(*args, **options)
         read = Segmenter.read
 
-        def lose(self: Segmenter, scan: Any, earlier: Any = None) -> ScanWork:
+        def lose(self: Segmenter, scan: Any, earlier: Any = None) -> ScanJob:
             if scan.name == "a":
                 scan.files[0].unlink()
             return read(self, scan, earlier)

@@ -14,12 +14,12 @@ import pytest
 from predict_phantoms import planted_series, scan_like
 
 from medseg.errors import MissingFileError
-from medseg.prediction.stable_files import SettledFiles
+from medseg.prediction.stable_files import StableFiles
 from medseg.prediction.watch import watch
 
 
-def files(root: Path, *channels: str, settle: float = 10.0) -> SettledFiles:
-    return SettledFiles(
+def files(root: Path, *channels: str, settle: float = 10.0) -> StableFiles:
+    return StableFiles(
         root, channels=channels or ("CT",), settle=settle, out=root / "out"
     )
 

@@ -17,13 +17,13 @@ from medseg.runs.resolve import settle_training
 from medseg.sampling import PatchSampler
 from medseg.store import Store, StoredCase
 from medseg.training.batches import BatchSource
+from medseg.training.context import RunContext
 from medseg.training.fit_result import FitResult
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
 from medseg.training.loop import fit
 from medseg.training.resident import ResidentCases
 from medseg.training.settings import TrainingSettings
-from medseg.training.surroundings import Surroundings
 
 NETWORK = UNetSettings(channels=(8, 16, 32), strides=(1, 2, 2))
 
@@ -39,14 +39,14 @@ class Rehearsal:
     resident: bool = True
     device: str = "cuda"
     steps: int = 3
-    looks: bool = True
+    validations: bool = True
     """Validation on the way, at one whole case."""
 
     def run(self, gpu: FakeGPU, *, resume: bool = False) -> FitResult:
         """Trains as `medseg train` does."""
         train_ids, validation_ids = self.store.split(0)
         cases = [self.store.case(case_id) for case_id in train_ids]
-        looked_at = validation_ids[:1] if self.looks else ()
+        looked_at = validation_ids[:1] if self.validations else ()
         settings = settle_training(self.settings, self.plan)
         device = torch.device(self.device)
         sampler = PatchSampler(
@@ -76,9 +76,7 @@ class Rehearsal:
                 validation_cases=[self.store.case(i) for i in looked_at],
                 device=device,
                 length=StepLength(self.steps),
-                surroundings=Surroundings(
-                    self.folder, "rehearsal", NullLogger(), Silent()
-                ),
+                context=RunContext(self.folder, "rehearsal", NullLogger(), Silent()),
                 resume=resume,
             )
 

@@ -16,8 +16,8 @@ from medseg.losses.presence import SegmentationAndPresence
 from medseg.training import batches
 from medseg.training.batches import Batch, BatchSource
 from medseg.training.guard import LossGuard
-from medseg.training.stepping import Stepping
 from medseg.training.stopwatch import Stopwatch
+from medseg.training.training_steps import TrainingSteps
 
 REST = "rest of the step"
 STEP = (
@@ -46,7 +46,7 @@ def named_parts(seen: Observations) -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, part in (
             (BatchSource, "_read", "data"),
-            (Stepping, "take", REST),
+            (TrainingSteps, "take", REST),
             (LossGuard, "check", "guard"),
         ):
             call = _within(seen, part, getattr(owner, name))

@@ -71,7 +71,7 @@ def content(tmp_path):
         cases=CASES,
         histories={"run": history},
         pictures=tuple(pictures),
-        ledger=pd.DataFrame({"structure": ["organ"], "patches_share": [0.25]}),
+        sampling_stats=pd.DataFrame({"structure": ["organ"], "patches_share": [0.25]}),
         seconds={"network": 90.0, "loading": 10.0},
         facts={"Hashes": {"data": "abc123"}},
     )

@@ -7,10 +7,10 @@ from PIL import Image
 from medseg.errors import InputError
 from medseg.geometry import affine_from_spacing
 from medseg.labels import LabelScheme
-from medseg.reporting.choice import choose_cases
 from medseg.reporting.mosaic import make_tile, write_mosaic, write_tile
 from medseg.reporting.overlay import write_overlay
 from medseg.reporting.palette import STRUCTURE_COLORS, color_of, colors_of
+from medseg.reporting.shown_cases import choose_cases
 from medseg.volume import LabelMap, Volume
 
 SCHEME = LabelScheme(names={"organ": 1, "tumour": 2})

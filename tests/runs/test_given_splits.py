@@ -22,7 +22,7 @@ from medseg.runs.setup import set_up_run
 from medseg.runs.train import train
 from medseg.studies.cross_validate import cross_validate
 from medseg.testing.tiny_study import make_tiny_study
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 
 NAMES = tuple(f"tiny_{number:03d}" for number in range(6))
 SMALL = {"name": "unet", "channels": [4, 8], "strides": [1, 2]}
@@ -65,7 +65,11 @@ def drawn(data: Path, out: Path, fold: int | None) -> tuple[set[str], set[str]]:
     """Cases of many batches as training draws them, and the cases held out."""
     device = torch.device("cpu")
     run = set_up_run(
-        config(data, fold=fold), out, device=device, ranks=Ranks(), progress=Silent()
+        config(data, fold=fold),
+        out,
+        device=device,
+        processes=ProcessGroup(),
+        progress=Silent(),
     )
     batches = batches_of(run)
     draws = [draw for _ in range(12) for draw in batches.next().draws]
@@ -122,7 +126,7 @@ def test_a_run_trains_on_the_given_cases_alone(raw, tmp_path):
     ]
     (raw / "splits_final.json").write_text(json.dumps(splits))
     done = train(config(raw, fold=1, steps=8), tmp_path / "run", device="cpu")
-    rows = done.fit.ledger.per_case()
+    rows = done.fit.sampling_stats.per_case()
     assert set(rows["case_id"][rows["patches"] > 0]) == set(NAMES[2:4])
     assert done.evaluation is not None
     assert [c.pair.case_id for c in done.evaluation.scored] == [NAMES[4]]

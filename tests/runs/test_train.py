@@ -14,7 +14,7 @@ from medseg.runs.setup import set_up_run
 from medseg.runs.train import train
 from medseg.store import Store
 from medseg.testing.tiny_study import make_tiny_study
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 
 
 def config(data: Path, **training: object) -> RunConfig:
@@ -65,7 +65,7 @@ def identity(data: Path, out: Path, **changes: object) -> str:
         RunConfig.model_validate(values),
         out / "run",
         device=torch.device("cpu"),
-        ranks=Ranks(),
+        processes=ProcessGroup(),
         progress=Silent(),
     ).identity
 

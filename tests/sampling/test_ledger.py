@@ -4,9 +4,9 @@ from sampling_phantoms import FakeCase
 
 from medseg.sampling import (
     Draw,
-    Ledger,
     PatchSampler,
     SamplingSettings,
+    SamplingStats,
     absence_alarms,
     collapse_alarms,
     gather,
@@ -22,8 +22,8 @@ def two_sizes() -> FakeCase:
     return FakeCase("a", label, num_classes=3)
 
 
-def ledger_of(case: FakeCase) -> Ledger:
-    return Ledger([case], structures=("big", "small"), size_bins=(10,))
+def sampling_stats_of(case: FakeCase) -> SamplingStats:
+    return SamplingStats([case], structures=("big", "small"), size_bins=(10,))
 
 
 def shown(case, corner, size=(16, 16, 16)) -> tuple[list[Draw], np.ndarray]:
@@ -33,25 +33,25 @@ def shown(case, corner, size=(16, 16, 16)) -> tuple[list[Draw], np.ndarray]:
 
 def test_counts_are_right_by_hand() -> None:
     case = two_sizes()
-    ledger = ledger_of(case)
-    ledger.add(*shown(case, (0, 0, 0)))
-    ledger.add(*shown(case, (24, 24, 24)))
-    ledger.add(*shown(case, (8, 8, 8)))
-    rows = ledger.table().set_index(["structure", "size_bin"])
+    sampling_stats = sampling_stats_of(case)
+    sampling_stats.add(*shown(case, (0, 0, 0)))
+    sampling_stats.add(*shown(case, (24, 24, 24)))
+    sampling_stats.add(*shown(case, (8, 8, 8)))
+    rows = sampling_stats.table().set_index(["structure", "size_bin"])
     big = rows.loc[("big", "all")]
     assert (big["patches"], big["lesions"], big["lesions_shown"]) == (3, 2, 2)
     assert big["voxels_shown"] == 1000 + 3 + 64
     assert rows.loc[("big", "under 10"), "shows_per_lesion"] == 1
     assert rows.loc[("big", "10 or more"), "shows_per_lesion"] == 2
     assert rows.loc[("small", "all"), "lesions_shown"] == 0
-    assert ledger.per_case()["patches_with"].tolist() == [3, 0]
+    assert sampling_stats.per_case()["patches_with"].tolist() == [3, 0]
 
 
 def test_metrics_are_shares() -> None:
     case = two_sizes()
-    ledger = ledger_of(case)
-    ledger.add(*shown(case, (0, 0, 0)))
-    found = ledger.metrics()
+    sampling_stats = sampling_stats_of(case)
+    sampling_stats.add(*shown(case, (0, 0, 0)))
+    found = sampling_stats.metrics()
     assert found["sampling/patches"] == 1
     assert found["sampling/big/patches_share"] == 1
     assert found["sampling/big/voxels_share"] == pytest.approx(1000 / 16**3)
@@ -61,41 +61,43 @@ def test_metrics_are_shares() -> None:
 
 def test_ledger_goes_on_counting() -> None:
     case = two_sizes()
-    one, other = ledger_of(case), ledger_of(case)
+    one, other = sampling_stats_of(case), sampling_stats_of(case)
     one.add(*shown(case, (0, 0, 0)))
     other.load_state_dict(one.state_dict())
     assert other.table().equals(one.table())
 
 
-def run(case: FakeCase, ledger: Ledger, settings: SamplingSettings, num: int) -> None:
+def run(
+    case: FakeCase, sampling_stats: SamplingStats, settings: SamplingSettings, num: int
+) -> None:
     sampler = PatchSampler([case], patch_size=(8, 8, 8), settings=settings, seed=0)
     for _ in range(num):
         draws = sampler.draw(1)
-        ledger.add(draws, gather([case], draws, spatial_dims=3).labels.numpy())
+        sampling_stats.add(draws, gather([case], draws, spatial_dims=3).labels.numpy())
 
 
 def test_starved_structure_raises_an_alarm_with_a_change() -> None:
     case, settings = two_sizes(), SamplingSettings(strategy="uniform")
-    ledger = ledger_of(case)
-    run(case, ledger, settings, 250)
-    alarms = starvation_alarms(ledger, settings)
+    sampling_stats = sampling_stats_of(case)
+    run(case, sampling_stats, settings, 250)
+    alarms = starvation_alarms(sampling_stats, settings)
     assert any(a.startswith("small is in") and "class_balanced" in a for a in alarms)
 
 
 def test_balanced_sampling_raises_no_alarm() -> None:
     case = two_sizes()
     settings = SamplingSettings(strategy="lesion_balanced", foreground_share=0.9)
-    ledger = ledger_of(case)
-    run(case, ledger, settings, 250)
-    assert starvation_alarms(ledger, settings) == []
+    sampling_stats = sampling_stats_of(case)
+    run(case, sampling_stats, settings, 250)
+    assert starvation_alarms(sampling_stats, settings) == []
 
 
 def test_lesions_never_shown_are_counted() -> None:
     case, settings = two_sizes(), SamplingSettings(strategy="foreground")
-    ledger = ledger_of(case)
+    sampling_stats = sampling_stats_of(case)
     for _ in range(250):
-        ledger.add(*shown(case, (0, 0, 0)))
-    alarms = starvation_alarms(ledger, settings)
+        sampling_stats.add(*shown(case, (0, 0, 0)))
+    alarms = starvation_alarms(sampling_stats, settings)
     assert any(
         "1 of 1 components of big with under 10 voxels were never shown" in a
         and "lesion_balanced" in a
@@ -105,14 +107,14 @@ def test_lesions_never_shown_are_counted() -> None:
 
 def test_collapse_is_told_from_slow_learning() -> None:
     case, settings = two_sizes(), SamplingSettings()
-    ledger = ledger_of(case)
-    ledger.add(*shown(case, (0, 0, 0)))
+    sampling_stats = sampling_stats_of(case)
+    sampling_stats.add(*shown(case, (0, 0, 0)))
     fell = [{"big": d, "small": 0.3} for d in (0.1, 0.6, 0.01, 0.0)]
-    (alarm,) = collapse_alarms(fell, ledger, settings)
+    (alarm,) = collapse_alarms(fell, sampling_stats, settings)
     assert alarm.startswith("Dice of big fell from 0.60 to 0.00; it is in 100.0%")
     assert "dice_ce" in alarm
     good = [{"big": 0.0}, {"big": 0.1}, {"big": 0.4}]
-    assert collapse_alarms(good, ledger, settings) == []
+    assert collapse_alarms(good, sampling_stats, settings) == []
 
 
 def without_small() -> FakeCase:
@@ -124,25 +126,25 @@ def without_small() -> FakeCase:
 @pytest.mark.parametrize("strategy", ["foreground", "class_balanced", "uniform"])
 def test_no_sampling_is_advised_for_what_no_training_case_shows(strategy) -> None:
     case, settings = without_small(), SamplingSettings(strategy=strategy)
-    ledger = ledger_of(case)
+    sampling_stats = sampling_stats_of(case)
     for _ in range(250):
-        ledger.add(*shown(case, (0, 0, 0)))
+        sampling_stats.add(*shown(case, (0, 0, 0)))
     looks = [{"big": 0.8, "small": 0.0}] * 4
-    assert starvation_alarms(ledger, settings) == []
-    assert collapse_alarms(looks, ledger, settings) == []
-    (alarm,) = absence_alarms(ledger)
+    assert starvation_alarms(sampling_stats, settings) == []
+    assert collapse_alarms(looks, sampling_stats, settings) == []
+    (alarm,) = absence_alarms(sampling_stats)
     assert alarm.startswith("no training case shows small, so that it cannot be learnt")
     assert "sampling" not in alarm
 
 
 def test_what_a_case_shows_is_not_called_absent() -> None:
-    assert absence_alarms(ledger_of(two_sizes())) == []
+    assert absence_alarms(sampling_stats_of(two_sizes())) == []
 
 
 def test_a_dice_that_is_no_number_is_no_collapse() -> None:
     """No validation case shows the structure, and none was predicted."""
     case = two_sizes()
-    ledger = ledger_of(case)
-    ledger.add(*shown(case, (0, 0, 0)))
+    sampling_stats = sampling_stats_of(case)
+    sampling_stats.add(*shown(case, (0, 0, 0)))
     looks = [{"big": 0.8, "small": float("nan")}] * 4
-    assert collapse_alarms(looks, ledger, SamplingSettings()) == []
+    assert collapse_alarms(looks, sampling_stats, SamplingSettings()) == []

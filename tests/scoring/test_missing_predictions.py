@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medseg.cli.verbs import app
+from medseg.cli.app import app
 from medseg.evaluation.settings import MetricSettings
 from medseg.geometry import affine_from_spacing
 from medseg.io import write_label_map

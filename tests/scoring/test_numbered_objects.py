@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medseg.cli.verbs import app
+from medseg.cli.app import app
 from medseg.errors import LabelError, SettingsError
 from medseg.evaluation.settings import MetricSettings
 from medseg.io import write_label_map

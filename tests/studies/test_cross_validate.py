@@ -35,7 +35,7 @@ def test_every_case_is_held_out_once_and_a_second_call_trains_nothing(
     pd.testing.assert_series_equal(both["dice_x"], both["dice_y"], check_names=False)
     page = (out / "report.html").read_text()
     assert "3 folds" in page
-    for part in ("What training was shown", "fold 2"):
+    for part in ("Sampling statistics", "fold 2"):
         assert part in page
 
     client = connect(default_tracking_uri(out.parent))

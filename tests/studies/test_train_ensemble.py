@@ -10,12 +10,12 @@ import pytest
 import yaml
 from small_cells import cell_settings
 
-from medseg.calibration.ensemble import FILE, read_choice, write_choice
+from medseg.calibration.ensemble import FILE, read_calibration, write_calibration
 from medseg.errors import ModelError, OutputError, SettingsError
 from medseg.folder_lock import lock_folder
 from medseg.io import read_label_map
 from medseg.model import load_model
-from medseg.prediction.ensemble import load_members
+from medseg.prediction.ensemble import load_ensemble
 from medseg.prediction.predict import predict
 from medseg.prediction.records import DONE, UNCHANGED
 from medseg.prediction.scan import Scan
@@ -94,21 +94,21 @@ def test_predictions_are_made_again_once_objects_are_cut_otherwise(
         return line.status
 
     assert [status(), status()] == [DONE, UNCHANGED]
-    choice = read_choice(networks)
+    choice = read_calibration(networks)
     assert choice is not None
     assert choice.decoding is not None
     larger = choice.decoding.model_copy(update={"min_voxels": 10_000})
-    write_choice(networks, choice.model_copy(update={"decoding": larger}))
+    write_calibration(networks, choice.model_copy(update={"decoding": larger}))
     assert status() == DONE
     assert read_label_map(out / f"{case}.png").voxels.max() == 0
 
 
 def test_the_choice_is_that_of_all_together(trained: TrainedEnsemble) -> None:
-    decoding = load_members(trained.folder).joint.decoding
+    decoding = load_ensemble(trained.folder).joint.decoding
     assert decoding is not None
     assert "held-out cases it was chosen on" in decoding.reason
     alone = ",".join(str(run) for run in trained.runs)  # the choice lies in the folder
-    mean = load_members(Path(alone)).joint.decoding
+    mean = load_ensemble(Path(alone)).joint.decoding
     assert mean is not None
     assert mean.reason == "the mean of 2 models"
 
@@ -117,7 +117,7 @@ def test_the_page_and_the_tracked_run_hold_all_networks(
     trained: TrainedEnsemble,
 ) -> None:
     page = (trained.folder / "report.html").read_text()
-    for part in ("2 networks together", "network1", "What training was shown"):
+    for part in ("2 networks together", "network1", "Sampling statistics"):
         assert part in page
     client = connect(default_tracking_uri(trained.folder.parent))
     (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
@@ -150,11 +150,11 @@ def test_a_choice_for_other_networks_is_refused_until_made_anew(
     shutil.copytree(trained.folder, out)
     shutil.rmtree(out / "network1")
     with pytest.raises(ModelError, match=r"ensemble\.yaml: was chosen for other netw"):
-        load_members(out)
+        load_ensemble(out)
     untracked = {"tracking": config.tracking.model_copy(update={"enabled": False})}
     alone = config.model_copy(update=untracked)
     train_ensemble(alone, out, networks=1, device="cpu")
-    one = load_members(out).joint
+    one = load_ensemble(out).joint
     assert one.weights_sha256 == load_model(out / "network0").weights_sha256
 
 
@@ -260,4 +260,4 @@ def test_structures_need_no_choice(tmp_path: Path, tiny_study: Path) -> None:
     )
     assert found.evaluation is not None
     assert found.evaluation.num_scored == len(found.store.split(0)[1])
-    assert load_members(out).joint.decoding is None
+    assert load_ensemble(out).joint.decoding is None

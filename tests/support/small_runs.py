@@ -13,7 +13,7 @@ from medseg.store import Store
 from medseg.training.batches import Batch, BatchSource
 from medseg.training.length import RunLength
 from medseg.training.logger import NullLogger
-from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.loop import FitResult, RunContext, fit
 from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, fresh_state
@@ -66,7 +66,7 @@ def run(
         validation_cases=[store.case(case_id) for case_id in validation_ids],
         device=CPU,
         length=length,
-        surroundings=Surroundings(folder, identity, NullLogger(), Silent()),
+        context=RunContext(folder, identity, NullLogger(), Silent()),
         resume=resume,
     )
 

@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from medseg.errors import MissingFileError
-from medseg.tracking import replay_journal
-from medseg.tracking.journal import Journal, RunState
+from medseg.tracking import replay_queue
+from medseg.tracking.offline_queue import OfflineQueue, RunState
 
 
 def nobody_listens() -> str:
@@ -46,8 +46,8 @@ def test_everything_waits_and_arrives_once(start, client, runs, heard):
     assert len(heard.warnings) == 2
 
     store = f"sqlite:///{runs / 'mlflow.db'}"
-    assert replay_journal(runs / "one", tracking_uri=store) == 0
-    assert replay_journal(runs / "one", tracking_uri=store) == 0
+    assert replay_queue(runs / "one", tracking_uri=store) == 0
+    assert replay_queue(runs / "one", tracking_uri=store) == 0
     experiment = client.get_experiment_by_name("hippocampus")
     (seen,) = client.search_runs([experiment.experiment_id])
     assert seen.info.status == "FINISHED"
@@ -92,7 +92,7 @@ def test_sending_twice_changes_nothing(start, client, runs):
     run.finish("FINISHED")
     (runs / "one" / "tracking" / "state.json").write_text(kept)
     (runs / "one" / "tracking" / "journal.jsonl").write_text(written)
-    assert replay_journal(runs / "one") == 0
+    assert replay_queue(runs / "one") == 0
     assert len(client.get_metric_history(run.run_id, "loss")) == 1
 
 
@@ -121,49 +121,49 @@ def test_what_the_store_refuses_is_set_aside(start, client, runs, heard):
 
 
 def test_a_torn_last_line_is_dropped(tmp_path):
-    journal = Journal(tmp_path, state())
-    journal.append("tags", values={"a": "b"})
+    queue = OfflineQueue(tmp_path, state())
+    queue.append("tags", values={"a": "b"})
     path = tmp_path / "tracking" / "journal.jsonl"
     path.write_text(path.read_text() + '{"n": 2, "ki')
-    again = Journal(tmp_path, journal.state)
+    again = OfflineQueue(tmp_path, queue.state)
     again.append("tags", values={"c": "d"})
     assert [e["n"] for e in again.waiting(9)] == [1, 2]
-    assert [e["n"] for e in Journal(tmp_path, again.state).waiting(9)] == [1, 2]
+    assert [e["n"] for e in OfflineQueue(tmp_path, again.state).waiting(9)] == [1, 2]
 
 
 def test_arrived_entries_do_not_come_back(tmp_path):
-    journal = Journal(tmp_path, state())
+    queue = OfflineQueue(tmp_path, state())
     for name in "abc":
-        journal.append("tags", values={name: name})
-    journal.arrived(journal.waiting(2))
-    again = Journal(tmp_path, journal.state)
+        queue.append("tags", values={name: name})
+    queue.arrived(queue.waiting(2))
+    again = OfflineQueue(tmp_path, queue.state)
     assert [e["values"] for e in again.waiting(9)] == [{"c": "c"}]
 
 
 def test_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(MissingFileError, match="no tracked run here"):
-        replay_journal(tmp_path)
+        replay_queue(tmp_path)
 
 
 @pytest.mark.parametrize("kill_after", range(4))
 def test_a_failing_store_in_between_loses_nothing(
     start, client, monkeypatch, kill_after
 ):
-    from medseg.tracking import courier
+    from medseg.tracking import uploader as uploader
 
-    real, calls = courier.deliver, iter(range(1000))
+    real, calls = uploader.deliver, iter(range(1000))
 
     def flaky(*arguments, **named):
         if next(calls) == kill_after:
             raise ConnectionError("away")
         real(*arguments, **named)
 
-    monkeypatch.setattr(courier, "deliver", flaky)
+    monkeypatch.setattr(uploader, "deliver", flaky)
     run = start()
     run.log_params({"seed": 0})
     run.log_metrics({"loss": 1.0}, step=0)
     run.set_tags({"a": "b"})
-    run._courier.send()
+    run._uploader.send()
     run.finish("FINISHED")
     seen = client.get_run(run.run_id)
     assert (seen.data.params, seen.data.metrics) == ({"seed": "0"}, {"loss": 1.0})

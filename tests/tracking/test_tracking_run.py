@@ -260,7 +260,7 @@ def test_full_disk_is_a_warning(start, heard, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(run._journal), "append", full)
+    monkeypatch.setattr(type(run._queue), "append", full)
     run.log_metrics({"loss": 1.0}, step=0)
     run.log_metrics({"loss": 1.0}, step=1)
     monkeypatch.undo()

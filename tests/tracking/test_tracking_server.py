@@ -31,7 +31,7 @@ def until(condition) -> bool:
 
 
 def test_server_away_and_back(runs, heard, monkeypatch):
-    monkeypatch.setattr("medseg.tracking.courier.RETRY_SECONDS", (0.5,))
+    monkeypatch.setattr("medseg.tracking.uploader.RETRY_SECONDS", (0.5,))
     ui = serve(runs, 5611)
     port = int(ui.address.rpartition(":")[2])
     try:
@@ -44,7 +44,7 @@ def test_server_away_and_back(runs, heard, monkeypatch):
         )
         assert run.run_id is not None
         run.log_metrics({"loss": 1.0}, step=0)
-        assert until(lambda: not len(run._journal))
+        assert until(lambda: not len(run._queue))
         ui.close()
         run.log_metrics({"loss": 0.5}, step=1)
         (runs / "one" / "notes.txt").write_text("hello")

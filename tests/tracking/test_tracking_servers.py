@@ -107,7 +107,7 @@ def test_the_run_goes_on_and_nothing_is_discarded(
 def test_whatever_a_proxy_swallows_is_sent_again(start, client, runs, monkeypatch):
     """Each call that writes is swallowed once, as an answer of ``{}`` does it."""
     run = start()
-    run._courier.close()  # from here on, deliveries are made by hand
+    run._uploader.close()  # from here on, deliveries are made by hand
     swallowed: set[str] = set()
 
     class Swallowing:
@@ -144,7 +144,7 @@ def test_whatever_a_proxy_swallows_is_sent_again(start, client, runs, monkeypatc
 
 def test_a_file_that_is_not_kept_is_noticed(start, client, runs, monkeypatch):
     run = start()
-    run._courier.close()
+    run._uploader.close()
     monkeypatch.setattr(delivery, "THROUGH_THE_SERVER", ("file:",))
     file = runs / "one" / "notes.txt"
     file.write_text("hello")

@@ -20,12 +20,12 @@ from medseg.training.batches import BatchSource
 from medseg.training.compilation import wants_compiling
 from medseg.training.determinism import arithmetic
 from medseg.training.guard import LossGuard
-from medseg.training.memory import Thrift
+from medseg.training.memory_fallback import OutOfMemoryFallback
 from medseg.training.precision import candidates
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import fresh_state, loss_scaler
-from medseg.training.stepping import Stepping
 from medseg.training.stopwatch import Stopwatch
+from medseg.training.training_steps import TrainingSteps
 from medseg.training.utilisation import Utilisation
 
 CUDA = torch.device("cuda")
@@ -104,7 +104,7 @@ def test_a_run_saved_before_its_first_step_begins_where_it_was(
         second = batches.next(), batches.sampler_state()
     resumed = batches_of(tiny_store)
     resumed.load_state_dict(
-        {"sampler": second[1], "ledger": batches.ledger.state_dict()}, step=1
+        {"sampler": second[1], "ledger": batches.sampling_stats.state_dict()}, step=1
     )
     in_a_thread(resumed, monkeypatch)
     with resumed:
@@ -137,15 +137,15 @@ def test_the_thread_works_on_the_device_of_its_run(
     assert thread != threading.current_thread().name
 
 
-def stepping(store: Store, batches: BatchSource) -> Stepping:
+def steps_taken(store: Store, batches: BatchSource) -> TrainingSteps:
     state, _, loss = state_and_batch(store)
-    return Stepping(
+    return TrainingSteps(
         settings=SETTINGS,
         state=state,
         batches=batches,
         loss=loss,
         guard=LossGuard(every=1),
-        thrift=Thrift(SETTINGS, state.network),
+        memory_fallback=OutOfMemoryFallback(SETTINGS, state.network),
         progress=Silent(),
     )
 
@@ -173,12 +173,12 @@ def test_memory_that_ends_over_a_batch_is_fallen_back_from(
         return read(self, draws)
 
     monkeypatch.setattr(BatchSource, "_read", failing)
-    steps, seen = stepping(tiny_store, batches), []
+    steps, seen = steps_taken(tiny_store, batches), []
     with batches:
         for _ in range(4):
             seen.append(steps._next_batch().draws)
     assert seen == expected  # nothing lost, nothing twice
-    assert steps.thrift.parts == 2
+    assert steps.memory_fallback.parts == 2
 
 
 def taken(batches: BatchSource, number: int) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from medseg.store import Store
 from medseg.training.length import StepLength, TimeBudget
 from medseg.training.loop import FitResult
 from medseg.training.settings import OptimizerSettings, TrainingSettings
-from medseg.training.stepping import Stepping
+from medseg.training.training_steps import TrainingSteps
 from medseg.training.validation import validate
 
 
@@ -149,15 +149,15 @@ def test_weights_that_are_no_numbers_are_never_saved(
     """A weight becomes infinite in the last step, after its loss was computed."""
     run(tiny_store, tmp_path, Interrupted(3, stop_after=2))
     before = (tmp_path / "checkpoints" / "last.pt").read_bytes()
-    take = Stepping.take
+    take = TrainingSteps.take
 
-    def take_and_break(stepping: Stepping, done: float) -> None:
-        take(stepping, done)
-        state = stepping.state
+    def take_and_break(steps_taken: TrainingSteps, done: float) -> None:
+        take(steps_taken, done)
+        state = steps_taken.state
         network = {"trained": state.network, "averaged": state.averaged.network}[of]
         next(network.parameters()).data.view(-1)[0] = float("inf")
 
-    monkeypatch.setattr(Stepping, "take", take_and_break)
+    monkeypatch.setattr(TrainingSteps, "take", take_and_break)
     with pytest.raises(NonFiniteWeightsError, match="step 3: training diverged, 1 of"):
         run(tiny_store, tmp_path, StepLength(3), resume=True)
     assert (tmp_path / "checkpoints" / "last.pt").read_bytes() == before

@@ -17,7 +17,7 @@ from medseg.sampling import PatchSampler, SamplingSettings, gather
 from medseg.store import Store
 from medseg.training.batches import Batch
 from medseg.training.compilation import compile_if_faster, wants_compiling
-from medseg.training.memory import Thrift, recompute_activations
+from medseg.training.memory_fallback import OutOfMemoryFallback, recompute_activations
 from medseg.training.plateau import has_plateaued, shorten
 from medseg.training.precision import forward_loss
 from medseg.training.profile import Profile, most_expensive
@@ -65,12 +65,12 @@ def test_recomputed_activations_give_the_same_gradients(tiny_store: Store) -> No
 
 def test_thrift_halves_then_recomputes_then_gives_up() -> None:
     network = build_network(SMALL, spatial_dims=2, in_channels=1, out_channels=2)
-    thrift = Thrift(SETTINGS, network)
-    assert "2 parts" in thrift.relieve(network, patches=3)
-    assert "3 parts" in thrift.relieve(network, patches=3)
-    assert "computed again" in thrift.relieve(network, patches=3)
+    memory_fallback = OutOfMemoryFallback(SETTINGS, network)
+    assert "2 parts" in memory_fallback.relieve(network, patches=3)
+    assert "3 parts" in memory_fallback.relieve(network, patches=3)
+    assert "computed again" in memory_fallback.relieve(network, patches=3)
     with pytest.raises(TrainingError, match="a single patch does not fit"):
-        thrift.relieve(network, patches=3)
+        memory_fallback.relieve(network, patches=3)
 
 
 def test_ends_of_memory_are_told_from_other_errors() -> None:
@@ -85,7 +85,7 @@ def test_a_run_goes_on_in_parts_when_memory_ends(
     tiny_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
 
-    from medseg.training import stepping
+    from medseg.training import training_steps as steps_taken
     from medseg.training.length import StepLength
 
     def scarce(state: TrainingState, batch: Batch, *args: object, **kw: int) -> object:
@@ -93,7 +93,7 @@ def test_a_run_goes_on_in_parts_when_memory_ends(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return training_step(state, batch, *args, **kw)
 
-    monkeypatch.setattr(stepping, "training_step", scarce)
+    monkeypatch.setattr(steps_taken, "training_step", scarce)
     assert run(tiny_store, tmp_path, StepLength(2)).steps == 2
 
 

@@ -12,7 +12,7 @@ from medseg.model import Provenance, save_model
 from medseg.networks.build import build_network
 from medseg.store import Store
 from medseg.training.checkpoint import CHECKPOINT, save_checkpoint
-from medseg.training.history import History
+from medseg.training.metrics_file import MetricsFile
 
 
 class State:
@@ -47,7 +47,7 @@ def test_a_model_that_finds_no_room_is_one_line(
 def test_measurements_that_find_no_room_are_one_line(
     mount_disk: Callable[[str], Path],
 ) -> None:
-    history = History(mount_disk("size=8k") / "metrics.csv")
+    history = MetricsFile(mount_disk("size=8k") / "metrics.csv")
     many = {f"metric{number}": 0.1 for number in range(10_000)}
     with pytest.raises(OutputError, match=r"metrics\.csv: cannot be written: No space"):
         history.add(many, step=0, seconds=1.0)

@@ -24,8 +24,8 @@ from medseg.store import Store
 from medseg.training.batches import BatchSource
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
-from medseg.training.loop import FitResult, Surroundings, fit
-from medseg.training.ranks import LostProcessError, Ranks, refuse_several
+from medseg.training.loop import FitResult, RunContext, fit
+from medseg.training.process_group import LostProcessError, ProcessGroup, refuse_several
 from medseg.training.settings import TrainingSettings
 
 LOST, DIED = 7, 9
@@ -47,7 +47,7 @@ class Dying(StepLength):
 def run(
     store: Store,
     folder: Path,
-    ranks: Ranks,
+    processes: ProcessGroup,
     *,
     steps: int = 6,
     die_before: int | None = None,
@@ -68,7 +68,7 @@ def run(
         augmentation=AugmentationSettings(),
         seed=0,
         device=CPU,
-        ranks=ranks,
+        processes=processes,
     )
     return fit(
         plan,
@@ -77,12 +77,12 @@ def run(
         validation_cases=[store.case(case_id) for case_id in held_out],
         device=CPU,
         length=Dying(steps, before=die_before),
-        surroundings=Surroundings(folder, "same", NullLogger(), Silent(), ranks),
+        context=RunContext(folder, "same", NullLogger(), Silent(), processes),
         resume=resume,
     )
 
 
-def in_two_processes(folder: Path, work: Callable[[Ranks], Any]) -> list[int]:
+def in_two_processes(folder: Path, work: Callable[[ProcessGroup], Any]) -> list[int]:
     """Exit codes of both."""
     folder.mkdir(parents=True, exist_ok=True)
     meeting = f"file://{folder / 'meeting'}"
@@ -96,7 +96,7 @@ def in_two_processes(folder: Path, work: Callable[[Ranks], Any]) -> list[int]:
                 distributed.init_process_group(
                     "gloo", init_method=meeting, rank=number, world_size=2
                 )
-                work(Ranks(number, 2))
+                work(ProcessGroup(number, 2))
                 code = 0
             except LostProcessError:
                 code = LOST
@@ -119,9 +119,11 @@ def weights(folder: Path, which: str = "network") -> torch.Tensor:
 
 
 def test_two_processes_take_the_steps_of_one(tiny_store: Store, tmp_path: Path) -> None:
-    run(tiny_store, tmp_path / "one", Ranks())
+    run(tiny_store, tmp_path / "one", ProcessGroup())
     folder = tmp_path / "two"
-    codes = in_two_processes(folder, lambda ranks: run(tiny_store, folder, ranks))
+    codes = in_two_processes(
+        folder, lambda processes: run(tiny_store, folder, processes)
+    )
     assert codes == [0, 0]
     for which in ("network", "averaged"):
         one, two = (weights(tmp_path / n, which) for n in ("one", "two"))
@@ -138,27 +140,27 @@ def test_a_lost_process_leaves_a_checkpoint_that_one_process_resumes(
 ) -> None:
     folder = tmp_path / "two"
 
-    def work(ranks: Ranks) -> None:
-        before = 4 if ranks.number == victim else None
-        run(tiny_store, folder, ranks, die_before=before)
+    def work(processes: ProcessGroup) -> None:
+        before = 4 if processes.number == victim else None
+        run(tiny_store, folder, processes, die_before=before)
 
     codes = in_two_processes(folder, work)
     assert sorted(codes) == [LOST, DIED]
     assert saved(folder)["step"] == 4
-    run(tiny_store, folder, Ranks(), resume=True)
-    run(tiny_store, tmp_path / "whole", Ranks())
+    run(tiny_store, folder, ProcessGroup(), resume=True)
+    run(tiny_store, tmp_path / "whole", ProcessGroup())
     assert torch.allclose(weights(folder), weights(tmp_path / "whole"), atol=1e-5)
 
 
 def test_shares_cover_a_batch_once() -> None:
-    shares = [Ranks(number, 3).share(8) for number in range(3)]
+    shares = [ProcessGroup(number, 3).share(8) for number in range(3)]
     patches = [first + n for first, count in shares for n in range(count)]
     assert patches == list(range(8))
 
 
 def test_a_batch_of_one_is_not_shared() -> None:
     with pytest.raises(SettingsError, match="a batch of 1 cannot be shared by 2"):
-        Ranks(0, 2).share(1)
+        ProcessGroup(0, 2).share(1)
 
 
 def test_what_starts_many_runs_is_not_started_by_torchrun(
@@ -171,5 +173,8 @@ def test_what_starts_many_runs_is_not_started_by_torchrun(
 
 
 def test_an_error_of_one_process_is_no_lost_process() -> None:
-    with pytest.raises(RuntimeError, match="shape"), replace(Ranks(), size=2).watched():
+    with (
+        pytest.raises(RuntimeError, match="shape"),
+        replace(ProcessGroup(), size=2).watched(),
+    ):
         raise RuntimeError("shape mismatch")

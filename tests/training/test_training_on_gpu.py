@@ -12,7 +12,7 @@ from medseg.training.batches import BatchSource
 from medseg.training.compilation import compile_if_faster
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
-from medseg.training.loop import FitResult, Surroundings, fit
+from medseg.training.loop import FitResult, RunContext, fit
 from medseg.training.resident import ResidentCases, choose_cache
 from medseg.training.settings import TrainingSettings
 
@@ -53,7 +53,7 @@ def train(
         validation_cases=[store.case(case_id) for case_id in store.split(0)[1]],
         device=CUDA,
         length=StepLength(steps),
-        surroundings=Surroundings(folder, "same", NullLogger(), Silent()),
+        context=RunContext(folder, "same", NullLogger(), Silent()),
         resume=resume,
     )
 

@@ -12,8 +12,8 @@ from torch import nn
 from medseg.errors import NonFiniteLossError
 from medseg.training.ema import AveragedWeights
 from medseg.training.guard import LossGuard
-from medseg.training.history import History
 from medseg.training.interruption import STOP_FILE, Interruption
+from medseg.training.metrics_file import MetricsFile
 
 
 def test_averaged_weights_trail_by_the_decay() -> None:
@@ -86,12 +86,12 @@ def test_one_of_several_processes_that_ends_early_has_the_last_word(
 
 def test_history_drops_what_a_resumed_run_measures_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    history = History(path)
+    history = MetricsFile(path)
     history.add({"loss": 1.0}, step=1, seconds=0.5)
     history.add({"loss": 0.5}, step=2, seconds=1.0)
     with path.open("a") as stream:
         stream.write("3,1.5,lo")  # the line that a kill cut short
-    History(path, resume_at=1).add({"loss": 0.4}, step=2, seconds=1.1)
+    MetricsFile(path, resume_at=1).add({"loss": 0.4}, step=2, seconds=1.1)
     with path.open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["step"], row["value"]) for row in rows] == [("1", "1"), ("2", "0.4")]

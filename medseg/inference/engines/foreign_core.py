@@ -12,7 +12,6 @@ class ForeignCore(Core):
     """Takes the place of a core, with the same sizes, and runs something else."""
 
     def __init__(self, core: Core, run: Callable[[Tensor], Tensor]) -> None:
-        """Takes the core whose sizes hold, and what computes its logits."""
         super().__init__()
         self.divisor = core.divisor
         self._axis_output = core.axis_output
@@ -44,7 +43,6 @@ class CoreLogits(nn.Module):
     """The logits at full resolution of a core, and nothing else: what is exported."""
 
     def __init__(self, core: nn.Module) -> None:
-        """Takes the core."""
         super().__init__()
         self.core = core
 

@@ -16,7 +16,6 @@ class FixedNorm(nn.Module):
     """An instance or group normalization with mean and deviation held fixed."""
 
     def __init__(self, norm: nn.Module) -> None:
-        """Takes the normalization whose statistics the next image sets."""
         super().__init__()
         self.norm = norm
         self.scale: Tensor | None = None

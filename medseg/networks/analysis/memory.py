@@ -20,7 +20,6 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        """Starts at nothing; storages from before do not count."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.current = 0
         self.peak = 0

@@ -54,7 +54,14 @@ class Study:
 
 
 class Inbox:
-    """All received studies; safe to use from several threads."""
+    """All received studies; safe to use from several threads.
+
+    Args:
+        folder: Where objects lie.
+        settings: Limits.
+        names: Hides UIDs in names of files.
+        progress: Told of objects that come again with other content.
+    """
 
     def __init__(
         self,
@@ -63,14 +70,6 @@ class Inbox:
         names: Pseudonymizer,
         progress: Progress | None = None,
     ) -> None:
-        """Takes over what an earlier run left in the folder.
-
-        Args:
-            folder: Where objects lie.
-            settings: Limits.
-            names: Hides UIDs in names of files.
-            progress: Told of objects that come again with other content.
-        """
         self._progress = progress or Silent()
         self._studies_folder = folder / "studies"
         self._incoming = folder / "incoming"

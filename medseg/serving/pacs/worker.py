@@ -38,15 +38,14 @@ class StudyResult:
 
 
 class Worker:
-    """Segments studies one by one; its process is started when it is needed."""
+    """Segments studies one by one; its process is started when it is needed.
+
+    Args:
+        options: What to load.
+        time_limit: Seconds for one study, loading included.
+    """
 
     def __init__(self, options: WorkerOptions, *, time_limit: float) -> None:
-        """Starts nothing yet.
-
-        Args:
-            options: What to load.
-            time_limit: Seconds for one study, loading included.
-        """
         self._options = options
         self._time_limit = time_limit
         self._process: Any = None

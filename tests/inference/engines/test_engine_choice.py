@@ -7,10 +7,15 @@ import pytest
 import torch
 
 from medseg.errors import ModelError, OutputError, PredictionError, SettingsError
-from medseg.inference.engines import available, choice, trials
-from medseg.inference.engines.choice import choose_engine
+from medseg.inference.engines import available
+from medseg.inference.engines import benchmark_cache as results
+from medseg.inference.engines import selection as choice
+from medseg.inference.engines.benchmark_cache import (
+    BenchmarkResult,
+    EngineBenchmarkCache,
+)
 from medseg.inference.engines.engine import Engine, Variant
-from medseg.inference.engines.trials import Trial, TrialBook
+from medseg.inference.engines.selection import choose_engine
 from medseg.inference.settings import InferenceSettings
 from medseg.labels import LabelScheme
 from medseg.model import Model, Provenance, load_model, save_model
@@ -101,7 +106,7 @@ def workshop(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
 
 
 def choose(shop: Workshop, folder: Path, spy: Spy | None = None) -> Engine:
-    book = TrialBook(
+    book = EngineBenchmarkCache(
         folder, model=shop.model.weights_sha256, device=CPU, window=PLAN.patch_size
     )
     return choose_engine(
@@ -174,14 +179,14 @@ def test_a_hopeless_engine_is_timed_once(workshop: Workshop, folder: Path) -> No
 def test_a_read_only_model_folder_is_no_error(
     workshop: Workshop, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = trials.write_text
+    original = results.write_text
 
     def write(path: Path, text: str) -> None:
         if path.parent == user_folder("cache"):
             raise OutputError(f"{path}: cannot be written: read-only")
         original(path, text)
 
-    monkeypatch.setattr(trials, "write_text", write)
+    monkeypatch.setattr(results, "write_text", write)
     choose(workshop, folder)
     assert (folder / "engines.json").exists()
     workshop.made.clear()
@@ -195,7 +200,7 @@ def test_nowhere_to_write_means_measuring_again(
     def write(path: Path, text: str) -> None:
         raise OutputError(f"{path}: cannot be written: read-only")
 
-    monkeypatch.setattr(trials, "write_text", write)
+    monkeypatch.setattr(results, "write_text", write)
     assert choose(workshop, folder).variant == OPENVINO
     assert choose(workshop, folder).variant == OPENVINO
     assert workshop.made.count(OPENVINO) == 2
@@ -206,10 +211,10 @@ def test_another_version_or_window_measures_again(
 ) -> None:
     choose(workshop, folder)
     known = {"model": workshop.model.weights_sha256, "device": CPU}
-    assert TrialBook(folder, window=(8, 8, 8), **known).trials
-    assert not TrialBook(folder, window=(16, 8, 8), **known).trials
-    monkeypatch.setattr(trials, "versions", lambda: {"openvino": "9999"})
-    assert not TrialBook(folder, window=(8, 8, 8), **known).trials
+    assert EngineBenchmarkCache(folder, window=(8, 8, 8), **known).results
+    assert not EngineBenchmarkCache(folder, window=(16, 8, 8), **known).results
+    monkeypatch.setattr(results, "versions", lambda: {"openvino": "9999"})
+    assert not EngineBenchmarkCache(folder, window=(8, 8, 8), **known).results
 
 
 def test_a_damaged_book_is_empty(folder: Path) -> None:
@@ -217,9 +222,9 @@ def test_a_damaged_book_is_empty(folder: Path) -> None:
     cached.parent.mkdir(parents=True, exist_ok=True)
     cached.write_text("{not json")
     (folder / "engines.json").write_text("{not json")
-    book = TrialBook(folder, model="abc", device=CPU, window=(8, 8, 8))
-    assert book.trials == []
-    book.put(Trial(engine="torch", precision="float32"))
+    book = EngineBenchmarkCache(folder, model="abc", device=CPU, window=(8, 8, 8))
+    assert book.results == []
+    book.put(BenchmarkResult(engine="torch", precision="float32"))
     book.write()
     assert len(json.loads(cached.read_text())) == 1
 

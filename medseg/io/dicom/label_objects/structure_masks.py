@@ -92,7 +92,14 @@ def structure_labels(
 
 
 class _Canvas:
-    """Values of structures on planes, painted one structure after the other."""
+    """Values of structures on planes, painted one structure after the other.
+
+    Args:
+        path: The object, for messages.
+        planes: As `Slices.plane_at` gives them.
+        shape: Rows and columns.
+        highest: The largest value that may be painted.
+    """
 
     def __init__(
         self,
@@ -101,14 +108,6 @@ class _Canvas:
         shape: tuple[int, int],
         highest: int,
     ) -> None:
-        """Starts with planes of zeros.
-
-        Args:
-            path: The object, for messages.
-            planes: As `Slices.plane_at` gives them.
-            shape: Rows and columns.
-            highest: The largest value that may be painted.
-        """
         self.values = np.zeros(
             (len(planes), *shape), dtype=np.uint8 if highest < 256 else np.uint16
         )

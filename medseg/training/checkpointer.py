@@ -6,18 +6,18 @@ from typing import Any
 
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import CHECKPOINT, save_checkpoint
+from medseg.training.context import RunContext
 from medseg.training.guard import require_finite_weights
 from medseg.training.state import TrainingState
-from medseg.training.surroundings import Surroundings
 
 
 @dataclass(frozen=True)
-class Saving:
+class Checkpointer:
     """Writes checkpoints of a run."""
 
     state: TrainingState
     batches: BatchSource
-    surroundings: Surroundings
+    context: RunContext
 
     def save(self) -> None:
         """Writes a checkpoint; all processes take part.
@@ -28,7 +28,7 @@ class Saving:
             OutputError: The run's folder cannot be written.
         """
         self.state.batches = self.batches.state_dict()
-        if self.state.ranks.leads:
+        if self.state.processes.is_main:
             self._write()
 
     def rescue(self, unfinished: dict[str, Any] | None) -> None:
@@ -45,8 +45,8 @@ class Saving:
             OutputError: The run's folder cannot be written.
         """
         lost = time.time()
-        time.sleep(min(self.state.ranks.number, 10) * 0.5)
-        path = self.surroundings.folder / CHECKPOINT
+        time.sleep(min(self.state.processes.number, 10) * 0.5)
+        path = self.context.folder / CHECKPOINT
         if not path.is_file() or path.stat().st_mtime < lost - 5:
             self.state.batches = self.batches.state_dict(alone=True)
             if unfinished is not None:
@@ -58,7 +58,7 @@ class Saving:
             require_finite_weights(network, step=self.state.step)
         with self.batches.watch.measure("checkpoints"):
             save_checkpoint(
-                self.surroundings.folder,
+                self.context.folder,
                 self.state,
-                identity=self.surroundings.identity,
+                identity=self.context.identity,
             )

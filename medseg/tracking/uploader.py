@@ -1,4 +1,4 @@
-"""Carries the journal to the store from a thread of its own, as often as it takes.
+"""Uploads the offline queue to the tracking store, in a thread, as often as it takes.
 
 Nobody waits longer for a store than a deadline: a server that never ends its answers
 would otherwise hold a training up, since no time limit of a single read meets it.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from medseg.progress import Progress
 from medseg.tracking.address import database_file, scrubbed, without_credentials
 from medseg.tracking.delivery import deliver, is_permanent, next_group
-from medseg.tracking.journal import Entry, Journal
+from medseg.tracking.offline_queue import Entry, OfflineQueue
 from medseg.tracking.store import connect, ensure_run
 
 if TYPE_CHECKING:
@@ -31,33 +31,32 @@ DEADLINE = 10.0
 """Seconds for finding the run or for one delivery, beyond which nobody waits."""
 
 _GLANCE = 0.05
-"""Seconds between two looks at the clock while somebody waits."""
+"""Seconds between two checks of the clock while somebody waits."""
 
 SLOWEST_UPLOAD = 100_000
 """Bytes per second that are waited for while a file is sent."""
 
 
-class Courier:
-    """Sends what a journal holds; whatever fails is sent again later."""
+class Uploader:
+    """Sends what the queue holds; whatever fails is sent again later.
+
+    Args:
+        queue: What to send.
+        tracking_uri: The store.
+        progress: Told when the store goes away and when it is back.
+        deadline: Seconds that a server may take for one answer; an SQLite file
+            may take as long as it wants.
+    """
 
     def __init__(
         self,
-        journal: Journal,
+        queue: OfflineQueue,
         *,
         tracking_uri: str,
         progress: Progress,
         deadline: float = DEADLINE,
     ) -> None:
-        """Starts nothing.
-
-        Args:
-            journal: What to send.
-            tracking_uri: The store.
-            progress: Told when the store goes away and when it is back.
-            deadline: Seconds that a server may take for one answer; an SQLite file
-                may take as long as it wants.
-        """
-        self._journal = journal
+        self._queue = queue
         self._uri = tracking_uri
         self._progress = progress
         self._client: MlflowClient | None = None
@@ -130,24 +129,24 @@ class Courier:
             self._client = connect(self._uri)
         self._due = time.monotonic() + self._deadline
         if not self._found:
-            state = self._journal.state
+            state = self._queue.state
             run_id = ensure_run(self._client, state, tracking_uri=self._uri)
             self._found = True
             if run_id != state.run_id:
-                self._journal.update(run_id=run_id)
-        while group := next_group(self._journal.waiting(ENTRIES_PER_ROUND)):
+                self._queue.update(run_id=run_id)
+        while group := next_group(self._queue.waiting(ENTRIES_PER_ROUND)):
             self._deliver(self._client, group)
             with self._striking_out:
                 if self._given_up:
                     return
-                self._journal.arrived(group)
+                self._queue.arrived(group)
 
     def _deliver(self, client: "MlflowClient", group: list[Entry]) -> None:
-        run_id = self._journal.state.run_id
+        run_id = self._queue.state.run_id
         assert run_id is not None
         file = None
         if group[0]["kind"] == "artifact":
-            file = self._journal.file_of(group[0])
+            file = self._queue.file_of(group[0])
         seconds = self._deadline + _size(file) / SLOWEST_UPLOAD
         self._due = time.monotonic() + seconds
         try:
@@ -156,7 +155,7 @@ class Courier:
             if not is_permanent(error):
                 raise
             reason = _first_line(error, self._uri)
-            self._journal.refuse(group, reason)
+            self._queue.refuse(group, reason)
             if (kind := group[0]["kind"]) not in self._refused:
                 self._refused.add(kind)
                 self._progress.warn(f"tracking: {kind} not taken: {reason}")

@@ -10,7 +10,7 @@ import warnings
 
 import typer
 
-from medseg.cli.verbs import app
+from medseg.cli.app import app
 from medseg.errors import MedsegError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}

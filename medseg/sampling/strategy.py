@@ -30,18 +30,17 @@ class Choice:
 
 
 class Chooser(ABC):
-    """Decides around what the next patch lies."""
+    """Decides around what the next patch lies.
+
+    Args:
+        cases: Prepared cases.
+        patch_size: Voxels along (i, j, k); one along k for slices.
+        settings: Numbers of the strategy.
+    """
 
     def __init__(
         self, cases: Sequence[StoredCase], patch_size: Shape, settings: SamplingSettings
     ) -> None:
-        """Takes what to choose from.
-
-        Args:
-            cases: Prepared cases.
-            patch_size: Voxels along (i, j, k); one along k for slices.
-            settings: Numbers of the strategy.
-        """
         self.cases = cases
         self.patch_size = patch_size
         self.settings = settings

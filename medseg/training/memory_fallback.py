@@ -11,11 +11,10 @@ from medseg.errors import TrainingError
 from medseg.training.settings import TrainingSettings
 
 
-class Thrift:
+class OutOfMemoryFallback:
     """How a step is fitted to memory, from what the settings ask for downwards."""
 
     def __init__(self, settings: TrainingSettings, network: nn.Module) -> None:
-        """Starts with the settings."""
         self.parts = settings.accumulate
         self._recomputes = False
         if settings.recompute:

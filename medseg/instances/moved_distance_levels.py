@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medseg.instances.painting import BEYOND
+from medseg.instances.object_colouring import BEYOND
 from medseg.instances.targets import LEVELS, Target
 from medseg.labels import IGNORE_INDEX
 

@@ -10,20 +10,20 @@ from medseg.device import is_out_of_memory
 from medseg.inference.byte_sizes import in_words
 from medseg.inference.constant_windows import ConstantWindows
 from medseg.inference.label_writer import LabelWriter
-from medseg.inference.layout import Layout
+from medseg.inference.layout import AxisLayout
 from medseg.inference.memory_budget import release_memory
 from medseg.inference.memory_plan import MemoryPlan
-from medseg.inference.objects import DepthWriter
-from medseg.inference.streaming import Predict, Rows, stream_rows
+from medseg.inference.objects import ObjectMapWriter
+from medseg.inference.streaming import LogitSlab, Predict, stream_rows
 from medseg.inference.tiling import Box
-from medseg.inference.window_choice import Windows
+from medseg.inference.window_spec import WindowSpec
 
-PredictFor = Callable[[Windows], Predict]
+PredictFor = Callable[[WindowSpec], Predict]
 """What runs windows of a kind: exact tiles of unpadded networks run otherwise."""
 
 
 @dataclass
-class ScanRun:
+class SlidingWindowRun:
     """Finished rows of logits of a scan, with smaller windows when memory ends.
 
     Attributes:
@@ -39,7 +39,7 @@ class ScanRun:
 
     image: Tensor
     origin: tuple[int, ...]
-    layout: Layout
+    layout: AxisLayout
     predict_for: PredictFor
     device: torch.device
     plan: MemoryPlan
@@ -48,7 +48,7 @@ class ScanRun:
     num_windows: int = 0
     num_repeated: int = 0
 
-    def fill(self, writer: LabelWriter | DepthWriter) -> None:
+    def fill(self, writer: LabelWriter | ObjectMapWriter) -> None:
         """Writes the labels of the whole scan, strip by strip."""
         for block in self.plan.blocks:
             for rows in self.rows(writer.region(block)):
@@ -59,7 +59,7 @@ class ScanRun:
                 "value and were answered once"
             )
 
-    def rows(self, region: Box) -> Iterator[Rows]:
+    def rows(self, region: Box) -> Iterator[LogitSlab]:
         """Rows of a region of the wanted grid; after a lack of memory they go on."""
         region = self.layout.box(
             tuple(
@@ -96,7 +96,7 @@ class ScanRun:
                     f"{self.plan.windows.describe()}, batches of {self.batch_size}"
                 )
 
-    def _stream(self, region: Box) -> Iterator[Rows]:
+    def _stream(self, region: Box) -> Iterator[LogitSlab]:
         windows = self.plan.windows
         image = self.layout.image(self.image)
         sums_on = self.device if self.plan.sums_on_device else torch.device("cpu")
@@ -124,7 +124,7 @@ class ScanRun:
         self.plan = replace(self.plan, windows=windows, sums_on_device=False)
         return True
 
-    def report(self, asked: Windows) -> None:
+    def report(self, asked: WindowSpec) -> None:
         """Notes where the budget made windows smaller or strips necessary."""
         if self.plan.windows.size != asked.size:
             self.notes.append(

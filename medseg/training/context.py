@@ -6,11 +6,11 @@ from pathlib import Path
 from medseg.progress import Progress
 from medseg.training.batches import ALONE
 from medseg.training.logger import RunLogger
-from medseg.training.ranks import Ranks
+from medseg.training.process_group import ProcessGroup
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What a run writes to and is watched through."""
 
     folder: Path
@@ -19,6 +19,6 @@ class Surroundings:
     """Hash of data, plan and settings; only a checkpoint that has it is continued."""
     logger: RunLogger
     progress: Progress
-    ranks: Ranks = ALONE
+    processes: ProcessGroup = ALONE
     """The processes that train together; all but the first are given a logger and a
     progress that say nothing."""

@@ -15,7 +15,7 @@ REFERENCE_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowSpec:
     """Size and overlap of windows, in the order of the stream's axes.
 
     Attributes:
@@ -38,7 +38,7 @@ class Windows:
                 return exact
         return blended_tiling(shape, window=self.size, overlap=self.overlap, axis=axis)
 
-    def halved(self) -> "Windows | None":
+    def halved(self) -> "WindowSpec | None":
         """Half the voxels, along the longest axis; None where that is too small."""
         steps = self.divisor or (1,) * len(self.size)
         for axis in sorted(range(len(self.size)), key=lambda a: -self.size[a]):

@@ -1,4 +1,4 @@
-"""What a look at whole cases leads to: curves, alarms, the end of a run that stalls."""
+"""Validation while training: curves, alarms, the end of a run that no longer improves."""
 
 from dataclasses import dataclass, field
 
@@ -8,26 +8,31 @@ from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.plan import Plan
 from medseg.progress import Progress
-from medseg.sampling import Ledger, absence_alarms, collapse_alarms, starvation_alarms
+from medseg.sampling import (
+    SamplingStats,
+    absence_alarms,
+    collapse_alarms,
+    starvation_alarms,
+)
 from medseg.training.batches import BatchSource
-from medseg.training.looks import Looks
-from medseg.training.plateau import LOOKS, has_plateaued
-from medseg.training.record import Record
+from medseg.training.metric_log import MetricLog
+from medseg.training.plateau import VALIDATIONS, has_plateaued
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
+from medseg.training.validation_schedule import ValidationSchedule
 
 
 @dataclass(kw_only=True)
-class Lookout:
-    """Looks at whole validation cases on the way, and warns of what it sees."""
+class ValidationMonitor:
+    """Validates on whole cases while training, and warns of what it finds."""
 
-    looks: Looks
+    validations: ValidationSchedule
     plan: Plan
     settings: TrainingSettings
     state: TrainingState
     batches: BatchSource
     device: torch.device
-    record: Record
+    record: MetricLog
     progress: Progress
     alarms: list[str] = field(default_factory=list)
     """What the user was warned of."""
@@ -35,11 +40,11 @@ class Lookout:
 
     def begin(self) -> None:
         """Warns of structures that no training case shows."""
-        self._warn_once(*absence_alarms(self.batches.ledger))
+        self._warn_once(*absence_alarms(self.batches.sampling_stats))
 
     def due(self, done: float) -> bool:
         """Whether a share of the run has passed since the last look."""
-        return self.looks.due(done, self.state)
+        return self.validations.due(done, self.state)
 
     def take(self, done: float) -> None:
         """Scores the cases, records it, and draws the conclusions.
@@ -51,10 +56,10 @@ class Lookout:
             LostProcessError: Another process of the run ended.
         """
         with self.batches.watch.measure("validation"):
-            scores = self.looks.take(self._predictor(), self.state, done)
-        ledger = self.batches.whole_ledger()
-        self.record.add({**scores, **ledger.metrics()})
-        self._raise_alarms(scores, ledger)
+            scores = self.validations.take(self._predictor(), self.state, done)
+        sampling_stats = self.batches.whole_sampling_stats()
+        self.record.add({**scores, **sampling_stats.metrics()})
+        self._raise_alarms(scores, sampling_stats)
         self._cut_short(done)
         self.progress.say(
             f"step {self.state.step}: Dice {scores['dice/mean']:.4f} on whole "
@@ -69,16 +74,21 @@ class Lookout:
             InferenceSettings(precision=self.state.precision),
         )
 
-    def _raise_alarms(self, scores: dict[str, float], ledger: Ledger) -> None:
+    def _raise_alarms(
+        self, scores: dict[str, float], sampling_stats: SamplingStats
+    ) -> None:
         """Warns once of each structure that is starved or collapses."""
         self.dice_history.append(
             {name.removeprefix("dice/"): dice for name, dice in scores.items()}
         )
         sampling = self.settings.sampling
         self._warn_once(
-            *starvation_alarms(ledger, sampling),
+            *starvation_alarms(sampling_stats, sampling),
             *collapse_alarms(
-                self.dice_history, ledger, sampling, loss=self.settings.loss.name
+                self.dice_history,
+                sampling_stats,
+                sampling,
+                loss=self.settings.loss.name,
             ),
         )
 
@@ -92,10 +102,10 @@ class Lookout:
     def _cut_short(self, done: float) -> None:
         """Brings the run to its end where it has stopped getting better."""
         state, wanted = self.state, self.settings.early_stop
-        if wanted and not state.cut_at and has_plateaued(state.looks):
+        if wanted and not state.cut_at and has_plateaued(state.validations):
             state.cut_at = done
             self.progress.say(
-                f"Dice has not risen for {LOOKS} looks: the run comes to its end"
+                f"Dice has not risen for {VALIDATIONS} validations: the run comes to its end"
             )
 
 

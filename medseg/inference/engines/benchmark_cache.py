@@ -19,7 +19,7 @@ from medseg.user_folders import user_folder
 FILE = "engines.json"
 
 
-class Trial(Record):
+class BenchmarkResult(Record):
     """How one engine did."""
 
     engine: str
@@ -38,8 +38,16 @@ class Trial(Record):
         return (self.engine, self.precision) == (variant.name, variant.precision)
 
 
-class TrialBook:
-    """Trials of one model on one machine, for one window, with one set of versions."""
+class EngineBenchmarkCache:
+    """Trials of one model on one machine, for one window, with one set of versions.
+
+    Args:
+        folder: The model folder.
+        model: SHA-256 of the weights.
+        device: Where the network runs.
+        window: Voxels of a window.
+        batch_size: Windows per call.
+    """
 
     def __init__(
         self,
@@ -50,15 +58,6 @@ class TrialBook:
         window: Sequence[int],
         batch_size: int = 1,
     ) -> None:
-        """Reads what is known.
-
-        Args:
-            folder: The model folder.
-            model: SHA-256 of the weights.
-            device: Where the network runs.
-            window: Voxels of a window.
-            batch_size: Windows per call.
-        """
         self._about = {
             "machine": machine(device),
             "window": "x".join(map(str, window)),
@@ -71,33 +70,36 @@ class TrialBook:
             user_folder("cache") / f"engines_{model[:12]}.json",
             folder / FILE,
         ]
-        self.trials: list[Trial] = self._read()
+        self.results: list[BenchmarkResult] = self._read()
 
-    def find(self, variant: Variant) -> Trial | None:
+    def find(self, variant: Variant) -> BenchmarkResult | None:
         """What is known about an engine."""
-        return next((trial for trial in self.trials if trial.is_of(variant)), None)
+        return next((result for result in self.results if result.is_of(variant)), None)
 
-    def put(self, trial: Trial) -> None:
+    def put(self, result: BenchmarkResult) -> None:
         """Adds a trial, or replaces an older one."""
-        same = (trial.engine, trial.precision)
-        self.trials = [t for t in self.trials if (t.engine, t.precision) != same]
-        self.trials.append(trial)
+        same = (result.engine, result.precision)
+        self.results = [t for t in self.results if (t.engine, t.precision) != same]
+        self.results.append(result)
 
     def write(self) -> None:
         """Keeps the trials where that can be done; a read-only place is no error."""
-        entry = {**self._about, "trials": [t.model_dump() for t in self.trials]}
+        entry = {**self._about, "trials": [t.model_dump() for t in self.results]}
         for place in self._places:
             with suppress(OutputError):
                 content = {**_content(place), self._key: entry}
                 write_text(place, json.dumps(content, indent=2) + "\n")
                 return
 
-    def _read(self) -> list[Trial]:
+    def _read(self) -> list[BenchmarkResult]:
         for place in self._places:
             entry = _content(place).get(self._key)
             if isinstance(entry, dict):
                 with suppress(ValidationError, TypeError):
-                    return [Trial.model_validate(t) for t in entry.get("trials", [])]
+                    return [
+                        BenchmarkResult.model_validate(t)
+                        for t in entry.get("trials", [])
+                    ]
         return []
 
 

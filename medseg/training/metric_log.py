@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from medseg.training.history import History
 from medseg.training.logger import RunLogger
+from medseg.training.metrics_file import MetricsFile
 from medseg.training.state import TrainingState
 
 
 @dataclass(frozen=True)
-class Record:
+class MetricLog:
     """Notes measurements with the step, the seconds and the epoch they belong to."""
 
     state: TrainingState
-    history: History
+    history: MetricsFile
     logger: RunLogger
     batch_size: int
     """Patches of a step."""

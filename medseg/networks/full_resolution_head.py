@@ -11,7 +11,7 @@ from medseg.networks.unet_levels import block_choices, kernel_at
 from medseg.networks.upsampling import make_upsampling
 
 
-class Finish(nn.Module):
+class FullResolutionHead(nn.Module):
     """From a strided stem's features to logits at full resolution."""
 
     def __init__(

@@ -8,7 +8,7 @@ from medseg.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
-class Known:
+class DatasetOverrides:
     """What is known before a folder is read; None where the folder must tell."""
 
     name: str | None = None

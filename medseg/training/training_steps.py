@@ -10,7 +10,7 @@ from medseg.errors import TrainingError
 from medseg.progress import Progress
 from medseg.training.batches import Batch, BatchSource
 from medseg.training.guard import LossGuard
-from medseg.training.memory import Thrift
+from medseg.training.memory_fallback import OutOfMemoryFallback
 from medseg.training.schedule import learning_rate_factor
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
@@ -18,7 +18,7 @@ from medseg.training.step import training_step
 
 
 @dataclass(kw_only=True)
-class Stepping:
+class TrainingSteps:
     """Takes one step after the other."""
 
     settings: TrainingSettings
@@ -26,7 +26,7 @@ class Stepping:
     batches: BatchSource
     loss: nn.Module
     guard: LossGuard
-    thrift: Thrift
+    memory_fallback: OutOfMemoryFallback
     progress: Progress
     last_loss: Tensor | float = float("nan")
     """Of the last step, on its device."""
@@ -44,7 +44,7 @@ class Stepping:
             LostProcessError: Another process of the run ended.
             TrainingError: A single patch does not fit into memory.
         """
-        if self.state.ranks.size > 1:
+        if self.state.processes.size > 1:
             self.unfinished = self.batches.sampler_state()
         batch, loss = self._next_batch(), None
         while loss is None:
@@ -73,7 +73,7 @@ class Stepping:
 
     def _relieve(self) -> None:
         patches = self.batches.patches_per_step
-        relief = self.thrift.relieve(self.state.network, patches=patches)
+        relief = self.memory_fallback.relieve(self.state.network, patches=patches)
         self.progress.warn(f"memory ended: from now on {relief}")
 
     def _try(self, batch: Batch, done: float) -> Tensor | None:
@@ -85,15 +85,15 @@ class Stepping:
                 self.loss,
                 learning_rate=self.learning_rate(done),
                 gradient_clip=self.settings.gradient_clip,
-                accumulate=self.thrift.parts,
+                accumulate=self.memory_fallback.parts,
                 watch=self.batches.watch,
             )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self.state.ranks.size > 1:  # the others have gone on
+            if self.state.processes.size > 1:  # the others have gone on
                 raise TrainingError(
-                    f"memory ended; set training.accumulate={2 * self.thrift.parts} "
+                    f"memory ended; set training.accumulate={2 * self.memory_fallback.parts} "
                     "or more, or training.recompute=true, and --resume"
                 ) from error
             return None

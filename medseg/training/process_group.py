@@ -23,7 +23,7 @@ class LostProcessError(TrainingError):
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process among those that train together.
 
     Batches are global: every process makes the same draws and reads its own share.
@@ -37,7 +37,7 @@ class Ranks:
     """Number of processes."""
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes, tracks and shows progress."""
         return self.number == 0
 
@@ -151,26 +151,26 @@ def refuse_several(what: str) -> None:
         )
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Whether this process is alone or the first of several."""
     return not is_launched() or os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
-def join_ranks(device: torch.device) -> Iterator[Ranks]:
+def join_processes(device: torch.device) -> Iterator[ProcessGroup]:
     """This process among those that ``torchrun`` started with it, if it did.
 
     Args:
         device: Of this process; its type decides how gradients travel.
     """
     if not is_launched():
-        yield Ranks()
+        yield ProcessGroup()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+        yield ProcessGroup(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()

@@ -14,8 +14,11 @@ from medseg.errors import ModelError, PredictionError
 from medseg.golden import golden_image, golden_logits, golden_size, kept_voxels
 from medseg.inference.engines.agreement import TOLERANCES, agreement
 from medseg.inference.engines.available import candidates, make_engine
+from medseg.inference.engines.benchmark_cache import (
+    BenchmarkResult,
+    EngineBenchmarkCache,
+)
 from medseg.inference.engines.engine import REFERENCE, Engine, Variant
-from medseg.inference.engines.trials import Trial, TrialBook
 from medseg.inference.settings import InferenceSettings
 from medseg.model import Model
 from medseg.networks.network import SegmentationNetwork
@@ -32,7 +35,7 @@ HOPELESS = 2.0
 
 def choose_engine(
     model: Model,
-    book: TrialBook,
+    book: EngineBenchmarkCache,
     *,
     device: torch.device,
     window: Sequence[int],
@@ -62,27 +65,29 @@ def choose_engine(
         ModelError: Not even torch gives what it gave where the model was saved.
     """
     allowed = candidates(settings, device=device)
-    trials = Trials(model, book, device, tuple(window), settings.batch_size, clock)
-    new = trials.complete(allowed, progress=progress)
-    usable = [variant for variant in allowed if not trials.of(variant).doubt]
+    results = EngineBenchmarks(
+        model, book, device, tuple(window), settings.batch_size, clock
+    )
+    new = results.complete(allowed, progress=progress)
+    usable = [variant for variant in allowed if not results.of(variant).doubt]
     if not usable:
-        reasons = "; ".join(f"{v}: {trials.of(v).doubt}" for v in allowed)
+        reasons = "; ".join(f"{v}: {results.of(v).doubt}" for v in allowed)
         raise PredictionError(
             f"no engine can be used: {reasons}; --engine torch --precision float32 "
             "always can"
         )
-    best = min(usable, key=lambda variant: trials.of(variant).seconds or 0.0)
+    best = min(usable, key=lambda variant: results.of(variant).seconds or 0.0)
     if new and len(allowed) > 1:
-        progress.say(_in_words(best, usable, trials, window))
-    return trials.engine(best)
+        progress.say(_in_words(best, usable, results, window))
+    return results.engine(best)
 
 
 @dataclass
-class Trials:
+class EngineBenchmarks:
     """Finds out what is not known yet about engines; keeps those it has made."""
 
     model: Model
-    book: TrialBook
+    book: EngineBenchmarkCache
     device: torch.device
     window: tuple[int, ...]
     batch_size: int
@@ -92,11 +97,11 @@ class Trials:
         """Starts with no engine made."""
         self._engines: dict[Variant, Engine] = {}
 
-    def of(self, variant: Variant) -> Trial:
+    def of(self, variant: Variant) -> BenchmarkResult:
         """What is known about an engine."""
-        trial = self.book.find(variant)
-        assert trial is not None  # completed before
-        return trial
+        result = self.book.find(variant)
+        assert result is not None  # completed before
+        return result
 
     def engine(self, variant: Variant) -> Engine:
         """The engine, made once."""
@@ -114,21 +119,21 @@ class Trials:
             names = ", ".join(map(str, allowed))
             progress.say(f"measuring engines, once on this machine: {names}")
         for variant in missing:
-            trial = self._try(variant, timed=is_choice)
-            self.book.put(trial)
-            if trial.doubt:
-                progress.warn(f"engine {variant} is not used: {trial.doubt}")
+            result = self._try(variant, timed=is_choice)
+            self.book.put(result)
+            if result.doubt:
+                progress.warn(f"engine {variant} is not used: {result.doubt}")
         if missing:
             self.book.write()
         return bool(missing)
 
     def _is_known(self, variant: Variant, *, timed: bool) -> bool:
-        trial = self.book.find(variant)
-        if trial is None:
+        result = self.book.find(variant)
+        if result is None:
             return False
-        return bool(trial.doubt) or not timed or trial.seconds is not None
+        return bool(result.doubt) or not timed or result.seconds is not None
 
-    def _try(self, variant: Variant, *, timed: bool) -> Trial:
+    def _try(self, variant: Variant, *, timed: bool) -> BenchmarkResult:
         about = {"engine": variant.name, "precision": variant.precision}
         try:
             engine = self.engine(variant)
@@ -146,8 +151,8 @@ class Trials:
             if variant == REFERENCE:
                 raise
             reason = " ".join(str(error).split())[:200]
-            return Trial(**about, doubt=f"{type(error).__name__}: {reason}")
-        return Trial(
+            return BenchmarkResult(**about, doubt=f"{type(error).__name__}: {reason}")
+        return BenchmarkResult(
             **about,
             seconds=seconds,
             difference=min(found.difference, 1e9),
@@ -172,7 +177,7 @@ class Trials:
         ranges = [channel.usual_range for channel in plan.channels]
         windows = golden_image(ranges, self.window, count=self.batch_size)
         windows = windows.to(self.device)
-        known = [t.seconds for t in self.book.trials if t.seconds and not t.doubt]
+        known = [t.seconds for t in self.book.results if t.seconds and not t.doubt]
         limit = HOPELESS * min(known, default=math.inf)
         engine(windows)
         times: list[float] = []
@@ -220,10 +225,13 @@ def check_golden(model: Model, logits: Tensor) -> None:
 
 
 def _in_words(
-    best: Variant, usable: Sequence[Variant], trials: Trials, window: Sequence[int]
+    best: Variant,
+    usable: Sequence[Variant],
+    results: EngineBenchmarks,
+    window: Sequence[int],
 ) -> str:
     def seconds(variant: Variant) -> str:
-        return f"{trials.of(variant).seconds or 0.0:.3g} s"
+        return f"{results.of(variant).seconds or 0.0:.3g} s"
 
     others = ", ".join(f"{v} {seconds(v)}" for v in usable if v != best)
     return (

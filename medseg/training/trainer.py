@@ -4,30 +4,30 @@ import time
 from dataclasses import dataclass
 
 from medseg.progress import Meter
+from medseg.training.checkpointer import Checkpointer
 from medseg.training.interruption import Interruption
 from medseg.training.length import Clock, RunLength, seconds_on
-from medseg.training.lookout import Lookout
+from medseg.training.metric_log import MetricLog
 from medseg.training.plateau import shorten
 from medseg.training.profile import Profile
-from medseg.training.record import Record
-from medseg.training.saving import Saving
 from medseg.training.state import TrainingState
-from medseg.training.stepping import Stepping
 from medseg.training.stopwatch import Stopwatch
+from medseg.training.training_steps import TrainingSteps
+from medseg.training.validation_monitor import ValidationMonitor
 
 REPORT_SECONDS = 2.0
 """Time between points of the loss curve."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Trainer:
     """The parts of a run, for the length of its loop."""
 
     state: TrainingState
-    stepping: Stepping
-    lookout: Lookout
-    saving: Saving
-    record: Record
+    steps_taken: TrainingSteps
+    monitor: ValidationMonitor
+    checkpointer: Checkpointer
+    record: MetricLog
     profile: Profile
     watch: Stopwatch
     checkpoint_every: float
@@ -60,11 +60,11 @@ class Run:
             )
             if save_due:
                 saved = now
-                self.stepping.guard.check()
-                self.saving.save()
-            if state.step > first and self.lookout.due(done):
-                self.stepping.guard.check()
-                self.lookout.take(done)
+                self.steps_taken.guard.check()
+                self.checkpointer.save()
+            if state.step > first and self.monitor.due(done):
+                self.steps_taken.guard.check()
+                self.monitor.take(done)
                 state.seconds = seconds_on(self.clock) - start
                 continue
             if done >= 1:
@@ -72,7 +72,7 @@ class Run:
                 break
             if reason:
                 return reason
-            self.stepping.take(done)
+            self.steps_taken.take(done)
             length.taken(state.step)
             self.profile.step()
             now = time.monotonic()
@@ -87,19 +87,19 @@ class Run:
         self, done: float, reason: str, *, save_due: bool
     ) -> tuple[float, str, bool]:
         """The first process's share and clock, and anybody's reason to stop."""
-        ranks = self.state.ranks
-        if ranks.size == 1:
+        processes = self.state.processes
+        if processes.size == 1:
             return done, reason, save_due
-        led = (done, float(save_due)) if ranks.leads else (0.0, 0.0)
+        led = (done, float(save_due)) if processes.is_main else (0.0, 0.0)
         with self.watch.measure("waiting for other processes"):
-            done, save, stop = ranks.highest((*led, float(bool(reason))))
+            done, save, stop = processes.highest((*led, float(bool(reason))))
             if stop:
-                reason = next(filter(None, ranks.gather(reason)))
+                reason = next(filter(None, processes.gather(reason)))
         return done, reason, bool(save)
 
     def _report_loss(self, done: float, meter: Meter) -> None:
-        loss = float(self.stepping.last_loss)
+        loss = float(self.steps_taken.last_loss)
         meter.update(done, f"step {self.state.step}, loss {loss:.3f}")
         self.record.add(
-            {"loss": loss, "learning_rate": self.stepping.learning_rate(done)}
+            {"loss": loss, "learning_rate": self.steps_taken.learning_rate(done)}
         )

@@ -1,4 +1,4 @@
-"""What training was really shown: voxels, patches and lesions of each structure."""
+"""What training has seen: voxels, patches and lesions of each structure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,14 @@ class _CaseCount:
     """Patches that held each component, in the order of the case's table."""
 
 
-class Ledger:
-    """Counts every patch that is shown; before augmentation changes it."""
+class SamplingStats:
+    """Counts every patch that is shown; before augmentation changes it.
+
+    Args:
+        cases: The sequence that the sampler was given.
+        structures: Name of each structure, index 1 first.
+        size_bins: Voxels from which a component belongs to the next bin.
+    """
 
     def __init__(
         self,
@@ -37,13 +43,6 @@ class Ledger:
         structures: Sequence[str],
         size_bins: Sequence[int],
     ) -> None:
-        """Begins at nothing.
-
-        Args:
-            cases: The sequence that the sampler was given.
-            structures: Name of each structure, index 1 first.
-            size_bins: Voxels from which a component belongs to the next bin.
-        """
         self.structures = tuple(structures)
         self.size_bins = tuple(size_bins)
         self._cases = cases
@@ -80,7 +79,7 @@ class Ledger:
             count.lesions += lesions_inside(self._cases[draw.case_index], draw)
 
     def table(self) -> "pd.DataFrame":
-        """One row per structure and size bin: what there is and what was shown.
+        """One row per structure and size bin: what there is and what was seen.
 
         Columns ``structure, size_bin, lesions, lesions_shown, shows_per_lesion``; the
         row with the size bin ``all`` also has ``cases, cases_shown, patches,

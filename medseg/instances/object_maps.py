@@ -9,7 +9,7 @@ FULL = 255
 
 
 @dataclass(frozen=True)
-class Depths:
+class ObjectMaps:
     """What is kept of the network's answer, a byte each: 255 stands for 1.
 
     Attributes:
@@ -21,7 +21,7 @@ class Depths:
     depth: np.ndarray
 
     @classmethod
-    def of_probabilities(cls, probabilities: np.ndarray) -> "Depths":
+    def of_probabilities(cls, probabilities: np.ndarray) -> "ObjectMaps":
         """From the softmax, shape (levels + 1, ...), float."""
         levels = np.arange(len(probabilities), dtype=np.float32) / (
             len(probabilities) - 1

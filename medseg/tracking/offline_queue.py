@@ -1,7 +1,7 @@
 """What is to be tracked, on disk before it is sent: nothing is lost when a server is.
 
 A run's ``tracking`` folder holds ``state.json``, which names the run and how much of
-it has arrived, and ``journal.jsonl`` with what has not. The journal is emptied
+it has arrived, and ``journal.jsonl`` with what has not. The queue is emptied
 whenever everything arrived. What the server refused for good stands, with the
 reason, in ``refused.jsonl``.
 """
@@ -63,7 +63,7 @@ def read_state(folder: Path) -> RunState | None:
     return RunState(**json.loads(path.read_text(encoding="utf-8")))
 
 
-class Journal:
+class OfflineQueue:
     """Entries in the order they happened, kept until each has arrived.
 
     Safe to append to from one thread while another sends.

@@ -1,4 +1,4 @@
-"""When to look at whole validation cases, and what is kept of a look."""
+"""When to validate on whole cases, and what is kept of it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,21 @@ from medseg.training.state import TrainingState
 from medseg.training.validation import dice_rows, mean_dice
 
 MOST_LOOKS = 10
-"""Looks during a run; fewer when they would cost too much of it."""
+"""Validations during a run; fewer when they would cost too much of it."""
 
 BEST = Path("checkpoints") / "best.pt"
 """Weights with the best mean Dice seen on the way, below the run's folder."""
 
 
-class Looks:
-    """Scores whole cases at even shares of a run, within a share of its time."""
+class ValidationSchedule:
+    """Scores whole cases at even shares of a run, within a share of its time.
+
+    Args:
+        cases: Validation cases; none for a run without validation.
+        largest_share: Most of the run's time that validation may take.
+        folder: The run's folder.
+        clock: What the run's time is counted on.
+    """
 
     def __init__(
         self,
@@ -30,14 +37,6 @@ class Looks:
         folder: Path,
         clock: Clock = "wall",
     ) -> None:
-        """Takes what to look at.
-
-        Args:
-            cases: Validation cases; none for a run without looks.
-            largest_share: Most of the run's time that looks may take.
-            folder: The run's folder.
-            clock: What the run's time is counted on.
-        """
         self._cases = cases
         self._largest_share = largest_share
         self._folder = folder
@@ -54,23 +53,23 @@ class Looks:
     ) -> dict[str, float]:
         """Dice of each structure; keeps the weights when their mean is the best.
 
-        Each process looks at its share of the cases.
+        Each process validates its share of the cases.
 
         Raises:
             LostProcessError: Another process ended.
         """
-        started, ranks = seconds_on(self._clock), state.ranks
-        rows = dice_rows(predictor, self._cases[ranks.number :: ranks.size])
-        every = [row for part in ranks.gather(rows) for row in part]
+        started, processes = seconds_on(self._clock), state.processes
+        rows = dice_rows(predictor, self._cases[processes.number :: processes.size])
+        every = [row for part in processes.gather(rows) for row in part]
         scores = mean_dice(every, predictor.plan.targets.structures)
-        state.looks.append(scores["dice/mean"])
+        state.validations.append(scores["dice/mean"])
         if scores["dice/mean"] > state.best_dice:
             state.best_dice = scores["dice/mean"]
-            if ranks.leads:
+            if processes.is_main:
                 with atomic_write(self._folder / BEST) as temporary:
                     torch.save(state.validated_network.state_dict(), temporary)
         run_seconds = max(state.seconds, 1e-9) / max(done, 1e-9)
         cost = (seconds_on(self._clock) - started) / run_seconds
         wait = max(1 / MOST_LOOKS, cost / self._largest_share)
-        state.next_look = done + ranks.gather(wait)[0]
+        state.next_look = done + processes.gather(wait)[0]
         return scores

@@ -10,17 +10,16 @@ from medseg.files import write_text
 FIELDS = ("step", "seconds", "metric", "value")
 
 
-class History:
-    """Appends measurements to a file that is readable at any time."""
+class MetricsFile:
+    """Appends measurements to a file that is readable at any time.
+
+    Args:
+        path: The CSV file; None keeps nothing.
+        resume_at: Keep what was measured up to this step and drop the rest, which
+            the resumed run measures again; None starts anew.
+    """
 
     def __init__(self, path: Path | None, *, resume_at: int | None = None) -> None:
-        """Starts a file, or continues one.
-
-        Args:
-            path: The CSV file; None keeps nothing.
-            resume_at: Keep what was measured up to this step and drop the rest, which
-                the resumed run measures again; None starts anew.
-        """
         self._path = path
         if path is None:
             return
