@@ -21,7 +21,7 @@ from medseg.preparation import prepare
 from medseg.store import Store
 from medseg.testing.tiny_study import make_tiny_study
 from medseg.training.settings import TrainingSettings
-from medseg.training.training_steps import TrainingSteps
+from medseg.training.trainer import TrainingSteps
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "rehearsal"))
 

@@ -12,6 +12,7 @@ from medseg.inference.settings import InferenceSettings
 from medseg.io import read_label_map
 from medseg.model import load_model
 from medseg.runs.config import RunConfig
+from medseg.runs.fit_report import sampling_stats_of
 from medseg.settings import load_settings
 from medseg.store import Store
 from medseg.studies.comparison import read_scores
@@ -74,6 +75,9 @@ def test_a_model_that_was_never_calibrated_takes_the_reference_windows(
 def test_a_runs_configuration_scores_and_checkpoint_are_read(old: Path) -> None:
     config = load_settings(RunConfig, old / "run" / "config.yaml")
     assert config.training.steps == 2
+    seen = sampling_stats_of({"old": old / "run"})
+    assert seen is not None
+    assert {"ball", "kernel"} <= set(seen["structure"])
     scores = read_scores(old / "run" / "validation", name="old")
     assert set(scores["structure"]) == {"ball", "kernel"}
     assert load_checkpoint(old / "run", identity=IDENTITY)["step"] == 2

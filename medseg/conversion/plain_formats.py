@@ -11,7 +11,7 @@ from torch import Tensor
 from medseg.conversion.portable import Portable, trace
 from medseg.conversion.recipe import readme
 from medseg.errors import SettingsError
-from medseg.inference.engines.onnx_graph import onnx_graph
+from medseg.inference.engines.onnx_engine import onnx_graph
 from medseg.plan import write_plan
 
 EXAMPLE_FILES = {

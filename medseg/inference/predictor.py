@@ -9,16 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from medseg.inference.activations import window_bytes
+from medseg.inference.averaging import flipped_average
 from medseg.inference.export import start_indices, start_label_map
 from medseg.inference.faint_objects import without_faint_objects
-from medseg.inference.flips import flipped_average
 from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import AxisLayout
-from medseg.inference.memory_budget import find_budget, release_memory, resident_bytes
-from medseg.inference.memory_plan import Demand, plan_memory
+from medseg.inference.memory_plan import (
+    Demand,
+    find_budget,
+    plan_memory,
+    release_memory,
+    resident_bytes,
+)
 from medseg.inference.objects import ObjectMapWriter, decode_prepared, on_scan
-from medseg.inference.probability_file import probability_file
-from medseg.inference.probability_writer import ProbabilityWriter, on_cropped_grid
+from medseg.inference.probability_writer import (
+    ProbabilityWriter,
+    on_cropped_grid,
+    probability_file,
+)
 from medseg.inference.region_of_interest import find_region, narrowed
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.sliding_window_run import SlidingWindowRun

@@ -8,13 +8,11 @@ from torch import Tensor
 
 from medseg.device import is_out_of_memory
 from medseg.inference.byte_sizes import in_words
-from medseg.inference.constant_windows import ConstantWindows
 from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import AxisLayout
-from medseg.inference.memory_budget import release_memory
-from medseg.inference.memory_plan import MemoryPlan
+from medseg.inference.memory_plan import MemoryPlan, release_memory
 from medseg.inference.objects import ObjectMapWriter
-from medseg.inference.streaming import LogitSlab, Predict, stream_rows
+from medseg.inference.streaming import ConstantWindows, LogitSlab, Predict, stream_rows
 from medseg.inference.tiling import Box
 from medseg.inference.window_spec import WindowSpec
 

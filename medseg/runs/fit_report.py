@@ -17,6 +17,8 @@ HISTORY = "metrics.csv"
 """Every measurement of a run, below its folder; training writes it."""
 SAMPLING_STATS = "sampling.csv"
 """Sampling statistics, below a run's folder."""
+FORMER_SAMPLING_STATS = "ledger.csv"
+"""The same in runs of 0.1."""
 
 
 def report_fit(result: FitResult, progress: Progress) -> None:
@@ -57,10 +59,15 @@ def sampling_stats_of(runs: Mapping[str, Path]) -> "pd.DataFrame | None":
     """Sampling statistics of several runs; None where none kept it."""
     import pandas as pd
 
-    found = {
-        name: read_frame(folder / SAMPLING_STATS, keep_default_na=False, na_values=[""])
+    files = {
+        name: folder / file
         for name, folder in runs.items()
-        if (folder / SAMPLING_STATS).is_file()
+        for file in (FORMER_SAMPLING_STATS, SAMPLING_STATS)
+        if (folder / file).is_file()
+    }
+    found = {
+        name: read_frame(file, keep_default_na=False, na_values=[""])
+        for name, file in files.items()
     }
     if not found:
         return None

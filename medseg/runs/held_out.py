@@ -120,7 +120,7 @@ def write_report(
     spent: TimeSpent,
     progress: Progress,
 ) -> None:
-    """Writes the run's ``report.html``, with pictures of its cases, and its sampling statistics.
+    """Writes the run's ``report.html``, with pictures, and its sampling statistics.
 
     Args:
         out: The run's folder.

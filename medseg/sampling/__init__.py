@@ -1,4 +1,4 @@
-"""Which patch comes next, the batch that is read from the store, and the sampling statistics."""
+"""Which patch comes next, batches read from the store, and sampling statistics."""
 
 from medseg.sampling.alarms import absence_alarms, collapse_alarms, starvation_alarms
 from medseg.sampling.draw import Draw

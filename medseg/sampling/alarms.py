@@ -56,8 +56,9 @@ def starvation_alarms(
         ):
             found.append(
                 f"{unseen} of {row['lesions']} components of {row['structure']} with "
-                f"{row['size_bin']} voxels were never shown in {sampling_stats.num_patches} "
-                f"patches: {_suggest_for_lesions(settings)}"
+                f"{row['size_bin']} voxels were never seen in "
+                f"{sampling_stats.num_patches} patches: "
+                f"{_suggest_for_lesions(settings)}"
             )
     return found
 

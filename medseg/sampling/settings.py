@@ -39,8 +39,8 @@ class SamplingSettings(Settings):
     """``inverse_frequency``: 1 is inversely proportional, 0 is equal shares.
     ``hard_example``: weight of a case is its running loss to this power."""
     size_bins: tuple[int, ...] = (10, 100, 1000, 10_000)
-    """``lesion_balanced`` and the sampling statistics: voxels from which a component belongs to
-    the next bin."""
+    """``lesion_balanced`` and sampling statistics: voxels from which a component
+    belongs to the next bin."""
     min_fraction: float = Field(default=0.01, gt=0, le=1)
     """``any_foreground``: share of a patch that structures must cover."""
 

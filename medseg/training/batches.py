@@ -156,7 +156,7 @@ class BatchSource:
         return len(self._cases)
 
     def state_dict(self, *, alone: bool = False) -> dict[str, Any]:
-        """State from which the batches after the last one follow, with the sampling statistics.
+        """What the next batches follow from, with the sampling statistics.
 
         Args:
             alone: The other processes are gone, and with them what they counted.

@@ -9,13 +9,11 @@ from medseg.plan import Plan
 from medseg.progress import Progress
 from medseg.sampling import SamplingStats
 from medseg.store.stored_case import StoredCase
-from medseg.training.assembly import build_trainer
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.compilation import compile_if_faster, wants_compiling
-from medseg.training.context import RunContext
+from medseg.training.context import FitResult, RunContext
 from medseg.training.determinism import arithmetic
-from medseg.training.fit_result import FitResult
 from medseg.training.guard import require_finite_weights
 from medseg.training.interruption import Interruption
 from medseg.training.length import RunLength
@@ -23,8 +21,8 @@ from medseg.training.precision import choose_precision
 from medseg.training.process_group import LostProcessError, ProcessGroup
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import fresh_state
-from medseg.training.trainer import Trainer
-from medseg.training.utilisation import Utilisation
+from medseg.training.stopwatch import Utilisation
+from medseg.training.trainer import Trainer, build_trainer
 
 __all__ = ["FitResult", "RunContext", "fit"]
 

@@ -1,19 +1,45 @@
 """Everything that changes while training, so that all of it can be saved."""
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from medseg.device import random_state, set_random_state
 from medseg.networks.build import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
 from medseg.progress import Progress
-from medseg.training.ema import AveragedWeights
 from medseg.training.process_group import ProcessGroup
 from medseg.training.settings import OptimizerSettings, TrainingSettings
+
+
+class AveragedWeights:
+    """A second copy of a network whose weights trail the trained ones.
+
+    The decay at step t is min(decay, (1 + t) / (10 + t)), so that the first steps do
+    not weigh for long (as in TensorFlow's ExponentialMovingAverage).
+
+    References:
+        Polyak and Juditsky, SIAM J Control Optim 1992, doi:10.1137/0330046.
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval()
+        for parameter in self.network.parameters():
+            parameter.requires_grad = False
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Moves towards the network's weights after a step (counted from 0)."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        averaged: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(averaged, list(network.parameters()), weight)
+        for mine, other in zip(self.network.buffers(), network.buffers(), strict=True):
+            mine.copy_(other)
 
 
 @dataclass

@@ -1,19 +1,118 @@
-"""A run under way: step, look, save, until its time is over or somebody stops it."""
+"""A run under way: its parts put together, its steps, validations and checkpoints."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from medseg.progress import Meter
-from medseg.training.checkpointer import Checkpointer
+import torch
+from torch import Tensor, nn
+
+from medseg.device import has_float64, is_out_of_memory
+from medseg.errors import TrainingError
+from medseg.plan import Plan
+from medseg.progress import Meter, Progress
+from medseg.store.stored_case import StoredCase
+from medseg.training.batches import Batch, BatchSource
+from medseg.training.checkpoint import Checkpointer
+from medseg.training.context import RunContext
+from medseg.training.guard import LossGuard
 from medseg.training.interruption import Interruption
 from medseg.training.length import Clock, RunLength, seconds_on
-from medseg.training.metric_log import MetricLog
-from medseg.training.plateau import shorten
+from medseg.training.memory_fallback import OutOfMemoryFallback
+from medseg.training.metric_log import MetricLog, MetricsFile
 from medseg.training.profile import Profile
+from medseg.training.schedule import learning_rate_factor
+from medseg.training.segmentation_loss import LossOnHost, segmentation_loss
+from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
+from medseg.training.step import training_step
 from medseg.training.stopwatch import Stopwatch
-from medseg.training.training_steps import TrainingSteps
-from medseg.training.validation_monitor import ValidationMonitor
+from medseg.training.validation import ValidationMonitor, ValidationSchedule, shorten
+
+
+@dataclass(kw_only=True)
+class TrainingSteps:
+    """Takes one step after the other."""
+
+    settings: TrainingSettings
+    state: TrainingState
+    batches: BatchSource
+    loss: nn.Module
+    guard: LossGuard
+    memory_fallback: OutOfMemoryFallback
+    progress: Progress
+    last_loss: Tensor | float = float("nan")
+    """Of the last step, on its device."""
+    unfinished: dict[str, Any] | None = None
+    """State of the sampler before the step that is being taken with others."""
+
+    def take(self, done: float) -> None:
+        """Takes the next step, in parts where memory ends.
+
+        Args:
+            done: Share of the run that is over, which the learning rate follows.
+
+        Raises:
+            NonFiniteLossError: The loss became NaN or infinite.
+            LostProcessError: Another process of the run ended.
+            TrainingError: A single patch does not fit into memory.
+        """
+        if self.state.processes.size > 1:
+            self.unfinished = self.batches.sampler_state()
+        batch, loss = self._next_batch(), None
+        while loss is None:
+            loss = self._try(batch, done)
+            if loss is None:
+                self._relieve()
+        self.unfinished = None
+        self.guard.add(loss, step=self.state.step, case_ids=batch.case_ids)
+        self.last_loss = loss
+
+    def learning_rate(self, done: float) -> float:
+        """The rate at a share of the run."""
+        factor = learning_rate_factor(done, self.settings.schedule)
+        return factor * self.settings.optimizer.learning_rate
+
+    def _next_batch(self) -> Batch:
+        """The next batch; where memory ends over it, steps are made smaller first."""
+        while True:
+            try:
+                return self.batches.next()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._relieve()
+                self.batches.restart()
+
+    def _relieve(self) -> None:
+        patches = self.batches.patches_per_step
+        relief = self.memory_fallback.relieve(self.state.network, patches=patches)
+        self.progress.warn(f"memory ended: from now on {relief}")
+
+    def _try(self, batch: Batch, done: float) -> Tensor | None:
+        """The loss of a step; None where memory ended before it was taken."""
+        try:
+            return training_step(
+                self.state,
+                batch,
+                self.loss,
+                learning_rate=self.learning_rate(done),
+                gradient_clip=self.settings.gradient_clip,
+                accumulate=self.memory_fallback.parts,
+                watch=self.batches.watch,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.state.processes.size > 1:  # the others have gone on
+                parts = 2 * self.memory_fallback.parts
+                raise TrainingError(
+                    f"memory ended; set training.accumulate={parts} "
+                    "or more, or training.recompute=true, and --resume"
+                ) from error
+            return None
+
 
 REPORT_SECONDS = 2.0
 """Time between points of the loss curve."""
@@ -103,3 +202,91 @@ class Trainer:
         self.record.add(
             {"loss": loss, "learning_rate": self.steps_taken.learning_rate(done)}
         )
+
+
+GPU_GUARD_STEPS = 20
+"""Steps after which a GPU is asked for the losses; a CPU is asked at each step."""
+
+
+def build_trainer(
+    plan: Plan,
+    settings: TrainingSettings,
+    state: TrainingState,
+    *,
+    batches: BatchSource,
+    validation_cases: Sequence[StoredCase],
+    device: torch.device,
+    context: RunContext,
+    resume: bool,
+    profile: bool,
+) -> Trainer:
+    """A run from its state on; `fit` says what the arguments are.
+
+    Raises:
+        OutputError: The run's folder cannot be written.
+    """
+    folder, is_main = context.folder, context.processes.is_main
+    history = MetricsFile(
+        folder / "metrics.csv" if is_main else None,
+        resume_at=state.step if resume else None,
+    )
+    record = MetricLog(
+        state,
+        history,
+        context.logger,
+        batch_size=plan.batch_size,
+        patches_per_epoch=batches.patches_per_epoch,
+    )
+    return Trainer(
+        state=state,
+        steps_taken=_stepping(plan, settings, state, batches, device, context),
+        monitor=ValidationMonitor(
+            validations=ValidationSchedule(
+                validation_cases,
+                largest_share=settings.validation_share,
+                folder=folder,
+                clock=settings.clock,
+            ),
+            plan=plan,
+            settings=settings,
+            state=state,
+            batches=batches,
+            device=device,
+            record=record,
+            progress=context.progress,
+        ),
+        checkpointer=Checkpointer(state, batches, context),
+        record=record,
+        profile=Profile(
+            folder, wanted=profile and is_main, on_gpu=device.type == "cuda"
+        ),
+        watch=batches.watch,
+        checkpoint_every=settings.checkpoint_every,
+        clock=settings.clock,
+    )
+
+
+def _stepping(
+    plan: Plan,
+    settings: TrainingSettings,
+    state: TrainingState,
+    batches: BatchSource,
+    device: torch.device,
+    context: RunContext,
+) -> TrainingSteps:
+    loss = segmentation_loss(plan, settings).to(device)
+    if not has_float64(device):
+        loss = LossOnHost(loss.cpu())
+        context.progress.say(f"{device} has no float64: the CPU computes the loss")
+    return TrainingSteps(
+        settings=settings,
+        state=state,
+        batches=batches,
+        loss=loss,
+        guard=LossGuard(
+            every=1 if device.type == "cpu" else GPU_GUARD_STEPS,
+            report=batches.report_loss,
+        ),
+        memory_fallback=OutOfMemoryFallback(settings, state.network),
+        progress=context.progress,
+    )

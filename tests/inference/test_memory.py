@@ -13,7 +13,7 @@ from medseg.errors import PredictionError, SettingsError
 from medseg.geometry import affine_from_spacing
 from medseg.inference import predictor as predictor_module
 from medseg.inference.byte_sizes import in_words, parse_bytes
-from medseg.inference.memory_budget import (
+from medseg.inference.memory_plan import (
     MemoryBudget,
     find_budget,
     free_ram,

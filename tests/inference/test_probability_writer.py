@@ -13,7 +13,7 @@ from whole_volume import axis_weights, interpolate
 from medseg.errors import OutputError
 from medseg.geometry import affine_from_spacing
 from medseg.inference.predictor import Predictor
-from medseg.inference.probability_file import probability_file
+from medseg.inference.probability_writer import probability_file
 from medseg.inference.settings import InferenceSettings
 from medseg.labels import LabelScheme
 from medseg.preparation import preprocess
@@ -73,8 +73,8 @@ def test_layers_of_any_depth_hold_the_same(
     network = random_network(3, 3)
     predictor = Predictor(network, made, CPU, InferenceSettings(overlap=0.5))
     predictor.predict(scan(turn), probabilities=tmp_path / "one.b2nd")
-    monkeypatch.setattr("medseg.inference.probability_file.LAYER_DEPTH", depth)
-    monkeypatch.setattr("medseg.inference.probability_file.CHUNK_WIDTH", 5)
+    monkeypatch.setattr("medseg.inference.probability_writer.LAYER_DEPTH", depth)
+    monkeypatch.setattr("medseg.inference.probability_writer.CHUNK_WIDTH", 5)
     predictor.predict(scan(turn), probabilities=tmp_path / "other.b2nd")
     one, other = (
         blosc2.open(str(tmp_path / name))[:] for name in ("one.b2nd", "other.b2nd")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from small_networks import CPU, Pointwise, plan, random_network
 
 from medseg.geometry import affine_from_spacing
-from medseg.inference.constant_windows import ConstantWindows
 from medseg.inference.predictor import Predictor
 from medseg.inference.region_of_interest import air_limit, narrowed
 from medseg.inference.settings import InferenceSettings
+from medseg.inference.streaming import ConstantWindows
 from medseg.plan import ChannelPlan
 from medseg.preparation import preprocess
 from medseg.volume import Volume

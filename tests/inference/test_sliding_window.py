@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole_volume import sliding_window_logits
 
-from medseg.inference.flips import flipped_average
+from medseg.inference.averaging import flipped_average
 from medseg.inference.tiling import gaussian_importance, window_starts, windows
 
 

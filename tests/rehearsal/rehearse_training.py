@@ -11,11 +11,11 @@ from training_parts import STEP
 
 from medseg.labels import LabelScheme
 from medseg.store import Store, StoredCase
-from medseg.training import assembly
-from medseg.training.assembly import GPU_GUARD_STEPS
+from medseg.training import trainer as assembly
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.guard import LossGuard
 from medseg.training.settings import TrainingSettings
+from medseg.training.trainer import GPU_GUARD_STEPS
 
 SETTINGS = TrainingSettings(precision="bfloat16", compile="off", checkpoint_every=1e-3)
 FLOAT16 = SETTINGS.model_copy(update={"precision": "float16"})

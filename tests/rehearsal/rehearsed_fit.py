@@ -17,8 +17,7 @@ from medseg.runs.resolve import settle_training
 from medseg.sampling import PatchSampler
 from medseg.store import Store, StoredCase
 from medseg.training.batches import BatchSource
-from medseg.training.context import RunContext
-from medseg.training.fit_result import FitResult
+from medseg.training.context import FitResult, RunContext
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
 from medseg.training.loop import fit

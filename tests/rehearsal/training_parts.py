@@ -17,7 +17,7 @@ from medseg.training import batches
 from medseg.training.batches import Batch, BatchSource
 from medseg.training.guard import LossGuard
 from medseg.training.stopwatch import Stopwatch
-from medseg.training.training_steps import TrainingSteps
+from medseg.training.trainer import TrainingSteps
 
 REST = "rest of the step"
 STEP = (

@@ -12,7 +12,7 @@ from small_runs import CPU, SETTINGS, SMALL, small_plan, state_and_batch
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.device import is_out_of_memory, pick_device
 from medseg.errors import SettingsError
-from medseg.inference.memory_budget import find_budget
+from medseg.inference.memory_plan import find_budget
 from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings
 from medseg.store import Store
@@ -24,9 +24,8 @@ from medseg.training.memory_fallback import OutOfMemoryFallback
 from medseg.training.precision import candidates
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import fresh_state, loss_scaler
-from medseg.training.stopwatch import Stopwatch
-from medseg.training.training_steps import TrainingSteps
-from medseg.training.utilisation import Utilisation
+from medseg.training.stopwatch import Stopwatch, Utilisation
+from medseg.training.trainer import TrainingSteps
 
 CUDA = torch.device("cuda")
 
@@ -242,7 +241,7 @@ def test_a_driver_that_cannot_tell_ends_no_run(
         asked.set()
         raise NotSupportedError
 
-    monkeypatch.setattr("medseg.training.utilisation.SECONDS", 0.0)
+    monkeypatch.setattr("medseg.training.stopwatch.SECONDS", 0.0)
     monkeypatch.setattr(torch.cuda, "utilization", utilization)
     with Utilisation(CUDA, Stopwatch()) as watched:
         assert asked.wait(30)

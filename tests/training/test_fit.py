@@ -15,7 +15,7 @@ from medseg.store import Store
 from medseg.training.length import StepLength, TimeBudget
 from medseg.training.loop import FitResult
 from medseg.training.settings import OptimizerSettings, TrainingSettings
-from medseg.training.training_steps import TrainingSteps
+from medseg.training.trainer import TrainingSteps
 from medseg.training.validation import validate
 
 

@@ -18,7 +18,7 @@ from medseg.inference.engines.foreign_core import (
     takes_any_size,
     with_foreign_core,
 )
-from medseg.inference.engines.onnx_graph import onnx_graph
+from medseg.inference.engines.onnx_engine import onnx_graph
 from medseg.inference.engines.signal_stack import keep_signal_stack
 from medseg.networks.folding import fold
 from medseg.networks.network import SegmentationNetwork

@@ -11,7 +11,7 @@ import torch
 from medseg.errors import SettingsError
 from medseg.inference.engines.available import make_engine
 from medseg.inference.engines.engine import Engine, Name, Variant
-from medseg.inference.engines.onnx_graph import onnx_graph
+from medseg.inference.engines.onnx_engine import onnx_graph
 from medseg.inference.engines.torch_engine import torch_engine
 from medseg.networks.build import build_network
 from medseg.networks.network import SegmentationNetwork

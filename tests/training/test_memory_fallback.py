@@ -18,7 +18,6 @@ from medseg.store import Store
 from medseg.training.batches import Batch
 from medseg.training.compilation import compile_if_faster, wants_compiling
 from medseg.training.memory_fallback import OutOfMemoryFallback, recompute_activations
-from medseg.training.plateau import has_plateaued, shorten
 from medseg.training.precision import forward_loss
 from medseg.training.profile import Profile, most_expensive
 from medseg.training.resident import ResidentCases, bytes_needed, choose_cache
@@ -26,6 +25,7 @@ from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
 from medseg.training.step import split_batch, training_step
 from medseg.training.stopwatch import Stopwatch
+from medseg.training.validation import has_plateaued, shorten
 
 
 def weights(state: TrainingState) -> torch.Tensor:
@@ -85,7 +85,7 @@ def test_a_run_goes_on_in_parts_when_memory_ends(
     tiny_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
 
-    from medseg.training import training_steps as steps_taken
+    from medseg.training import trainer as steps_taken
     from medseg.training.length import StepLength
 
     def scarce(state: TrainingState, batch: Batch, *args: object, **kw: int) -> object:

@@ -99,7 +99,7 @@ def test_lesions_never_shown_are_counted() -> None:
         sampling_stats.add(*shown(case, (0, 0, 0)))
     alarms = starvation_alarms(sampling_stats, settings)
     assert any(
-        "1 of 1 components of big with under 10 voxels were never shown" in a
+        "1 of 1 components of big with under 10 voxels were never seen" in a
         and "lesion_balanced" in a
         for a in alarms
     )
