@@ -79,7 +79,7 @@ def has_float64(device: torch.device) -> bool:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a GPU computes in bfloat16 itself; older ones emulate it slowly."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "xpu"
 
 

@@ -33,8 +33,6 @@ def flipped_average(predict: Predict, *, axes: Sequence[int]) -> Predict:
     return averaged
 
 
-Predict = Callable[[Tensor], Tensor]
-
 SMALLEST = 1e-7
 """Probabilities are kept this far from 0, and from 1, before the logarithm."""
 

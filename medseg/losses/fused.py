@@ -95,7 +95,7 @@ class FusedLoss(nn.Module):
         region = terms.region.loss.class_weights if terms.region else None
         tables = {
             "voxel_weights": _weights(
-                terms.voxel and terms.voxel.class_weights, number
+                terms.voxel.class_weights if terms.voxel else None, number
             ),
             "channel_weights": _channel_weights(terms, number),
             "region_weights": _weights(region, number),
@@ -137,7 +137,9 @@ class FusedLoss(nn.Module):
             check_shapes(logits, expected, num_channels=self.channels.num_channels)
         function = _Triton if self._takes_triton(outputs) else _Plain
         with torch.autocast(outputs[0].device.type, enabled=False):
-            value: Tensor = function.apply(self, target, tuple(weights), *outputs)
+            value: Tensor = function.apply(  # type: ignore[no-untyped-call]
+                self, target, tuple(weights), *outputs
+            )
         return value
 
     def _takes_triton(self, outputs: Sequence[Tensor]) -> bool:
@@ -258,7 +260,7 @@ def _first_pass(
     exact = sum_type(flat.device)
     per_channel = torch.stack([part.per_channel for part in parts]).to(exact)
     groups = len(flat) // per_channel.shape[2]
-    per_channel = per_channel.unflatten(0, (groups, -1)).sum(1)
+    per_channel = per_channel.reshape(groups, -1, *per_channel.shape[1:]).sum(1)
     overall = torch.stack([part.overall for part in parts]).to(exact).sum(0)
     return per_channel.transpose(0, 1).flatten(1, 2), overall
 

@@ -57,7 +57,7 @@ def check_labels(target: Tensor, *, num_classes: int) -> None:
     if high == IGNORE_INDEX:
         high = int(target.masked_fill(target == IGNORE_INDEX, 0).max())
     if high >= num_classes:
-        unknown = {int(x) for x in target.unique()} - {
+        unknown = {int(x) for x in torch.unique(target)} - {
             *range(num_classes),
             IGNORE_INDEX,
         }

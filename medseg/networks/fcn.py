@@ -9,7 +9,7 @@ References:
     arXiv:1409.1556 (VGG16, configuration D).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +113,8 @@ class ScoreUpsampling2d(_ScoreUpsampling, nn.ConvTranspose2d):
         del output_size
         more, stride = self.borders, self.stride
         x = nn.functional.pad(x, (more,) * 4, mode="replicate") if more else x
-        cut = [int(p) + more * s for p, s in zip(self.padding, stride, strict=True)]
+        padding = cast("tuple[int, ...]", self.padding)
+        cut = [p + more * s for p, s in zip(padding, stride, strict=True)]
         return nn.functional.conv_transpose2d(x, self.weight, self.bias, stride, cut)
 
     def _load_from_state_dict(
@@ -136,7 +137,8 @@ class ScoreUpsampling3d(_ScoreUpsampling, nn.ConvTranspose3d):
         del output_size
         more, stride = self.borders, self.stride
         x = nn.functional.pad(x, (more,) * 6, mode="replicate") if more else x
-        cut = [int(p) + more * s for p, s in zip(self.padding, stride, strict=True)]
+        padding = cast("tuple[int, ...]", self.padding)
+        cut = [p + more * s for p, s in zip(padding, stride, strict=True)]
         return nn.functional.conv_transpose3d(x, self.weight, self.bias, stride, cut)
 
     def _load_from_state_dict(

@@ -12,11 +12,12 @@ from medseg.calibration.ensemble import read_calibration
 from medseg.calibration.windows import joint_windows
 from medseg.errors import MissingFileError, ModelError, PredictionError
 from medseg.files import hash_text
-from medseg.inference.averaging import Predict, ensemble
+from medseg.inference.averaging import ensemble
 from medseg.inference.engines.benchmark_cache import EngineBenchmarkCache
 from medseg.inference.engines.engine import Engine, Variant
 from medseg.inference.engines.selection import choose_engine
 from medseg.inference.settings import InferenceSettings
+from medseg.inference.streaming import Predict
 from medseg.instances.decoding_settings import joint_decoding
 from medseg.model import Model, find_model, load_model
 from medseg.networks.analysis.receptive_field import receptive_field

@@ -81,7 +81,7 @@ def compare_runs(
             f"are needed{missing}"
         )
     first, *others = tables.values()
-    shared = [name for name in first if all(name in table for table in others)]
+    shared = [str(name) for name in first if all(name in table for table in others)]
     metrics = [column_of(metric, shared) for metric in metrics]
     whole = {name: table[~_is_bin(table)] for name, table in tables.items()}
     bins = {name: table[_is_bin(table)] for name, table in tables.items()}

@@ -20,7 +20,7 @@ HANDSHAKES = 64
 """Connections that may agree on TLS at the same time; more are closed."""
 
 
-class Listener(ThreadedAssociationServer):  # type: ignore[misc]
+class Listener(ThreadedAssociationServer):
     """pynetdicom's server, with time limits before an association begins."""
 
     daemon_threads = True  # the node ends whoever is still agreeing on TLS
@@ -30,7 +30,7 @@ class Listener(ThreadedAssociationServer):  # type: ignore[misc]
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """A connection as it came: nothing is said to it here."""
-        taken: tuple[socket.socket, Any] = self.socket.accept()
+        taken: tuple[socket.socket, Any] = self.socket.accept()  # type: ignore[union-attr]
         return taken
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -50,7 +50,8 @@ class Listener(ThreadedAssociationServer):  # type: ignore[misc]
             return None
         try:
             request.settimeout(self.handshake_seconds)
-            secured: socket.socket = self.ssl_context.wrap_socket(
+            context: Any = self.ssl_context
+            secured: socket.socket = context.wrap_socket(
                 request, server_side=True, do_handshake_on_connect=False
             )
             secured.do_handshake()  # type: ignore[attr-defined]
@@ -87,7 +88,7 @@ def listen(
         OSError: The address cannot be had.
         SettingsError: A certificate cannot be used.
     """
-    server = entity.make_server(
+    server: Any = entity.make_server(
         (settings.host, settings.port),
         ssl_context=server_context(settings),
         evt_handlers=handlers,
@@ -97,4 +98,5 @@ def listen(
     server.handshakes = BoundedSemaphore(HANDSHAKES)
     entity._servers.append(server)  # noqa: SLF001  # as `AE.start_server` does
     Thread(target=server.serve_forever, name="medseg-listener", daemon=True).start()
-    return server  # type: ignore[no-any-return]
+    listener: Listener = server
+    return listener

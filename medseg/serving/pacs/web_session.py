@@ -65,7 +65,7 @@ class BoundedSession(requests.Session):
             while piece := self._next(pieces):
                 yield piece
 
-        answer.iter_content = bounded
+        answer.iter_content = bounded  # type: ignore[method-assign]
         if not streamed:
             answer.content  # noqa: B018  # reads it
         return answer

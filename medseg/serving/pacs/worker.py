@@ -127,7 +127,9 @@ def _serve(pipe: Connection, options: WorkerOptions) -> None:
             segment = segment or _loaded(options)
             pipe.send([] if job is None else segment(*job))
         except (MedsegError, OSError) as error:
-            full = isinstance(error, OutputError) or is_write_failure(error)
+            full = isinstance(error, OutputError) or (
+                isinstance(error, OSError) and is_write_failure(error)
+            )
             kind = OutputError if full else PredictionError
             pipe.send(kind(str(error) or type(error).__name__))
 
