@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _CaseCount:
-    """What was shown of one case."""
+    """What was sampled of one case."""
 
     patches: int
     voxels: np.ndarray
@@ -97,7 +97,7 @@ class SamplingStats:
         return pd.DataFrame(rows)
 
     def per_case(self) -> "pd.DataFrame":
-        """One row per case and structure: what was shown of it.
+        """One row per case and structure: what was sampled of it.
 
         Columns ``case_id, structure, patches, patches_with, voxels_shown, lesions,
         lesions_shown``.
