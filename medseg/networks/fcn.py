@@ -79,73 +79,65 @@ class FCNCore(Core):
         return [self.finish(scores)], deepest
 
 
-class _ScoreUpsampling:
+class _ScoreUpsampling(nn.Module):
     """What the transposed convolutions of scores in 2D and 3D have in common.
 
-    The voxel at each border is repeated once and what comes of it cut off again, so
-    that a linear start interpolates up to the last voxel, as `F.interpolate` does; the
-    original cropped that zone. Weights saved before this was so come without
-    `repeats_borders`, and are computed with zeros beyond the borders as they were.
+    Beyond the borders a transposed convolution sees zeros, so that one that starts as
+    linear interpolation would be dimmer there. What comes out is divided by the share
+    of the tent that lies on the image, which is 1 but within half a stride of a border:
+    the start then equals `F.interpolate`, which continues the last voxel, everywhere.
+    The original cropped that zone. Weights saved before this was so come without
+    `even_borders`, and are computed as they were.
     """
 
-    repeats_borders: Tensor
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    even_borders: Tensor
 
-    def mark(self, *, repeated: bool) -> None:
-        """Keeps with the weights what lies beyond the borders."""
-        self.borders = int(repeated)
-        self.repeats_borders.fill_(self.borders)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.register_buffer("even_borders", torch.tensor(1, dtype=torch.uint8))
+        factor = self.stride[0]
+        tent = bilinear_kernel(factor, spatial_dims=1).reshape(1, 1, -1)
+        self.register_buffer("tent", tent, persistent=False)
+        self.is_even = True
 
-    def adopt(self, state: dict[str, Any], key: str) -> None:
-        """Takes what weights that are about to be loaded were trained with."""
-        self.mark(repeated=bool(state.setdefault(key, torch.tensor(0).byte())))
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Scores of shape (N, C, f times the size of `x`)."""
+        scores: Tensor = super().forward(x, output_size)
+        if not self.is_even:
+            return scores
+        for axis in range(2, x.ndim):
+            shape = [1] * x.ndim
+            shape[axis] = -1
+            scores = scores / self._share(x, axis).reshape(shape)
+        return scores
+
+    def _share(self, x: Tensor, axis: int) -> Tensor:
+        """Share of the tent that lies on the image, along one axis of the scores."""
+        line = torch.ones_like(x.select(1, 0).select(0, 0).movedim(axis - 2, -1))
+        while line.ndim > 1:
+            line = line.select(0, 0)
+        factor = self.stride[0]
+        tent = cast("Tensor", self.tent).to(line.dtype)
+        return nn.functional.conv_transpose1d(
+            line.reshape(1, 1, -1), tent, stride=factor, padding=factor // 2
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any
+    ) -> None:
+        key = f"{prefix}even_borders"
+        self.is_even = bool(state_dict.setdefault(key, torch.tensor(0).byte()))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class ScoreUpsampling2d(_ScoreUpsampling, nn.ConvTranspose2d):
     """In 2D."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.register_buffer("repeats_borders", torch.tensor(1, dtype=torch.uint8))
-        self.borders = 1
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Scores of shape (N, C, fI, fJ)."""
-        del output_size
-        more, stride = self.borders, self.stride
-        x = nn.functional.pad(x, (more,) * 4, mode="replicate") if more else x
-        padding = cast("tuple[int, ...]", self.padding)
-        cut = [p + more * s for p, s in zip(padding, stride, strict=True)]
-        return nn.functional.conv_transpose2d(x, self.weight, self.bias, stride, cut)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *rest: Any
-    ) -> None:
-        self.adopt(state_dict, f"{prefix}repeats_borders")
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
 
 class ScoreUpsampling3d(_ScoreUpsampling, nn.ConvTranspose3d):
     """In 3D."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.register_buffer("repeats_borders", torch.tensor(1, dtype=torch.uint8))
-        self.borders = 1
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Scores of shape (N, C, fI, fJ, fK)."""
-        del output_size
-        more, stride = self.borders, self.stride
-        x = nn.functional.pad(x, (more,) * 6, mode="replicate") if more else x
-        padding = cast("tuple[int, ...]", self.padding)
-        cut = [p + more * s for p, s in zip(padding, stride, strict=True)]
-        return nn.functional.conv_transpose3d(x, self.weight, self.bias, stride, cut)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *rest: Any
-    ) -> None:
-        self.adopt(state_dict, f"{prefix}repeats_borders")
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 SCORE_UPSAMPLING: dict[int, type[ScoreUpsampling2d | ScoreUpsampling3d]] = {

@@ -44,7 +44,7 @@ def test_weights_saved_before_are_computed_as_before() -> None:
     torch.manual_seed(0)
     network = build(FCNSettings(**SMALL)).eval()
     state = network.state_dict()
-    old = {k: v for k, v in state.items() if not k.endswith("repeats_borders")}
+    old = {k: v for k, v in state.items() if not k.endswith("even_borders")}
     assert len(state) - len(old) == 3
     loaded = build(FCNSettings(**SMALL)).eval()
     loaded.load_state_dict(old)
