@@ -56,7 +56,7 @@ def plant(folder: Path, kind: str) -> Path:
         place = folder / f"series{number}"
         place.mkdir(parents=True)
         for k, one in enumerate(slices(array, f"1.2.826.0.1.3680043.8.498.{number}")):
-            one.LogitSlab, one.Columns = shape[1], shape[0]
+            one.Rows, one.Columns = shape[1], shape[0]
             one.save_as(place / f"{k:03d}.dcm", enforce_file_format=True)
     return folder
 

@@ -89,7 +89,7 @@ def slices(array: np.ndarray, uid: str = UID) -> list[Dataset]:
         one.StudyDate, one.StudyTime = "20200101", "120000"
         one.SeriesNumber, one.InstanceNumber = "1", str(k + 1)
         one.ImageType = ["ORIGINAL", "PRIMARY"]
-        one.LogitSlab, one.Columns, one.SamplesPerPixel = SHAPE[1], SHAPE[0], 1
+        one.Rows, one.Columns, one.SamplesPerPixel = SHAPE[1], SHAPE[0], 1
         one.PhotometricInterpretation, one.PixelRepresentation = "MONOCHROME2", 0
         one.BitsAllocated = one.BitsStored = 16
         one.HighBit = 15

@@ -242,7 +242,7 @@ def inference(options: argparse.Namespace, device: torch.device) -> None:
         )
 
 
-class LogitSlab:
+class Rows:
     """A run's logger that prints the Dice of whole cases on the way."""
 
     def __init__(self) -> None:
@@ -278,7 +278,7 @@ def dice(options: argparse.Namespace, device: torch.device) -> None:
     run = set_up_run(
         config, options.out, device=device, processes=ProcessGroup(), progress=Silent()
     )
-    result = fit_run(run, LogitSlab(), resume=False, profile=False)
+    result = fit_run(run, Rows(), resume=False, profile=False)
     say(
         "dice",
         budget=options.budget,

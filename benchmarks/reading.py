@@ -171,7 +171,7 @@ def write_series(folder: Path) -> None:
         block = dataset.private_block(0x0051, "MEDSEG FILLER", create=True)
         for number in range(FILLERS):
             block.add_new(number, "LO", f"value of private element {number}")
-        dataset.LogitSlab = dataset.Columns = SIZE
+        dataset.Rows = dataset.Columns = SIZE
         dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
         dataset.PhotometricInterpretation = "MONOCHROME2"
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11

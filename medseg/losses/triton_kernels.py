@@ -27,6 +27,13 @@ IGNORED = tl.constexpr(255)
 
 
 @triton.jit
+def _sigmoid(x):
+    """σ(x), without an exponential that overflows."""
+    a = tl.exp(-tl.abs(x))
+    return tl.where(x >= 0, 1.0, a) / (1.0 + a)
+
+
+@triton.jit
 def _power(x, EXPONENT: tl.constexpr):
     """Numbers from 0 to 1 to the exponent."""
     if EXPONENT == 0.0:
@@ -70,7 +77,7 @@ def _labels(
 def _probabilities(logits, channel, L, SIGMOID: tl.constexpr):
     """Probabilities (C, V), and the largest logit and log Σ exp of each voxel, (V,)."""
     if SIGMOID:
-        return tl.sigmoid(logits), tl.zeros_like(tl.max(logits, 0)), tl.max(logits, 0)
+        return _sigmoid(logits), tl.zeros_like(tl.max(logits, 0)), tl.max(logits, 0)
     else:
         logits = tl.where((channel < L)[:, None], logits, float("-inf"))
         highest = tl.max(logits, 0)
@@ -97,7 +104,7 @@ def _wrong_and_surprisal(u):
     surprisal = tl.log(1.0 + a)
     # log(1 + a) loses the digits of a small a
     surprisal = tl.where(a < 1e-3, a - 0.5 * a * a, surprisal) + tl.maximum(u, 0.0)
-    return tl.sigmoid(u), surprisal
+    return _sigmoid(u), surprisal
 
 
 @triton.jit

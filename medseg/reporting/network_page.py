@@ -30,7 +30,7 @@ th:first-child, td:first-child { text-align: left; font-family: monospace; }
 img { max-width: 100%; }
 """
 
-LogitSlab = Sequence[Sequence[str]]
+TableRows = Sequence[Sequence[str]]
 
 
 def write_network_page(folder: Path, found: Inspection, *, title: str) -> Path:
@@ -82,7 +82,7 @@ LAYER_HEADER = (
 )
 
 
-def layer_rows(found: Inspection) -> LogitSlab:
+def layer_rows(found: Inspection) -> TableRows:
     """One row per layer."""
     return [
         (
@@ -101,7 +101,7 @@ def layer_rows(found: Inspection) -> LogitSlab:
     ]
 
 
-def summary_rows(found: Inspection) -> LogitSlab:
+def summary_rows(found: Inspection) -> TableRows:
     """Costs, fields and artefacts."""
     costs, half, most, nearly = found.costs, *found.radii
     fields = found.theoretical.extent if found.theoretical else ()
@@ -137,7 +137,7 @@ def summary_rows(found: Inspection) -> LogitSlab:
     ]
 
 
-def _unpadded(found: Inspection) -> LogitSlab:
+def _unpadded(found: Inspection) -> TableRows:
     """What unpadded convolutions leave of a patch."""
     if not any(found.output_margin):
         return []
@@ -150,7 +150,7 @@ def _unpadded(found: Inspection) -> LogitSlab:
     return [("unpadded", f"{size} in, {_times(found.output_size)} out; {mirrored}")]
 
 
-def _held_statistics(found: Inspection) -> LogitSlab:
+def _held_statistics(found: Inspection) -> TableRows:
     """How much of what is seen comes through the statistics of normalizations."""
     if found.held_radii == found.radii:
         return []
@@ -171,7 +171,7 @@ def _coverage(found: Inspection) -> str:
     return f"{worst.variance:.3g} of the squared mean (absolute: {worst.absolute:.3g})"
 
 
-def _shift_rows(found: ShiftFinding, state: str) -> LogitSlab:
+def _shift_rows(found: ShiftFinding, state: str) -> TableRows:
     name = f"shift by {_times(found.shift)}"
     if found.theory is not None:
         theory = _shift(found.theory.change, found.theory.agreement)
@@ -194,7 +194,7 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _table(header: Sequence[str], rows: LogitSlab) -> str:
+def _table(header: Sequence[str], rows: TableRows) -> str:
     head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"

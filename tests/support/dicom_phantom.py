@@ -103,7 +103,7 @@ def _slice(
     dataset.ImagePositionPatient = [f"{v:.10g}" for v in position]
     dataset.ImageOrientationPatient = [f"{v:.10g}" for v in orientation]
     dataset.PixelSpacing = [0.8, 0.5]
-    dataset.LogitSlab, dataset.Columns = pixels.shape
+    dataset.Rows, dataset.Columns = pixels.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.BitsAllocated = pixels.dtype.itemsize * 8

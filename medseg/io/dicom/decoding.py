@@ -52,7 +52,7 @@ def _require_sizes(dataset: DicomDataset, path: Path) -> None:
     from pydicom.encaps import generate_frames
 
     count = int(dataset.get("NumberOfFrames") or 1)
-    expected = int(dataset.LogitSlab), int(dataset.Columns)
+    expected = int(dataset.Rows), int(dataset.Columns)
     samples = int(dataset.get("SamplesPerPixel") or 1)
     found = 0
     for frame in generate_frames(dataset.PixelData, number_of_frames=count):

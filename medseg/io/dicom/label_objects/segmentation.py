@@ -333,6 +333,6 @@ def _references(dataset: DicomDataset, groups: Iterable[DicomDataset]) -> Refere
 
 
 def _planes(dataset: DicomDataset, path: Path, count: int) -> np.ndarray:
-    shape = (count, int(dataset.LogitSlab), int(dataset.Columns))
+    shape = (count, int(dataset.Rows), int(dataset.Columns))
     require_memory(2 * int(np.prod(shape)), path)
     return decoded(path, what="planes").reshape(shape)
