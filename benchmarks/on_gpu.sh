@@ -10,7 +10,7 @@
 #   LIMIT=600      seconds for all parts together; what no time is left for is said
 #   DEVICE=cuda    cpu rehearses the script itself
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 python="${PYTHON:-python3}" device="${DEVICE:-cuda}" limit="${LIMIT:-600}"
 results="${1:-benchmarks/results/gpu}"
 rows="$results/on_gpu.jsonl"
