@@ -30,8 +30,8 @@ class Listener(ThreadedAssociationServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """A connection as it came: nothing is said to it here."""
-        taken: tuple[socket.socket, Any] = self.socket.accept()  # type: ignore[union-attr]
-        return taken
+        assert self.socket is not None
+        return self.socket.accept()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Agrees on TLS where that is asked for, then lets the association begin."""
@@ -50,11 +50,11 @@ class Listener(ThreadedAssociationServer):
             return None
         try:
             request.settimeout(self.handshake_seconds)
-            context: Any = self.ssl_context
-            secured: socket.socket = context.wrap_socket(
+            assert self.ssl_context is not None
+            secured = self.ssl_context.wrap_socket(
                 request, server_side=True, do_handshake_on_connect=False
             )
-            secured.do_handshake()  # type: ignore[attr-defined]
+            secured.do_handshake()
             secured.settimeout(None)
         except TimeoutError:
             self.hang_up("no TLS within the time limit")
@@ -94,9 +94,9 @@ def listen(
         evt_handlers=handlers,
         server_class=Listener,
     )
+    assert isinstance(server, Listener)
     server.handshake_seconds, server.hang_up = settings.timeout, hang_up
     server.handshakes = BoundedSemaphore(HANDSHAKES)
     entity._servers.append(server)  # noqa: SLF001  # as `AE.start_server` does
     Thread(target=server.serve_forever, name="medseg-listener", daemon=True).start()
-    listener: Listener = server
-    return listener
+    return server
