@@ -29,7 +29,7 @@ from medseg.serving.pacs.inbox import Inbox
 from medseg.serving.pacs.receiver import Receiver
 from medseg.serving.pacs.service import Node
 from medseg.serving.pacs.settings import PacsSettings, WebAddress
-from medseg.serving.pacs.worker import WorkerOptions
+from medseg.serving.pacs.worker import Worker, WorkerOptions
 from medseg.settings import parse_settings
 
 pytest.importorskip("pynetdicom")
@@ -370,3 +370,14 @@ def test_other_content_under_the_same_uid_is_said(tmp_path: Path) -> None:
     keep(inbox, path.read_bytes(), item)
     assert "under the same UID and with other content" in lines.lines[0]
     assert str(item.SOPInstanceUID) not in lines.lines[0]
+
+
+def test_a_model_that_cannot_be_used_is_said_by_its_process(tmp_path: Path) -> None:
+    """Whatever kind of error it is: the process answers, it does not end."""
+    (tmp_path / "model.yaml").write_text("plan: 1")
+    worker = Worker(WorkerOptions(tmp_path), time_limit=3600.0)
+    try:
+        with pytest.raises(PredictionError, match=r"model\.yaml"):
+            worker.check()
+    finally:
+        worker.stop()
