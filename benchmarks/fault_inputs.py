@@ -54,7 +54,9 @@ class Study:
         ):  # fmt: skip
             ended = watch(*call, log=folder / "log.txt")
             if ended.code != 0:
-                raise SystemExit(f"{call[0]}: {ended.text[-2000:]}")
+                raise SystemExit(
+                    f"{call[0]}: exit code {ended.code}: {ended.text[-2000:]}"
+                )
         return cls(folder, data, store, config, run / "model", folder / "key")
 
 
