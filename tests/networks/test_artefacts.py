@@ -37,7 +37,8 @@ def test_coverage_variance_is_that_of_the_layer(kernel: int, stride: int) -> Non
 def test_advice_names_better_kernels() -> None:
     coverage = Coverage("up", (3, 3), (2, 2), coverage_variance((3, 3), (2, 2)))
     assert coverage.advice == (
-        "up: kernel 3, stride 2 leaves a pattern of variance 0.235 (relative): use 4 or 2"
+        "up: kernel 3, stride 2 leaves a pattern of variance 0.235 (relative): use "
+        "4 or 2"
     )
     assert Coverage("up", (4,), (2,), 0.0).advice == ""
 
