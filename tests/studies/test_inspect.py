@@ -32,6 +32,8 @@ def variations(study: str) -> list[tuple[str, str]]:
 )
 def test_every_network_of_the_studies_can_be_named(study: str, name: str) -> None:
     size = [64, 64] if "2d" in study else [32, 32, 32]
+    if name == "unet_original":  # unpadded: not every size can be taken
+        size = [92, 92] if "2d" in study else [44, 44, 44]
     subject = find_subject(
         CONFIGS / study, [f"variation={name}", f"plan.patch_size={size}"]
     )

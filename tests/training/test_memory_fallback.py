@@ -141,7 +141,8 @@ def test_a_run_cut_short_ends_a_tenth_later_without_a_jump() -> None:
 def test_compiling_is_for_long_runs_on_a_gpu() -> None:
     cuda = torch.device("cuda")
     assert wants_compiling(TrainingSettings(budget="15m"), cuda)
-    assert not wants_compiling(TrainingSettings(budget="5m"), cuda)
+    assert wants_compiling(TrainingSettings(budget="5m"), cuda)
+    assert not wants_compiling(TrainingSettings(budget="4m"), cuda)
     assert not wants_compiling(TrainingSettings(budget="15m"), CPU)
     assert wants_compiling(TrainingSettings(compile="on"), CPU)
 
