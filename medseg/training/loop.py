@@ -111,7 +111,11 @@ def _make_ready(
     resume: bool,
 ) -> None:
     """Chooses how steps are computed; a resumed run keeps its precision."""
-    state, batches, loss = run.state, run.steps_taken.batches, run.steps_taken.loss
+    state, batches, loss = (
+        run.state,
+        run.training_steps.batches,
+        run.training_steps.loss,
+    )
     if not resume:
         choose_precision(
             state,
@@ -139,11 +143,11 @@ def _train(
     try:
         with progress.meter(label="training") as meter, run.profile, utilisation:
             stopped_by = run.loop(length, interruption, meter)
-        run.steps_taken.guard.check()
+        run.training_steps.guard.check()
         run.checkpointer.save()
-        return stopped_by, run.steps_taken.batches.whole_sampling_stats()
+        return stopped_by, run.training_steps.batches.whole_sampling_stats()
     except LostProcessError:
-        run.checkpointer.rescue(run.steps_taken.unfinished)
+        run.checkpointer.rescue(run.training_steps.unfinished)
         raise
 
 

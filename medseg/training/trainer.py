@@ -123,7 +123,7 @@ class Trainer:
     """The parts of a run, for the length of its loop."""
 
     state: TrainingState
-    steps_taken: TrainingSteps
+    training_steps: TrainingSteps
     monitor: ValidationMonitor
     checkpointer: Checkpointer
     record: MetricLog
@@ -159,10 +159,10 @@ class Trainer:
             )
             if save_due:
                 saved = now
-                self.steps_taken.guard.check()
+                self.training_steps.guard.check()
                 self.checkpointer.save()
             if state.step > first and self.monitor.due(done):
-                self.steps_taken.guard.check()
+                self.training_steps.guard.check()
                 self.monitor.take(done)
                 state.seconds = seconds_on(self.clock) - start
                 continue
@@ -171,7 +171,7 @@ class Trainer:
                 break
             if reason:
                 return reason
-            self.steps_taken.take(done)
+            self.training_steps.take(done)
             length.taken(state.step)
             self.profile.step()
             now = time.monotonic()
@@ -197,10 +197,10 @@ class Trainer:
         return done, reason, bool(save)
 
     def _report_loss(self, done: float, meter: Meter) -> None:
-        loss = float(self.steps_taken.last_loss)
+        loss = float(self.training_steps.last_loss)
         meter.update(done, f"step {self.state.step}, loss {loss:.3f}")
         self.record.add(
-            {"loss": loss, "learning_rate": self.steps_taken.learning_rate(done)}
+            {"loss": loss, "learning_rate": self.training_steps.learning_rate(done)}
         )
 
 
@@ -239,9 +239,9 @@ def build_trainer(
     )
     return Trainer(
         state=state,
-        steps_taken=_stepping(plan, settings, state, batches, device, context),
+        training_steps=_stepping(plan, settings, state, batches, device, context),
         monitor=ValidationMonitor(
-            validations=ValidationSchedule(
+            schedule=ValidationSchedule(
                 validation_cases,
                 largest_share=settings.validation_share,
                 folder=folder,

@@ -180,7 +180,7 @@ class ValidationSchedule:
 class ValidationMonitor:
     """Validates on whole cases while training, and warns of what it finds."""
 
-    validations: ValidationSchedule
+    schedule: ValidationSchedule
     plan: Plan
     settings: TrainingSettings
     state: TrainingState
@@ -198,7 +198,7 @@ class ValidationMonitor:
 
     def due(self, done: float) -> bool:
         """Whether a share of the run has passed since the last look."""
-        return self.validations.due(done, self.state)
+        return self.schedule.due(done, self.state)
 
     def take(self, done: float) -> None:
         """Scores the cases, records it, and draws the conclusions.
@@ -210,7 +210,7 @@ class ValidationMonitor:
             LostProcessError: Another process of the run ended.
         """
         with self.batches.watch.measure("validation"):
-            scores = self.validations.take(self._predictor(), self.state, done)
+            scores = self.schedule.take(self._predictor(), self.state, done)
         sampling_stats = self.batches.whole_sampling_stats()
         self.record.add({**scores, **sampling_stats.metrics()})
         self._raise_alarms(scores, sampling_stats)

@@ -11,7 +11,7 @@ from training_parts import STEP
 
 from medseg.labels import LabelScheme
 from medseg.store import Store, StoredCase
-from medseg.training import trainer as assembly
+from medseg.training import trainer
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.guard import LossGuard
 from medseg.training.settings import TrainingSettings
@@ -108,6 +108,6 @@ def test_a_resumed_run_goes_on(gpu: FakeGPU, tiny_store: Store, tmp_path: Path) 
 def test_of_a_device_without_float64(
     tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembly, "has_float64", lambda device: False)
+    monkeypatch.setattr(trainer, "has_float64", lambda device: False)
     result = rehearsal(tiny_store, tmp_path, steps=2).run(FakeGPU(float64=False))
     assert result.steps == 2

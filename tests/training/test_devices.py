@@ -136,7 +136,7 @@ def test_the_thread_works_on_the_device_of_its_run(
     assert thread != threading.current_thread().name
 
 
-def steps_taken(store: Store, batches: BatchSource) -> TrainingSteps:
+def training_steps(store: Store, batches: BatchSource) -> TrainingSteps:
     state, _, loss = state_and_batch(store)
     return TrainingSteps(
         settings=SETTINGS,
@@ -172,7 +172,7 @@ def test_memory_that_ends_over_a_batch_is_fallen_back_from(
         return read(self, draws)
 
     monkeypatch.setattr(BatchSource, "_read", failing)
-    steps, seen = steps_taken(tiny_store, batches), []
+    steps, seen = training_steps(tiny_store, batches), []
     with batches:
         for _ in range(4):
             seen.append(steps._next_batch().draws)

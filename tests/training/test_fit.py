@@ -151,9 +151,9 @@ def test_weights_that_are_no_numbers_are_never_saved(
     before = (tmp_path / "checkpoints" / "last.pt").read_bytes()
     take = TrainingSteps.take
 
-    def take_and_break(steps_taken: TrainingSteps, done: float) -> None:
-        take(steps_taken, done)
-        state = steps_taken.state
+    def take_and_break(training_steps: TrainingSteps, done: float) -> None:
+        take(training_steps, done)
+        state = training_steps.state
         network = {"trained": state.network, "averaged": state.averaged.network}[of]
         next(network.parameters()).data.view(-1)[0] = float("inf")
 

@@ -85,7 +85,7 @@ def test_a_run_goes_on_in_parts_when_memory_ends(
     tiny_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
 
-    from medseg.training import trainer as steps_taken
+    from medseg.training import trainer
     from medseg.training.length import StepLength
 
     def scarce(state: TrainingState, batch: Batch, *args: object, **kw: int) -> object:
@@ -93,7 +93,7 @@ def test_a_run_goes_on_in_parts_when_memory_ends(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return training_step(state, batch, *args, **kw)
 
-    monkeypatch.setattr(steps_taken, "training_step", scarce)
+    monkeypatch.setattr(trainer, "training_step", scarce)
     assert run(tiny_store, tmp_path, StepLength(2)).steps == 2
 
 
