@@ -14,7 +14,7 @@ from typing import Any
 
 NEEDED = (
     "torch numpy scipy pandas pydantic PyYAML jaxtyping typing_extensions "
-    "psutil filelock nibabel connected-components-3d safetensors"
+    "psutil filelock nibabel connected-components-3d safetensors pebble"
 )
 
 CONFIG = {

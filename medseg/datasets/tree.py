@@ -7,6 +7,7 @@ those below; a label map and the folder of images that is named after it; names 
 occur once in the whole tree.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,7 +179,10 @@ class Tree:
         if len(labels) == 1 and labels[0].stem not in self._mask_names:
             return labels[0].path, labels
         parents = {place.path.parent for place in labels}
-        if len(parents) == 1 and not any(is_label_name(p.stem) for p in labels):
+        kinds = {re.sub(r"\d+", "", place.stem) for place in labels}
+        named = any(is_label_name(place.stem) for place in labels)
+        # names that differ in numbers alone are of cases, not of structures
+        if len(parents) == 1 and len(kinds) > 1 and not named:
             return parents.pop(), labels
         agreed = [p for p in labels if CONSENSUS_WORDS & set(words_of(p.stem))]
         if len(agreed) == 1:

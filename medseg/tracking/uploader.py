@@ -184,4 +184,4 @@ def _first_line(error: Exception, tracking_uri: str) -> str:
     """What went wrong, short, and without credentials that a URL may carry."""
     line = scrubbed((str(error).splitlines() or [""])[0], tracking_uri)
     words = [without_credentials(w) if "://" in w else w for w in line.split()]
-    return " ".join(words)[:300] or type(error).__name__
+    return " ".join(words)[:500] or type(error).__name__

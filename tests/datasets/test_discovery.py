@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from medseg.datasets.known import Known
 
 from medseg.datasets.discovery import discover_scheme
 from medseg.datasets.label_noise import values_in
+from medseg.datasets.overrides import DatasetOverrides
 from medseg.errors import DatasetError
 from medseg.io import write_label_map
 from medseg.labels import LabelScheme
@@ -28,8 +28,10 @@ def maps(folder: Path, *values: list[int]) -> list[Path]:
     return paths
 
 
-def discover(folder: Path, *values: list[int], known: Known | None = None):
-    return discover_scheme(maps(folder, *values), root=folder, known=known or Known())
+def discover(folder: Path, *values: list[int], known: DatasetOverrides | None = None):
+    return discover_scheme(
+        maps(folder, *values), root=folder, known=known or DatasetOverrides()
+    )
 
 
 @given(
@@ -65,7 +67,7 @@ def test_many_structures_with_gaps_are_no_objects(tmp_path):
 def test_what_is_known_is_not_read(tmp_path):
     scheme = LabelScheme(names={"organ": 1})
     missing = [tmp_path / "missing.nii.gz"]
-    known = Known(scheme=scheme)
+    known = DatasetOverrides(scheme=scheme)
     assert discover_scheme(missing, root=tmp_path, known=known) is scheme
 
 
@@ -73,7 +75,7 @@ def test_a_file_that_cannot_be_read_is_passed_over(tmp_path):
     paths = maps(tmp_path, [0, 3])
     (tmp_path / "bad.nii.gz").write_bytes(b"no image")
     paths.append(tmp_path / "bad.nii.gz")
-    scheme = discover_scheme(paths, root=tmp_path, known=Known())
+    scheme = discover_scheme(paths, root=tmp_path, known=DatasetOverrides())
     assert scheme.names == {"foreground": 3}
 
 
@@ -89,7 +91,9 @@ def test_images_instead_of_labels_are_refused(tmp_path):
 
 def test_no_readable_label_map_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="none of 1 label maps can be read"):
-        discover_scheme([tmp_path / "a.nii.gz"], root=tmp_path, known=Known())
+        discover_scheme(
+            [tmp_path / "a.nii.gz"], root=tmp_path, known=DatasetOverrides()
+        )
 
 
 def test_what_was_found_is_said(tmp_path):
@@ -99,7 +103,7 @@ def test_what_was_found_is_said(tmp_path):
         def say(self, message: str) -> None:
             said.append(message)
 
-    discover(tmp_path, [0, 4], known=Known(progress=Listening()))
+    discover(tmp_path, [0, 4], known=DatasetOverrides(progress=Listening()))
     assert said == [
         f"{tmp_path}: labels found in the files: 0 background, 4 foreground"
     ]

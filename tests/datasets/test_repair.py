@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from medseg.cli.verbs import app
 from PIL import Image
 from typer.testing import CliRunner
 
+from medseg.cli.app import app
 from medseg.datasets import load_dataset
 from medseg.datasets.doctor import examine
 from medseg.datasets.repair import repair

@@ -8,6 +8,7 @@ write written down by an audit hook.
 import csv
 import gzip
 import json
+import os
 import re
 import struct
 import subprocess
@@ -247,7 +248,8 @@ def test_every_damaged_input_has_its_line_and_harms_nothing(
     assert done.returncode == 1, done.stderr[-3000:]  # some failed, none crashed
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     report = json.loads(said.read_text())
-    own = (str(tmp_path / "key"), str(said), str(out), str(model))
+    cache = os.environ["XDG_CACHE_HOME"]  # of engines that were measured
+    own = (str(tmp_path / "key"), str(said), str(out), str(model), cache)
     there = {str(tmp_path)}  # where the key lies; making it again does nothing
     temporary = Path(tempfile.gettempdir()).resolve()  # readers' sockets, for a while
     writes = [w for w in report["writes"] if Path(w).parent != temporary]

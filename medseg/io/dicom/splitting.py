@@ -109,10 +109,17 @@ def _by_traits(
             continue  # what lies in two folders is not mixed by an element
         return _by_trait(frames, number, label, used | {number}, thickness)
     by_turn = _by_turn(places, most, label) if _all_have(places, most) else []
+    if folders and not all(map(_has_an_order, places)):
+        by_turn = []
     if folders and not (by_turn and all(map(_is_in_one_folder, by_turn))):
         return _by_folder(frames, folders, label, used, thickness)
     # Without parts the reader looks whether the frames at a place are copies.
     return by_turn or [Part(tuple(frames), label)]
+
+
+def _has_an_order(place: Sequence[Frame]) -> bool:
+    """Whether InstanceNumber says which frame at a place is the first."""
+    return len({frame.instance for frame in place}) == len(place)
 
 
 def _all_have(places: list[list[Frame]], most: int) -> bool:
