@@ -182,7 +182,8 @@ class Tree:
         kinds = {re.sub(r"\d+", "", place.stem) for place in labels}
         named = any(is_label_name(place.stem) for place in labels)
         # names that differ in numbers alone are of cases, not of structures
-        if len(parents) == 1 and len(kinds) > 1 and not named:
+        of_cases = len(labels) > 1 and len(kinds) == 1
+        if len(parents) == 1 and not (named or of_cases):
             return parents.pop(), labels
         agreed = [p for p in labels if CONSENSUS_WORDS & set(words_of(p.stem))]
         if len(agreed) == 1:
