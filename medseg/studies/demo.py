@@ -53,7 +53,9 @@ def demo(
     progress.say("\npredicting the held-out scans anew, from their files")
     scans = _held_out_scans(dataset, trained.store)
     predict(run, scans, out / "predictions", device=device, progress=progress)
-    result = evaluate(out / "predictions", folder, out / "scores")
+    result = evaluate(
+        out / "predictions", folder, out / "scores", only_predicted=True
+    )  # the others were trained on
     minutes = (time.monotonic() - started) / 60
     progress.say(f"\nthe {len(scans)} cases that were held out:\n{result.to_text()}")
     if data is None:
