@@ -1,12 +1,15 @@
-# make env | demo | test | check | format | bench | gpu | nightly | audit | sbom | clean
+# make env | demo | test | check | docs | format | bench | gpu | nightly | audit | sbom | clean
 # PYTHON chooses the interpreter for a new environment, DATA a data set for the demo,
-# WORKERS how many processes run the tests (auto: one for each core).
+# WORKERS how many processes run the tests (auto: one for each core), NOTEBOOKS how the
+# site's notebooks are run (force: all; cache: those whose code changed; off).
 
 PYTHON ?= python3
 WORKERS ?= auto
+NOTEBOOKS ?= force
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SITE := docs/_build/html
 # dicom_references, training and time_to_dice want a data set, and time_to_dice hours:
 # they are started by hand (docs/dicom.md, docs/training.md); the rest below are parts
 BENCHMARKS := $(filter-out %/machine.py %/peer_monai.py %/peer_nnunet.py \
@@ -14,13 +17,14 @@ BENCHMARKS := $(filter-out %/machine.py %/peer_monai.py %/peer_nnunet.py \
   %/fault_inputs.py %/kills.py %/mutants.py %/watched.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check format bench gpu nightly audit sbom clean
+.PHONY: help env demo test check docs format bench gpu nightly audit sbom clean
 
 help:
 	@echo "make env      the environment in $(VENV), with the tested versions"
 	@echo "make demo     the whole journey on a simulated study, or DATA=<data set>"
 	@echo "make test     the quick tests"
 	@echo "make check    style and types"
+	@echo "make docs     the documentation site, in $(SITE)/index.html"
 	@echo "make format   settles the style where that can be done by itself"
 	@echo "make bench    every benchmark that needs no data set, as JSON in benchmarks/results/"
 	@echo "make gpu      all that only a GPU can show, with PYTHON's PyTorch"
@@ -36,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv -q $(VENV) || \
 	  { rm -rf $(VENV); echo "$(PYTHON) can make no environment; install its venv module (on Debian: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,demo]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev,demo,docs]"
 	@touch $@
 
 demo: env
@@ -50,6 +54,12 @@ check: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html \
+	  -D nb_execution_mode=$(NOTEBOOKS) docs $(SITE)
+	$(BIN)/python docs/check_site.py $(SITE)
+	$(BIN)/python docs/check_search.py $(SITE) "receptive field" concepts/
 
 format: env
 	$(BIN)/ruff check --fix .
@@ -82,5 +92,5 @@ sbom: env
 	  -o dist/medseg.cdx.json $(BIN)/python
 
 clean:
-	rm -rf $(VENV) demo dist build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo dist build docs/_build docs/reference/generated *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

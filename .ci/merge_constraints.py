@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HEADER = """\
-# The tested set of versions: pip install -c constraints.txt -e ".[dev,demo]"
+# The tested set of versions: pip install -c constraints.txt -e ".[dev,demo,docs]"
 # Made by .ci/merge_constraints.py from environments on Python 3.11 and 3.10.
 """
 
