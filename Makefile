@@ -36,7 +36,7 @@ help:
 env: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "medseg needs Python 3.10 to 3.13, $(PYTHON) is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 14) else "medseg needs Python 3.11 to 3.14, $(PYTHON) is %d.%d: make $(MAKECMDGOALS) PYTHON=python3.12" % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || $(PYTHON) -m virtualenv -q $(VENV) || \
 	  { rm -rf $(VENV); echo "$(PYTHON) can make no environment; install its venv module (on Debian: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install -q -c constraints.txt torch

@@ -1,7 +1,7 @@
 """What follows a fit: the model saved, held-out cases scored, all of it tracked."""
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from medseg.device import describe_device
@@ -99,7 +99,7 @@ def is_finished(folder: Path) -> bool:
 
 def _origin(run: RunSetup, result: FitResult) -> Provenance:
     return Provenance(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=code_commit(),
         dataset=run.plan.name,
         dataset_hash=run.store.manifest_hash,
