@@ -24,7 +24,16 @@ do. No message carries a patient's name.
 
 
 class MedsegError(Exception):
-    """Base of all errors that medseg raises on purpose."""
+    """Base of all errors that medseg raises on purpose.
+
+    Examples:
+        >>> import medseg
+        >>> try:
+        ...     medseg.read_volume("nothing.nii.gz")
+        ... except medseg.MedsegError as error:
+        ...     print(error)
+        nothing.nii.gz: no such file
+    """
 
 
 class InputError(MedsegError):

@@ -19,6 +19,14 @@ class LabelScheme(Settings):
     Files may hold any values (0/255 masks, gaps such as 1, 7, 8, 9). Inside medseg
     a label is its index: 0 is background, 1 to n are the structures in the order of
     `names`, and `IGNORE_INDEX` marks voxels that are not to be scored.
+
+    Examples:
+        >>> import medseg
+        >>> labels = medseg.LabelScheme(
+        ...     names={"organ": 1, "tumour": 2}, regions={"whole": ("organ", "tumour")}
+        ... )
+        >>> labels.describe()
+        '0 background, 1 organ, 2 tumour'
     """
 
     names: dict[str, int]

@@ -4,10 +4,14 @@ Modules that use the jaxtyping aliases are checked by beartype in the tests, and
 do without ``from __future__ import annotations``.
 """
 
+import os
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float64, Integer, Num
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+"""A path as users write it."""
 
 Shape: TypeAlias = tuple[int, int, int]
 """Voxels along (i, j, k)."""

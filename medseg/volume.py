@@ -1,12 +1,19 @@
 """Voxels with an affine: what every room up to the patch store exchanges."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medseg.errors import GeometryError
 from medseg.geometry import Grid, reorientation_between
+from medseg.interchange import monai_tensor, nibabel_image, sitk_image
 from medseg.types import Affine, ImageArray, LabelArray, Shape
+
+if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
+    from monai.data.meta_tensor import MetaTensor
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,15 @@ class Volume:
     Attributes:
         voxels: Intensities, shape (C, I, J, K), any numeric dtype.
         affine: Voxel index to world position in mm, RAS+.
+
+    Examples:
+        >>> import numpy as np
+        >>> import medseg
+        >>> scan = medseg.Volume(np.zeros((1, 8, 8, 4)), np.diag([1.0, 1.0, 2.5, 1.0]))
+        >>> scan
+        Volume(1 x 8 x 8 x 4 float64, 1 x 1 x 2.5 mm, RAS)
+        >>> scan.to_sitk().GetSpacing()
+        (1.0, 1.0, 2.5)
     """
 
     voxels: ImageArray
@@ -40,6 +56,22 @@ class Volume:
         """Number of channels."""
         return int(self.voxels.shape[0])
 
+    def to_nibabel(self) -> "nibabel.Nifti1Image":
+        """As a NIfTI image; several channels become its fourth axis."""
+        return nibabel_image(self.voxels, self.affine)
+
+    def to_sitk(self) -> "SimpleITK.Image":
+        """As an image of SimpleITK, in its LPS world; channels become a vector."""
+        return sitk_image(self.voxels, self.affine)
+
+    def to_monai(self) -> "MetaTensor":
+        """As a MetaTensor, shape (C, I, J, K), for MONAI's transforms."""
+        return monai_tensor(self.voxels, self.affine)
+
+    def __repr__(self) -> str:
+        """What, how large and where, in one line, without the voxels."""
+        return f"Volume({_in_words(self.voxels, self.grid)})"
+
     def turned_to(self, grid: Grid) -> "Volume":
         """The volume in the axis order of a grid of the same voxels, exactly.
 
@@ -56,6 +88,15 @@ class LabelMap:
     Attributes:
         voxels: Label values, shape (I, J, K).
         affine: Voxel index to world position in mm, RAS+.
+
+    Examples:
+        >>> import numpy as np
+        >>> import medseg
+        >>> labels = np.zeros((8, 8, 4), np.uint8)
+        >>> labels[2:5, 2:5, 1:3] = 1
+        >>> label_map = medseg.LabelMap(labels, np.diag([1.0, 1.0, 2.5, 1.0]))
+        >>> label_map.to_nibabel().shape
+        (8, 8, 4)
     """
 
     voxels: LabelArray
@@ -79,6 +120,22 @@ class LabelMap:
         """Where the voxels lie."""
         return Grid(_shape(self.voxels), self.affine)
 
+    def to_nibabel(self) -> "nibabel.Nifti1Image":
+        """As a NIfTI image."""
+        return nibabel_image(self.voxels, self.affine)
+
+    def to_sitk(self) -> "SimpleITK.Image":
+        """As an image of SimpleITK, in its LPS world."""
+        return sitk_image(self.voxels, self.affine)
+
+    def to_monai(self) -> "MetaTensor":
+        """As a MetaTensor of one channel, shape (1, I, J, K)."""
+        return monai_tensor(self.voxels, self.affine)
+
+    def __repr__(self) -> str:
+        """What, how large and where, in one line, without the voxels."""
+        return f"LabelMap({_in_words(self.voxels, self.grid)})"
+
     def turned_to(self, grid: Grid) -> "LabelMap":
         """The label map in the axis order of a grid of the same voxels, exactly.
 
@@ -91,3 +148,9 @@ class LabelMap:
 def _shape(array: np.ndarray) -> Shape:
     i, j, k = array.shape[-3:]
     return (int(i), int(j), int(k))
+
+
+def _in_words(voxels: np.ndarray, grid: Grid) -> str:
+    shape = " x ".join(map(str, voxels.shape))
+    spacing = " x ".join(f"{size:.4g}" for size in grid.spacing)
+    return f"{shape} {voxels.dtype}, {spacing} mm, {grid.orientation}"

@@ -22,6 +22,7 @@ FLOORS = [
         "tables",
     },
     {"geometry", "labels", "device", "folder_lock", "grid_limits"},
+    {"interchange"},
     {"volume", "postprocessing", "instances"},
     {"resampling"},
     {"io", "networks", "losses", "augmentation", "placement"},
@@ -39,6 +40,7 @@ FLOORS = [
     {"testing"},
     {"studies", "serving"},
     {"console"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]

@@ -20,7 +20,14 @@ FOUND_IN_LABEL_MAPS = "found in the label maps"
 
 @dataclass(frozen=True)
 class Case:
-    """One examination to segment."""
+    """One examination to segment.
+
+    Examples:
+        >>> import medseg
+        >>> case = medseg.load_dataset("tiny").case("tiny_000")
+        >>> case.patient_id, case.images[0].name
+        ('patient_001', 'tiny_000.nii.gz')
+    """
 
     case_id: str
     """Unique in the data set; predictions are named after it."""
@@ -65,7 +72,14 @@ def _usable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Cases that share channels and a label scheme, whatever their layout on disk."""
+    """Cases that share channels and a label scheme, whatever their layout on disk.
+
+    Examples:
+        >>> import medseg
+        >>> dataset = medseg.load_dataset("tiny")
+        >>> dataset.channels, dataset.scheme.structures, len(dataset.patients)
+        (('synthetic0',), ('ball', 'kernel'), 5)
+    """
 
     name: str
     root: Path
@@ -124,6 +138,10 @@ class Dataset:
                     f"{case.case_id}: annotates none of the structures; leave the "
                     "case out"
                 )
+
+    def __repr__(self) -> str:
+        """The data set in one line, without its cases."""
+        return f"Dataset({self.describe()})"
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ class Report:
     findings: tuple[Finding, ...]
     """Errors first, then by case."""
 
+    def __repr__(self) -> str:
+        """The report as on a terminal."""
+        return format_report(self)
+
     @property
     def exit_code(self) -> int:
         """1 where there is a finding, else 0."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from medseg.errors import GeometryError, OutputError, UnreadableFileError
 from medseg.files import atomic_write
-from medseg.geometry import Grid, direction_of, lps_from_ras, spacing_of
+from medseg.geometry import Grid, lps_from_ras
+from medseg.interchange import sitk_image
 from medseg.io.bytestream import require_memory
 from medseg.io.detached import require_own_data
 from medseg.io.geometry_warning import settle_affine
@@ -26,6 +27,7 @@ from medseg.volume import Volume
 _DETACHED = (".mhd", ".nhdr")
 
 SitkReader: TypeAlias = Any
+SitkImage: TypeAlias = Any
 """SimpleITK ships no types."""
 
 
@@ -37,22 +39,45 @@ def read_itk(path: Path, *, allow_shear: bool = False) -> Volume:
             unusable.
     """
     reader = _open(path)
-    shape, num_channels = _shape_of(reader, path)
+    _shape_of(reader, path)
     affine = settle_affine(
         _affine_of(reader, path), source=path, allow_shear=allow_shear
     )
     try:
         with _hushed():
-            array = _simpleitk().GetArrayFromImage(reader.Execute())
+            image = reader.Execute()
     except RuntimeError as error:
         raise UnreadableFileError(f"{path}: {_reason(error)}") from error
+    return Volume(_voxels_of(image, path), affine)
+
+
+def volume_of_itk(image: SitkImage, *, name: Path, allow_shear: bool = False) -> Volume:
+    """The volume of an image that SimpleITK holds, as `read_itk` of its file.
+
+    Args:
+        image: Two, three or four axes; vectors or a fourth axis are channels.
+        name: What messages call it.
+        allow_shear: Whether leaning axes are taken as they are.
+
+    Raises:
+        InputError: Its voxels or its geometry are unusable.
+    """
+    affine = lps_from_ras(_affine_lps(image))
+    affine = settle_affine(affine, source=name, allow_shear=allow_shear)
+    return Volume(_voxels_of(image, name), affine)
+
+
+def _voxels_of(image: SitkImage, name: Path) -> np.ndarray:
+    """The voxels of an image as (C, I, J, K)."""
+    shape, num_channels = _shape_of(image, name)
+    array = _simpleitk().GetArrayFromImage(image)
     if np.iscomplexobj(array):
-        raise UnreadableFileError(f"{path}: complex voxels, expected real numbers")
-    if reader.GetNumberOfComponents() > 1:
-        voxels = array.reshape(*shape[::-1], num_channels).transpose(3, 2, 1, 0)
-    else:
-        voxels = array.reshape(num_channels, *shape[::-1]).transpose(0, 3, 2, 1)
-    return Volume(voxels, affine)
+        raise UnreadableFileError(f"{name}: complex voxels, expected real numbers")
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        vectors: np.ndarray = array.reshape(*shape[::-1], num_channels)
+        return vectors.transpose(3, 2, 1, 0)
+    planes: np.ndarray = array.reshape(num_channels, *shape[::-1])
+    return planes.transpose(0, 3, 2, 1)
 
 
 def read_itk_grid(path: Path, *, allow_shear: bool = False) -> Grid:
@@ -85,16 +110,8 @@ def write_itk(path: Path, voxels: np.ndarray, affine: Affine) -> None:
             f"{path}: a header with its voxels in a second file cannot be written "
             "whole; name it .mha or .nrrd"
         )
-    stored = voxels.astype(np.uint8) if voxels.dtype == np.bool_ else voxels
-    stored = stored.astype(np.float32) if stored.dtype == np.float16 else stored
-    is_vector = stored.ndim == 4 and stored.shape[0] > 1
-    array = stored.reshape(stored.shape[-4 if is_vector else -3 :]).T
     sitk = _simpleitk()
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array), isVector=is_vector)
-    affine_lps = lps_from_ras(affine)
-    image.SetSpacing(spacing_of(affine_lps))
-    image.SetDirection(direction_of(affine_lps).ravel().tolist())
-    image.SetOrigin(affine_lps[:3, 3].tolist())
+    image = sitk_image(voxels, affine)
     with atomic_write(path) as temporary:
         temporary.touch()  # the system's own refusal, which ITK would not pass on
         try:
@@ -145,10 +162,11 @@ def _is_nrrd(path: Path) -> bool:
     return path.name.lower().endswith((".nrrd", ".nhdr"))
 
 
-def _shape_of(reader: SitkReader, path: Path) -> tuple[Shape, int]:
+def _shape_of(source: SitkReader | SitkImage, path: Path) -> tuple[Shape, int]:
     """Spatial shape and number of channels, refusing what memory cannot hold."""
-    size = [int(n) for n in reader.GetSize()]
-    components = int(reader.GetNumberOfComponents())
+    size = [int(n) for n in source.GetSize()]
+    count = getattr(source, "GetNumberOfComponentsPerPixel", None)
+    components = int(count() if count else source.GetNumberOfComponents())
     i, j, k, *rest = [*size, 1, 1, 1][: max(len(size), 3)]
     extra = int(np.prod(rest)) if rest else 1
     if (
@@ -160,7 +178,7 @@ def _shape_of(reader: SitkReader, path: Path) -> tuple[Shape, int]:
             f"{path}: size {size} with {components} values per voxel, expected three "
             "axes of space and at most one of channels"
         )
-    name = _simpleitk().GetPixelIDValueAsString(reader.GetPixelID())
+    name = _simpleitk().GetPixelIDValueAsString(source.GetPixelID())
     bits = next((b for b in (64, 32, 16, 8) if str(b) in name), 64)
     require_memory(i * j * k * extra * components * bits // 8, path)
     return (i, j, k), extra * components
@@ -168,16 +186,22 @@ def _shape_of(reader: SitkReader, path: Path) -> tuple[Shape, int]:
 
 def _affine_of(reader: SitkReader, path: Path) -> Affine:
     """World affine in RAS+ and mm; a 2D image lies in the plane z = 0."""
-    rank = reader.GetDimension()
-    direction = np.asarray(reader.GetDirection()).reshape(rank, rank)
-    used = min(rank, 3)
-    affine = np.eye(4)
-    spacing = np.asarray(reader.GetSpacing())[:used]
-    affine[:used, :used] = direction[:used, :used] * spacing
-    affine[:used, 3] = np.asarray(reader.GetOrigin())[:used]
+    affine = _affine_lps(reader)
     header = read_itk_header(path)
+    spacing = reader.GetSpacing()[:3]
     header.say_what_is_missing(" x ".join(f"{size:g}" for size in spacing))
     return lps_from_ras(header.in_millimetres(affine))
+
+
+def _affine_lps(source: SitkReader | SitkImage) -> Affine:
+    """World affine in LPS of an image, or of a reader that has read its header."""
+    rank = source.GetDimension()
+    direction = np.asarray(source.GetDirection()).reshape(rank, rank)
+    used = min(rank, 3)
+    affine = np.eye(4)
+    affine[:used, :used] = direction[:used, :used] * source.GetSpacing()[:used]
+    affine[:used, 3] = source.GetOrigin()[:used]
+    return affine
 
 
 def _reason(error: RuntimeError) -> str:

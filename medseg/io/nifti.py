@@ -5,6 +5,7 @@ what a damaged or malicious file can ask for. A pair without NIfTI's magic is an
 Analyze 7.5 one, whose header says neither orientation nor, but for SPM's, origin.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,42 @@ def read_nifti(path: Path, *, allow_shear: bool = False) -> Volume:
             source.finish()
     voxels = _arrange(raw, dtype, layout)
     return Volume(_scaled(voxels, header), layout.affine)
+
+
+def volume_of_nifti(image: Any, *, name: Path, allow_shear: bool = False) -> Volume:
+    """The volume of an image that nibabel holds, as `read_nifti` of its file.
+
+    Args:
+        image: Of any of nibabel's kinds with an affine; a fourth axis is channels.
+        name: What messages call it.
+        allow_shear: Whether leaning axes are taken as they are.
+
+    Raises:
+        InputError: Its voxels or its geometry are unusable.
+    """
+    header = image.header
+    is_nifti = hasattr(header, "get_sform") and "magic" in header.keys()  # noqa: SIM118
+    if is_nifti and np.allclose(header.get_best_affine(), image.affine, atol=1e-5):
+        layout = _layout(header, name, allow_shear=allow_shear)
+    else:  # another format, or an affine that was changed in memory
+        affine = np.asarray(image.affine, dtype=np.float64)
+        affine = settle_affine(affine, source=name, allow_shear=allow_shear)
+        shape, num_channels = _split_axes(image.shape, name)
+        layout = NiftiLayout(shape, num_channels, affine)
+    array = np.asanyarray(image.dataobj)
+    if array.dtype.names is not None:  # RGB or RGBA
+        colours = [array[part].reshape(layout.shape) for part in array.dtype.names]
+        return Volume(np.stack(colours[:3]), layout.affine)
+    if array.dtype.kind not in "iuf":
+        raise UnreadableFileError(
+            f"{name}: voxels of type {array.dtype}, expected real numbers"
+        )
+    stored = image.get_data_dtype()
+    if array.dtype == np.float64 and stored.itemsize <= 2:  # scaled, as from a file
+        array = array.astype(np.float32)
+    voxels = array.reshape(*layout.shape, layout.num_channels)
+    voxels = voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+    return Volume(np.moveaxis(voxels, 3, 0), layout.affine)
 
 
 def read_nifti_grid(path: Path, *, allow_shear: bool = False) -> Grid:
@@ -159,11 +196,15 @@ def _shape_of(header: NiftiHeader, path: Path) -> tuple[Shape, int]:
             f"{path}: dimensions {dims} in the header, expected 2 to 5 axes of at "
             "least 1 voxel"
         )
-    dims += [1] * (7 - len(dims))
-    i, j, k, *rest = dims
+    return _split_axes(dims, path)
+
+
+def _split_axes(dims: Sequence[int], path: Path) -> tuple[Shape, int]:
+    """The three axes of space, and the length of the one of channels."""
+    i, j, k, *rest = [*dims, *[1] * (7 - len(dims))]
     if sum(n > 1 for n in rest) > 1:
         raise GeometryError(
-            f"{path}: {rank} axes {tuple(dims[:rank])}, expected three of space and "
+            f"{path}: {len(dims)} axes {tuple(dims)}, expected three of space and "
             "at most one of channels; split it into one file per time point"
         )
     return (i, j, k), max(rest)

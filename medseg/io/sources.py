@@ -178,12 +178,21 @@ def load_source(source: ScanSource, *, strict: bool = False) -> LoadedScan:
         scan = read_series(source.series, strict=strict)
         return LoadedScan(scan.volume, scan.corrections)
     volume = read_volume(source.files[0], allow_shear=not strict)
+    return straight_scan(volume, name=str(source.files[0]))
+
+
+def straight_scan(volume: Volume, *, name: str) -> LoadedScan:
+    """A volume on a straight grid: itself, unless its axes lean.
+
+    Raises:
+        GeometryError: The straight grid would be too large.
+    """
     if not _is_sheared(volume):
         return LoadedScan(volume)
     try:
         straight = straightened(volume)
     except GeometryError as error:
-        raise GeometryError(f"{source.files[0]}: {error}") from error
+        raise GeometryError(f"{name}: {error}") from error
     text = "a sheared grid was resampled onto a straight one"
     return LoadedScan(straight, (Correction("tilt", text, is_repair=True),))
 

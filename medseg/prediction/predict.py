@@ -13,13 +13,14 @@ from medseg.prediction.pipeline import PredictionPipeline
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan import Scan
 from medseg.prediction.scans import Collector
+from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.segmenter import ScanOptions, Segmenter
 from medseg.progress import Progress, Silent
 from medseg.reading import REMEMBERED, start_early
 
 
 def predict(
-    model_folder: Path,
+    model: Path | SegmentationModel,
     scans: Path | Sequence[Scan],
     out: Path,
     *,
@@ -39,8 +40,9 @@ def predict(
     after each scan, so that a killed call can be continued by repeating it.
 
     Args:
-        model_folder: A model folder, or a run that holds one; several of them,
-            separated by commas, or a folder of runs: an ensemble.
+        model: A model folder, or a run that holds one; several of them, separated by
+            commas, or a folder of runs: an ensemble. Or one that is loaded already,
+            with its device, settings and post-processing.
         scans: A scan, a folder of anything, or scans whose files are known already.
         out: Where label maps and the table go.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
@@ -67,7 +69,7 @@ def predict(
     shown = progress or Silent()
     start_early()
     segmenter = Segmenter.load(
-        model_folder,
+        model,
         out,
         device=device,
         settings=settings,

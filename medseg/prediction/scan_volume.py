@@ -7,14 +7,16 @@ import numpy as np
 from medseg.errors import GridMismatchError, InputError
 from medseg.geometry import Grid
 from medseg.io.geometry_warning import recorded_geometry
-from medseg.io.sources import LoadedScan, ScanSource
+from medseg.io.sources import LoadedScan, ScanSource, straight_scan
 from medseg.plan import Plan
 from medseg.prediction.channel_files import is_flat_picture
 from medseg.prediction.scan import Scan
 from medseg.preparation.normalization import absent_value
 from medseg.reading import load_source, read_grid
-from medseg.resampling import resample_volume
-from medseg.volume import Volume
+from medseg.resampling import resample_label_map, resample_objects, resample_volume
+from medseg.volume import LabelMap, Volume
+
+BROUGHT_BACK = "the label map is brought back onto the scan's own, sheared grid"
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,44 @@ def load_scan(scan: Scan, plan: Plan, *, strict: bool = False) -> ScanVolume:
     volume = _stacked(scan, loaded, notes, strict=strict)
     if scan.missing and (len(scan.sources) > 1 or not _is_whole(volume, plan)):
         volume = _filled(volume, scan, plan, notes)
-    _require_content(volume, scan, plan)
+    flat = is_flat_picture(scan.files[0])
+    _require_content(volume, plan, name=scan.shown, flat=flat)
     is_repaired = any(c.is_repair for part in loaded for c in part.corrections)
     sheared = _sheared_grid(scan, loaded[0])
     if sheared is not None:
-        notes.append("the label map is brought back onto the scan's own, sheared grid")
+        notes.append(BROUGHT_BACK)
     return ScanVolume(volume, tuple(dict.fromkeys(notes)), is_repaired, sheared)
+
+
+def scan_of_volume(volume: Volume, plan: Plan, *, name: str) -> ScanVolume:
+    """The same for a scan that is in memory already.
+
+    Args:
+        volume: The scan; its axes may lean.
+        plan: What the model expects.
+        name: What messages call it.
+
+    Raises:
+        InputError: It does not fit the model, or is empty.
+    """
+    straight = straight_scan(volume, name=name)
+    _require_content(straight.volume, plan, name=name, flat=False)
+    if not straight.corrections:
+        return ScanVolume(straight.volume)
+    notes = [str(correction) for correction in straight.corrections]
+    notes.append(BROUGHT_BACK)
+    return ScanVolume(
+        straight.volume, tuple(notes), is_repaired=True, sheared_grid=volume.grid
+    )
+
+
+def on_own_grid(label_map: LabelMap, loaded: ScanVolume, plan: Plan) -> LabelMap:
+    """The label map on the grid of the scan's file, where that one leans."""
+    if loaded.sheared_grid is None:
+        return label_map
+    if plan.instance_target != "none":  # numbered objects keep their numbers
+        return resample_objects(label_map, loaded.sheared_grid)
+    return resample_label_map(label_map, loaded.sheared_grid)
 
 
 def _sheared_grid(scan: Scan, loaded: LoadedScan) -> Grid | None:
@@ -149,15 +183,10 @@ def _moved(
     return resample_volume(volume, first.grid)
 
 
-def _require_content(volume: Volume, scan: Scan, plan: Plan) -> None:
+def _require_content(volume: Volume, plan: Plan, *, name: str, flat: bool) -> None:
     """Refuses volumes that hold nothing, and pictures where volumes are expected."""
     low, high = volume.voxels.min(), volume.voxels.max()
     if low == high:
-        raise InputError(
-            f"{scan.shown}: every voxel is {low:g}; there is nothing to segment"
-        )
-    flat = volume.voxels.shape[-1] == 1 or is_flat_picture(scan.files[0])
-    if plan.spatial_dims == 3 and flat:
-        raise InputError(
-            f"{scan.shown}: a single slice, the model was trained on volumes"
-        )
+        raise InputError(f"{name}: every voxel is {low:g}; there is nothing to segment")
+    if plan.spatial_dims == 3 and (flat or volume.voxels.shape[-1] == 1):
+        raise InputError(f"{name}: a single slice, the model was trained on volumes")

@@ -31,13 +31,13 @@ class Collector:
         channels: The model's channels, in order.
         names: Gives DICOM scans their names.
         rules: Which DICOM series are wanted, and for which channel.
-        out: Folder of results, which are no scans.
+        out: Folder of results, which are no scans; None where there is none.
     """
 
     channels: tuple[ChannelPlan, ...]
     names: Pseudonymizer
     rules: SeriesRules
-    out: Path
+    out: Path | None
     _identifiers: set[str] = field(default_factory=set, repr=False)
     """Parts of all patients' names met so far, to keep out of messages."""
 
@@ -72,8 +72,10 @@ class Collector:
 
     def _scans(self, sources: Sequence[ScanSource]) -> list[Scan]:
         """All scans that the sources hold, each with a name of its own."""
-        out = self.out.resolve()
-        own = [s for s in sources if out not in real_path(s.files[0]).parents]
+        own = list(sources)
+        if self.out is not None:
+            out = self.out.resolve()
+            own = [s for s in own if out not in real_path(s.files[0]).parents]
         found = [source for source in own if not _is_rubbish(source, own)]
         plain = [s for s in found if s.series is None and not s.is_fault]
         series = [s for s in found if s.series is not None]

@@ -4,19 +4,35 @@ Held-out scores, `medseg predict`, the DICOM node and Python calls all go throug
 `SegmentationModel.segment`, so that they give the same voxels.
 """
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from medseg.calibration.windows import windows_for
 from medseg.device import pick_device
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.decoding_settings import DecodingSettings
+from medseg.io.in_memory import AnyImage
+from medseg.labels import LabelScheme
 from medseg.model import CalibratedWindows, Model
 from medseg.postprocessing import CleaningRule, clean
+from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
+from medseg.prediction.one_image import find_scan, load_image, load_paths, paths_of
+from medseg.prediction.scan import Scan
+from medseg.prediction.scan_volume import on_own_grid
 from medseg.progress import Progress, Silent
+from medseg.reading import read_label_map
+from medseg.types import AnyPath
 from medseg.volume import LabelMap, Volume
+
+
+class PredictionWarning(UserWarning):
+    """A scan was repaired, or something about it was guessed, before segmenting."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,17 @@ class SegmentationModel:
         predictor: The network with its windows, flips, engine and object decoding.
         engine: What runs the network, in words.
         rules: Post-processing of its label maps.
+
+    Examples:
+        >>> import medseg
+        >>> model = medseg.load_model("runs/tiny")  # trained by medseg.train
+        >>> model.channels, model.labels.structures
+        (('synthetic0',), ('ball', 'kernel'))
+        >>> scan = medseg.read_volume("tiny/imagesTr/tiny_000.nii.gz")
+        >>> model.predict(scan)
+        LabelMap(24 x 28 x 20 uint8, 1 x 1 x 1.5 mm, RAS)
+        >>> model.predict(scan.to_nibabel()).shape  # answers in the same kind
+        (24, 28, 20)
     """
 
     saved: Model
@@ -111,6 +138,73 @@ class SegmentationModel:
         )
         saved = replace(self.saved, windows=windows, decoding=decoding)
         return replace(self, saved=saved, predictor=predictor)
+
+    @property
+    def labels(self) -> LabelScheme:
+        """What the values of its label maps mean."""
+        return self.saved.plan.labels
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What each channel of a scan must hold, in order."""
+        return self.saved.plan.channel_names
+
+    def predict(
+        self,
+        image: AnyImage | AnyPath | Sequence[AnyPath],
+        *,
+        name: str = "image",
+        series: Sequence[str] = (),
+        strict: bool = False,
+        notes: list[str] | None = None,
+    ) -> Any:
+        """The label map of one image, as `medseg predict` writes it, voxel by voxel.
+
+        Args:
+            image: A file, a folder with one DICOM series, or a list of files, one for
+                each channel; or in memory a `Volume`, an (array, affine) with shape
+                (I, J, K) or (C, I, J, K), a nibabel or SimpleITK image, a MetaTensor of
+                MONAI, or a list of these, one for each channel.
+            name: What messages call an image in memory.
+            series: Rules for DICOM series, such as ``"Modality=CT"``.
+            strict: Refuse a scan that needs repair.
+            notes: Gets a line for what was repaired, decided or left out; by default
+                repairs are warned of.
+
+        Returns:
+            A `LabelMap` of paths and of a `Volume`, else the kind of image that was
+            given, on its own grid.
+
+        Raises:
+            InputError: It cannot be read or does not fit the model; of several scans
+                at a path none is chosen.
+            PredictionError: The memory budget does not suffice.
+        """
+        plan = self.saved.plan
+        if paths := paths_of(image):
+            scan = find_scan(paths, plan, series=series)
+            if is_slide(scan, self.predictor):
+                return self._segment_slide(scan, notes)
+            name, one = scan.name, load_paths(scan, plan, strict=strict)
+        else:
+            one = load_image(image, plan, name=name, strict=strict)
+        loaded = one.loaded
+        if notes is None:
+            for note in loaded.notes:
+                warnings.warn(f"{name}: {note}", PredictionWarning, stacklevel=2)
+        else:
+            notes += loaded.notes
+        label_map = self.segment(loaded.volume, name=name, notes=notes)
+        return one.answer(on_own_grid(label_map, loaded, plan))
+
+    def _segment_slide(self, scan: Scan, notes: list[str] | None) -> LabelMap:
+        """The label map of a picture that goes through the network tile by tile."""
+        with TemporaryDirectory(prefix="medseg_slide_") as folder:
+            out = Path(folder)
+            result = segment_slide(scan, self.predictor, out, progress=Silent())
+            if notes is not None:
+                notes += result.notes
+            return read_label_map(out / result.outputs[0])
 
     def segment(
         self,

@@ -9,7 +9,6 @@ import numpy as np
 
 from medseg.device import peak_memory_mb
 from medseg.files import hash_text
-from medseg.geometry import Grid
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.io import scan_stem, write_label_map
@@ -29,11 +28,10 @@ from medseg.prediction.modality import modality_of
 from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_job import ScanJob
-from medseg.prediction.scan_volume import load_scan
+from medseg.prediction.scan_volume import load_scan, on_own_grid
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
 from medseg.progress import Progress, Silent
-from medseg.resampling import resample_label_map, resample_objects
 from medseg.volume import LabelMap
 
 _LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
@@ -70,7 +68,7 @@ class Segmenter:
     @classmethod
     def load(
         cls,
-        model_folder: Path,
+        source: Path | SegmentationModel,
         out: Path,
         *,
         device: str = "auto",
@@ -81,6 +79,16 @@ class Segmenter:
     ) -> "Segmenter":
         """The model of a folder, or several as an ensemble, ready to segment.
 
+        Args:
+            source: Where the models are, or a model that is loaded already, with its
+                device, settings and post-processing.
+            out: Where label maps go.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+            settings: Windows, overlap, flips and engine.
+            options: How scans are read and what is written.
+            series: Rules for DICOM series.
+            progress: Told of engines that are measured.
+
         Raises:
             MissingFileError: There is no model.
             ModelError: A model folder is damaged, or models do not fit together.
@@ -89,16 +97,20 @@ class Segmenter:
             PredictionError: The engine that was named does not agree with torch.
         """
         options = options or ScanOptions()
-        members = load_ensemble(model_folder)
-        channels = tuple(channel.name for channel in members.joint.plan.channels)
-        rules = parse_series_rules(series, channels=channels)
-        model = SegmentationModel.of_members(
-            members,
-            device=device,
-            settings=settings,
-            postprocess=options.postprocess,
-            progress=progress,
-        )
+        if isinstance(source, SegmentationModel):
+            model = source
+            rules = parse_series_rules(series, channels=model.saved.plan.channel_names)
+        else:
+            members = load_ensemble(source)
+            channels = members.joint.plan.channel_names
+            rules = parse_series_rules(series, channels=channels)
+            model = SegmentationModel.of_members(
+                members,
+                device=device,
+                settings=settings,
+                postprocess=options.postprocess,
+                progress=progress,
+            )
         text = (
             f"{model.depends_on} {options.strict} {rules.text}"
             f"{' probabilities' if options.probabilities else ''}"
@@ -190,16 +202,10 @@ class Segmenter:
                     self.model.plan,
                 )
             if loaded.sheared_grid is not None:
-                job.label_map = self._on(loaded.sheared_grid, job.label_map)
+                job.label_map = on_own_grid(job.label_map, loaded, self.model.plan)
                 job.like = job.scan.files[0]
             job.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return job
-
-    def _on(self, grid: Grid, label_map: LabelMap) -> LabelMap:
-        """A label map on another grid; numbered objects keep their numbers."""
-        if self.model.plan.instance_target != "none":
-            return resample_objects(label_map, grid)
-        return resample_label_map(label_map, grid)
 
     def _compute_slide(self, job: ScanJob) -> ScanJob:
         """A picture that is read, segmented and written tile by tile."""

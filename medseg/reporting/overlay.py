@@ -48,11 +48,45 @@ def write_overlay(
 ) -> None:
     """Writes a PNG of a scan with prediction and reference in three planes.
 
+    Args:
+        path: The PNG file.
+        volume: The scan.
+        prediction: See `draw_overlay`.
+        reference: Likewise.
+        scheme: Likewise.
+        title: Likewise.
+        subtitle: Likewise.
+
+    Raises:
+        GridMismatchError: A label map does not lie on the scan's grid.
+        OutputError: The file cannot be written.
+    """
+    figure = draw_overlay(
+        volume,
+        prediction=prediction,
+        reference=reference,
+        scheme=scheme,
+        title=title,
+        subtitle=subtitle,
+    )
+    save_figure(figure, path)
+
+
+def draw_overlay(
+    volume: Volume,
+    *,
+    prediction: LabelMap,
+    reference: LabelMap | None = None,
+    scheme: LabelScheme,
+    title: str = "",
+    subtitle: str = "",
+) -> Figure:
+    """A figure of a scan with prediction and reference in three planes.
+
     Each plane shows the slice where the two differ most. Where the structures are
     small, a closer look follows, without and with labels, at the same place.
 
     Args:
-        path: The PNG file.
         volume: The scan.
         prediction: Label map on the scan's grid.
         reference: Label map to compare with, if there is one.
@@ -62,7 +96,6 @@ def write_overlay(
 
     Raises:
         GridMismatchError: A label map does not lie on the scan's grid.
-        OutputError: The file cannot be written.
     """
     panels = cut_panels(
         volume,
@@ -94,7 +127,7 @@ def write_overlay(
     _write_words(figure, panels, title, subtitle)
     with_reference = reference is not None
     draw_legend(figure, scheme, with_reference=with_reference, y=bottom / 2 + 0.08)
-    save_figure(figure, path)
+    return figure
 
 
 def _views(panels: list[Panel]) -> list[list[_View]]:

@@ -1,6 +1,7 @@
 """The configuration of a run: one YAML file, one complete story."""
 
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from medseg.preparation.presets import Preset
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
 from medseg.tracking.address import require_no_credentials, require_tracking_uri
 from medseg.training.settings import TrainingSettings
+from medseg.types import AnyPath
 
 
 class PreparationSettings(Settings):
@@ -81,7 +83,14 @@ class TrackingSettings(Settings):
 
 
 class RunConfig(Settings):
-    """Everything about a run."""
+    """Everything about a run.
+
+    Examples:
+        >>> import medseg
+        >>> config = medseg.RunConfig(fold=1, training={"budget": "15m"})
+        >>> config.training.budget, config.training.loss.name
+        (900.0, 'dice_ce')
+    """
 
     data: Path | None = None
     """Data set or prepared store; ``--data`` goes before it."""
@@ -106,6 +115,52 @@ class RunConfig(Settings):
     """Where the run is tracked."""
 
 
+def configure(
+    config: AnyPath | Mapping[str, Any] | RunConfig | None,
+    settings: Sequence[str] = (),
+    *,
+    data: AnyPath | None = None,
+    root: AnyPath | None = None,
+    fold: int | None = 0,
+    budget: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+) -> RunConfig:
+    """A configuration with what a call from Python says beside it.
+
+    Args:
+        config: A YAML file, values as nested dictionaries, one that is resolved, or
+            None for one that leaves everything open.
+        settings: Overrides such as ``"training.seed=1"``.
+        data: Goes before the configuration's own, where given.
+        root: Likewise.
+        fold: Which fold is held out; None trains on all cases.
+        budget: A length, which goes before the configuration's own.
+        epochs: Likewise.
+        steps: Likewise.
+
+    Raises:
+        MissingFileError: There is no such file.
+        SettingsError: A key is unknown or a value is wrong; each is named by path.
+    """
+    if isinstance(config, RunConfig):
+        values: dict[str, Any] = config.model_dump(mode="json", exclude_unset=True)
+        source = "config"
+    elif config is None or isinstance(config, Mapping):
+        values, source = dict(config or {}), "config"
+    else:
+        values, source = read_config_values(Path(config)), str(config)
+    values = apply_overrides(values, list(settings))
+    values["fold"] = fold
+    for name, path in (("data", data), ("root", root)):
+        if path is not None:
+            values[name] = str(path)
+    lengths = {"budget": budget, "epochs": epochs, "steps": steps}
+    if any(length is not None for length in lengths.values()):
+        values["training"] = {**values.get("training", {}), **lengths}
+    return parse_settings(RunConfig, values, source=source)
+
+
 def read_config(path: Path, overrides: list[str]) -> RunConfig:
     """The configuration in a YAML file, with ``--set`` overrides applied.
 
@@ -114,15 +169,26 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
         SettingsError: It is a data set, a key is unknown or a value is wrong; each is
             named by path.
     """
+    values = apply_overrides(read_config_values(path), overrides)
+    return parse_settings(RunConfig, values, source=str(path))
+
+
+def read_config_values(path: Path) -> dict[str, Any]:
+    """What a configuration's YAML file holds.
+
+    Raises:
+        MissingFileError: There is no such file.
+        SettingsError: It is a data set, or holds no keys.
+    """
     if path.suffix.lower() in {".csv", ".tsv", ".json"}:
         raise SettingsError(
             f"{path}: a data set, where a YAML configuration is expected; write "
             f"medseg train CONFIG --data {path}"
         )
     values: Any = read_yaml(path) or {}
-    if isinstance(values, dict):
-        values = apply_overrides(values, overrides)
-    return parse_settings(RunConfig, values, source=str(path))
+    if not isinstance(values, dict):
+        parse_settings(RunConfig, values, source=str(path))  # says what it is
+    return dict(values)
 
 
 def dump_config(config: RunConfig) -> str:

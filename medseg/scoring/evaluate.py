@@ -19,7 +19,7 @@ __all__ = ["Evaluation", "evaluate", "score", "write_evaluation"]
 def evaluate(
     predictions: Path,
     references: Path,
-    out: Path,
+    out: Path | None,
     *,
     scheme: LabelScheme | None = None,
     objects: bool | None = None,
@@ -38,7 +38,7 @@ def evaluate(
         out: Gets ``cases.csv``, ``summary.csv``, ``summary.json`` and, where scored,
             ``lesions.csv``, ``lesions_by_size.csv``, ``objects.csv`` and
             ``objects_summary.csv``; further ``report.html``, ``mosaic.png`` and
-            ``pictures/``.
+            ``pictures/``. None writes nothing.
         scheme: What the values mean; wins over what the references say.
         objects: Whether values number single objects; None finds out, and says so.
         only_predicted: Leave out references without a prediction, which otherwise
@@ -78,12 +78,15 @@ def evaluate(
         progress=progress,
         unpaired_predictions=lone,
     )
-    write_evaluation(out, evaluation)
+    if out is not None:
+        write_evaluation(out, evaluation)
     if evaluation.cases.empty:
         raise InputError(
             f"{predictions}: none of {len(evaluation.scored)} cases could be scored; "
             f"the first: {evaluation.failures[0]}"
         )
+    if out is None:
+        return evaluation
     drawn = write_pictures(
         out, evaluation, images=found.images, each=pictures, progress=progress
     )

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a set of cases."""
+    """The scores of a set of cases.
+
+    Examples:
+        >>> import medseg
+        >>> labels = medseg.load_dataset("tiny").scheme
+        >>> truth = "tiny/labelsTr/tiny_000.nii.gz"
+        >>> scores = medseg.evaluate(truth, truth, labels=labels)
+        >>> scores.cases.set_index("structure")["dice"].to_dict()
+        {'ball': 1.0, 'kernel': 1.0}
+    """
 
     scheme: LabelScheme
     settings: MetricSettings
@@ -42,6 +51,10 @@ class Evaluation:
     """A row per lesion and false positive; empty unless asked for."""
     objects: pd.DataFrame
     """A row per image of single objects; empty unless values number objects."""
+
+    def __repr__(self) -> str:
+        """The summary, as on a terminal."""
+        return self.to_text()
 
     @property
     def num_scored(self) -> int:

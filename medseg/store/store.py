@@ -22,7 +22,14 @@ CASES = "cases"
 
 
 class Store:
-    """A folder that `prepare` has completed."""
+    """A folder that `prepare` has completed.
+
+    Examples:
+        >>> import medseg
+        >>> store = medseg.prepare("tiny", "stores/tiny", progress=False)
+        >>> store.case(store.case_ids[0]).read_image().ndim
+        4
+    """
 
     def __init__(self, folder: Path, summary: dict[str, Any]) -> None:
         self.folder = folder

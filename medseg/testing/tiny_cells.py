@@ -6,7 +6,7 @@ import numpy as np
 
 from medseg.files import write_text
 from medseg.io import write_label_map, write_volume
-from medseg.types import ImageArray, LabelArray
+from medseg.types import AnyPath, ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
 
 STAINS = ("fluorescence", "purple_stain")
@@ -14,7 +14,7 @@ STAINS = ("fluorescence", "purple_stain")
 
 
 def make_tiny_cells(
-    folder: Path,
+    folder: AnyPath,
     *,
     num_pictures: int = 12,
     size: int = 96,
@@ -33,6 +33,7 @@ def make_tiny_cells(
         num_cells: Cells of each picture, at most.
         seed: Another seed gives other pictures.
     """
+    folder = Path(folder)
     lines = ["case_id,patient_id,image,label,modality,split"]
     for number in range(num_pictures):
         generator = np.random.default_rng([seed, number])

@@ -8,14 +8,14 @@ import numpy as np
 from medseg.files import write_text
 from medseg.geometry import affine_from_spacing
 from medseg.io import write_label_map, write_volume
-from medseg.types import ImageArray, LabelArray, Shape, Spacing
+from medseg.types import AnyPath, ImageArray, LabelArray, Shape, Spacing
 from medseg.volume import LabelMap, Volume
 
 LABELS = {"ball": 1, "kernel": 2}
 
 
 def make_tiny_study(
-    folder: Path,
+    folder: AnyPath,
     *,
     num_cases: int = 6,
     shape: Shape = (24, 28, 20),
@@ -37,7 +37,7 @@ def make_tiny_study(
         num_channels: Channels, in one 4D file where there are several.
         seed: Another seed gives another study.
     """
-    affine = affine_from_spacing(spacing)
+    folder, affine = Path(folder), affine_from_spacing(spacing)
     names = [f"tiny_{number:03d}" for number in range(num_cases)]
     for number, name in enumerate(names):
         generator = np.random.default_rng([seed, number])
@@ -51,7 +51,7 @@ def make_tiny_study(
     return folder
 
 
-def make_tiny_membranes(folder: Path, *, num_cases: int = 6, seed: int = 0) -> Path:
+def make_tiny_membranes(folder: AnyPath, *, num_cases: int = 6, seed: int = 0) -> Path:
     """Writes slices of cells with dark membranes between them; returns the manifest.
 
     As in electron microscopy: the label map holds 255 inside of cells and 0, the
@@ -62,6 +62,7 @@ def make_tiny_membranes(folder: Path, *, num_cases: int = 6, seed: int = 0) -> P
         num_cases: Number of slices, 64 x 64 pixels each.
         seed: Another seed gives other cells.
     """
+    folder = Path(folder)
     lines = ["case_id,patient_id,image,label"]
     for number in range(num_cases):
         generator = np.random.default_rng([seed, number])

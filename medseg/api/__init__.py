@@ -1,0 +1,1 @@
+"""What `import medseg` offers: each name a call of one line, typed and documented."""

@@ -1,0 +1,101 @@
+"""Training from Python: a data set in, a scored run out."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from medseg.api.shown import ShowProgress, shown
+from medseg.console import Console
+from medseg.runs import train as training
+from medseg.runs.config import RunConfig, configure
+from medseg.runs.run import Run
+from medseg.studies.cross_validate import cross_validate
+from medseg.studies.train_ensemble import train_ensemble
+from medseg.types import AnyPath
+
+
+def train(
+    data: AnyPath | None = None,
+    *,
+    out: AnyPath,
+    budget: str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    config: AnyPath | Mapping[str, Any] | RunConfig | None = None,
+    fold: int | Literal["all"] | None = 0,
+    networks: int | None = None,
+    settings: Sequence[str] = (),
+    root: AnyPath | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    progress: ShowProgress = True,
+) -> Run:
+    """Trains a model, scores its held-out cases, and tracks it all in MLflow.
+
+    Args:
+        data: A data set of any layout that `load_dataset` takes, or a prepared store.
+        out: The run's folder.
+        budget: Time to train, such as ``"15m"``; preparing the data before and scoring
+            the held-out cases after come on top.
+        epochs: Instead of a budget: passes over as many patches as there are cases.
+        steps: Instead of a budget: optimiser steps.
+        config: A YAML file, the name of one that comes with medseg, such as
+            ``"hippocampus_3d"``, or its values as nested dictionaries; by default
+            everything is decided by the data.
+        fold: Which is held out and scored; None trains on all cases, ``"all"`` trains a
+            run for each.
+        networks: Train so many, with seeds one apart, that predict together.
+        settings: Single values, such as ``["training.seed=1"]``.
+        root: Folder that a manifest's paths start from.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+        resume: Continue the run in the folder, to the step.
+        progress: Show how far it is.
+
+    Returns:
+        The run: scores, model, report, curves.
+
+    Raises:
+        SettingsError: A value is wrong, or the folder holds a run already.
+        MedsegError: The data cannot be used, or training failed.
+        KeyboardInterrupt: Training was stopped; a checkpoint lets ``resume`` continue.
+
+    Examples:
+        >>> import medseg
+        >>> study = medseg.testing.make_tiny_study("tiny")
+        >>> small = {"name": "unet", "channels": [4, 8], "strides": [1, 2]}
+        >>> run = medseg.train(
+        ...     "tiny",
+        ...     steps=20,
+        ...     config={"plan": {"network": small}},
+        ...     out="runs/tiny",
+        ...     progress=False,
+        ... )
+        >>> sorted(run.scores)[:2]
+        ['assd_mm', 'dice']
+    """
+    resolved = configure(
+        config,
+        settings,
+        data=data,
+        root=root,
+        fold=0 if fold == "all" else fold,
+        budget=budget,
+        epochs=epochs,
+        steps=steps,
+    )
+    told, folder = shown(progress), Path(out)
+    if isinstance(told, Console):
+        told.log_to(folder / "run.log")
+    if fold == "all":
+        cross_validate(resolved, folder, device=device, progress=told)
+    elif networks:
+        train_ensemble(
+            resolved, folder, networks=networks, device=device, progress=told
+        )
+    else:
+        done = training.train(
+            resolved, folder, device=device, resume=resume, progress=told
+        )
+        if done.fit.interrupted:
+            raise KeyboardInterrupt
+    return Run(folder)
