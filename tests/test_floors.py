@@ -35,7 +35,7 @@ FLOORS = [
     {"tracking", "reporting"},
     {"calibration"},
     {"prediction"},
-    {"scoring", "conversion"},
+    {"scoring", "conversion", "monai"},
     {"runs"},
     {"testing"},
     {"studies", "serving"},

@@ -135,14 +135,15 @@ class FusedLoss(nn.Module):
             shape = (len(target), *logits.shape[2:])
             expected = torch.empty(shape, dtype=target.dtype, device="meta")
             check_shapes(logits, expected, num_channels=self.channels.num_channels)
-        function = _Triton if self._takes_triton(outputs) else _Plain
+        function = _Triton if self.takes_triton(outputs) else _Plain
         with torch.autocast(outputs[0].device.type, enabled=False):
             value: Tensor = function.apply(  # type: ignore[no-untyped-call]
                 self, target, tuple(weights), *outputs
             )
         return value
 
-    def _takes_triton(self, outputs: Sequence[Tensor]) -> bool:
+    def takes_triton(self, outputs: Sequence[Tensor]) -> bool:
+        """Whether Triton's kernels do the passes over such logits."""
         if self.engine != "auto":
             return self.engine == "triton"
         return (
@@ -170,7 +171,7 @@ class _Plain(torch.autograd.Function):
         *outputs: Tensor,
     ) -> Tensor:
         check_labels(target, num_classes=loss.channels.num_classes)
-        found = [_first_pass(loss, logits, target) for logits in outputs]
+        found = [first_pass(loss, logits, target) for logits in outputs]
         per_channel, overall = (
             torch.stack(column) for column in zip(*found, strict=True)
         )
@@ -186,7 +187,7 @@ class _Plain(torch.autograd.Function):
         loss: FusedLoss = ctx.loss
         scaled = ctx.slopes * grad_outputs[0]
         results = [
-            _second_pass(loss, logits, target, slopes)
+            second_pass(loss, logits, target, slopes)
             for logits, slopes in zip(outputs, scaled, strict=True)
         ]
         return None, None, None, *results
@@ -244,7 +245,7 @@ def refuse_second_derivative() -> None:
         )
 
 
-def _first_pass(
+def first_pass(
     loss: FusedLoss, logits: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Sums (3, N, L) and overall sums (5,) of one output, as in `Sums`."""
@@ -265,7 +266,7 @@ def _first_pass(
     return per_channel.transpose(0, 1).flatten(1, 2), overall
 
 
-def _second_pass(
+def second_pass(
     loss: FusedLoss, logits: Tensor, target: Tensor, slopes: Tensor
 ) -> Tensor:
     """The gradient of one output, given slopes (N, 4, L) as in `Slopes`."""

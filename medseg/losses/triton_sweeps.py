@@ -79,6 +79,27 @@ def loss_and_slopes(
     return values.sum(dtype=torch.float32), slopes
 
 
+def rows_of_sums(
+    terms: Terms, tables: Tables, logits: Tensor, target: Tensor, *, num_classes: int
+) -> Tensor:
+    """The sums over the voxels alone, float64, (N, rows, L); rows as in the kernels.
+
+    Args:
+        terms: The loss.
+        tables: Weights and regions.
+        logits: Shape (N, L, *spatial), float32, float16 or bfloat16.
+        target: Class indices, shape (N, *spatial); unknown ones are a failed assertion
+            of the device.
+        num_classes: Classes that the target may hold.
+    """
+    labels = _plain_labels(target)
+    flags = _flags(terms)
+    rows: Tensor = _sums([logits], labels, tables.membership, num_classes, *flags)[0]
+    unknown = rows[:, ROWS - 1, 1].sum()
+    torch._assert_async(unknown == 0)  # noqa: SLF001 no public name
+    return rows
+
+
 def gradients(
     terms: Terms,
     tables: Tables,
@@ -97,6 +118,15 @@ def gradients(
         *_flags(terms),
     )
     return found
+
+
+def padded_slopes(slopes: Tensor) -> Tensor:
+    """Slopes (N, 4, L) as the kernels read those of one output: (1, N, 4, C)."""
+    num_samples, kinds, num_channels = slopes.shape
+    block_c, _ = _blocks(num_channels)
+    padded = slopes.new_zeros((1, num_samples, kinds, block_c), dtype=torch.float32)
+    padded[0, ..., :num_channels] = slopes
+    return padded
 
 
 def _flags(terms: Terms) -> tuple[bool, bool, float | None, float | None]:

@@ -1,0 +1,50 @@
+"""medseg's parts for a MONAI script, with MONAI's own names and signatures.
+
+Losses computed in two passes, sliding windows in bounded memory, patches of a prepared
+store, a reader that knows DICOM. What a part cannot do better it hands to MONAI, so
+that results are MONAI's in every case; docs/monai_parts.md says which is which.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medseg.monai.losses import (
+        DiceCELoss,
+        DiceFocalLoss,
+        DiceLoss,
+        FocalLoss,
+        GeneralizedDiceLoss,
+        TverskyLoss,
+    )
+
+_HOMES = {
+    "DiceLoss": "losses",
+    "DiceCELoss": "losses",
+    "DiceFocalLoss": "losses",
+    "FocalLoss": "losses",
+    "GeneralizedDiceLoss": "losses",
+    "TverskyLoss": "losses",
+}
+
+__all__ = [
+    "DiceCELoss",
+    "DiceFocalLoss",
+    "DiceLoss",
+    "FocalLoss",
+    "GeneralizedDiceLoss",
+    "TverskyLoss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports MONAI and torch with the first name that is used."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The names on offer."""
+    return sorted(__all__)

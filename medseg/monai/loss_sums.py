@@ -1,0 +1,127 @@
+"""The sums over the voxels that a MONAI loss needs, where one pass can find them."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from medseg.losses.fused import Channels
+from medseg.losses.regions import TverskyLoss
+from medseg.losses.terms import ChannelTerm, RegionTerm, Terms, VoxelTerm
+from medseg.losses.voxel_sums import VoxelSums, voxel_sums
+from medseg.monai.loss_targets import label_map, one_hot_labels, packed_masks
+
+MAX_AXES = 5
+"""The passes know two and three spatial axes, and one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a loss reads logits and target."""
+
+    sigmoid: bool
+    """Channels are overlapping regions with a sigmoid; else classes with a softmax."""
+    to_onehot_y: bool
+    """The target is a label map (N, 1, *spatial); else a channel per class."""
+    squared: bool = False
+    """Sum p² in place of p."""
+    voxel: VoxelTerm | None = None
+    """Softmax focal loss or cross-entropy."""
+    channel: ChannelTerm | None = None
+    """Sigmoid focal loss or binary cross-entropy."""
+    ignore_index: int | None = None
+    """The label to ignore."""
+
+    def with_terms(
+        self,
+        voxel: VoxelTerm | None,
+        channel: ChannelTerm | None,
+        *,
+        to_onehot_y: bool | None = None,
+    ) -> "Request":
+        """The same with other terms."""
+        kind = self.to_onehot_y if to_onehot_y is None else to_onehot_y
+        return replace(self, voxel=voxel, channel=channel, to_onehot_y=kind)
+
+
+def sums_of(request: Request, logits: Tensor, target: Tensor) -> VoxelSums | None:
+    """The sums, or None where MONAI's own formula has to do.
+
+    Args:
+        request: How the loss reads them.
+        logits: Shape (N, L, *spatial).
+        target: Shape (N, L or 1, *spatial).
+    """
+    if not _is_plain(logits, target):
+        return None
+    logits, target = _as_tensor(logits), _as_tensor(target)
+    found = _labels(request, logits, target)
+    if found is None:
+        return None
+    labels, channels = found
+    region = RegionTerm(TverskyLoss(), squared=request.squared)
+    terms = Terms(request.sigmoid, region, request.voxel, request.channel)
+    return voxel_sums(logits, labels, channels=channels, terms=terms)
+
+
+def _is_plain(logits: Tensor, target: Tensor) -> bool:
+    return (
+        isinstance(logits, Tensor)
+        and isinstance(target, Tensor)
+        and 3 <= logits.ndim <= MAX_AXES
+        and logits.ndim == target.ndim
+        and logits.is_floating_point()
+        and logits.numel() > 0
+        and logits.device == target.device
+        and logits.shape[0] == target.shape[0]
+        and logits.shape[2:] == target.shape[2:]
+        and not target.requires_grad
+    )
+
+
+def _as_tensor(tensor: Tensor) -> Tensor:
+    """Without MONAI's meta data, whose bookkeeping every operation would pay for."""
+    as_tensor = getattr(tensor, "as_tensor", None)
+    return tensor if as_tensor is None else as_tensor()
+
+
+def _labels(
+    request: Request, logits: Tensor, target: Tensor
+) -> tuple[Tensor, Channels] | None:
+    """Labels (N, *spatial), and what the channels of the logits are of them."""
+    num_channels, num_masks = logits.shape[1], target.shape[1]
+    if not request.to_onehot_y:
+        if num_masks != num_channels or request.ignore_index is not None:
+            return None
+        return _labels_of_masks(request, target)
+    if num_channels == 1 or num_masks != 1:
+        return None
+    labels = label_map(
+        target, num_classes=num_channels, ignore_index=request.ignore_index
+    )
+    own = tuple((label,) for label in range(num_channels))
+    channels = Channels(num_channels, own if request.sigmoid else ())
+    return None if labels is None else (labels, channels)
+
+
+def _labels_of_masks(
+    request: Request, target: Tensor
+) -> tuple[Tensor, Channels] | None:
+    """The same for a target with a channel for each of the logits'."""
+    num_channels = target.shape[1]
+    if request.squared and not target.is_floating_point():
+        return None  # MONAI's norm refuses masks of integers
+    if request.sigmoid:
+        labels = packed_masks(target)
+        return None if labels is None else (labels, _packed_channels(num_channels))
+    labels = one_hot_labels(target) if num_channels > 1 else None
+    return None if labels is None else (labels, Channels(num_channels))
+
+
+def _packed_channels(num_masks: int) -> Channels:
+    """What bytes mean whose bits are masks."""
+    bytes_of = range(1 << num_masks)
+    regions = (
+        tuple(value for value in bytes_of if value >> bit & 1)
+        for bit in range(num_masks)
+    )
+    return Channels(1 << num_masks, tuple(regions))
