@@ -2,7 +2,7 @@
 
 Losses computed in two passes, sliding windows in bounded memory, patches of a prepared
 store, a reader that knows DICOM. What a part cannot do better it hands to MONAI, so
-that results are MONAI's in every case; docs/monai_parts.md says which is which.
+that results are MONAI's in every case; docs/monai-parts.md says which is which.
 """
 
 from typing import TYPE_CHECKING, Any
