@@ -9,6 +9,7 @@ MedsegError
 │   ├── LabelError             label values outside the scheme  (ValueError)
 │   └── DatasetError           the data set as a whole is wrong (ValueError)
 ├── SettingsError              a configuration is wrong         (ValueError)
+│   └── PluginError            what it names cannot be found or used
 ├── StoreError                 a prepared store is unusable     (RuntimeError)
 ├── ModelError                 a model folder is unusable       (RuntimeError)
 ├── TrackingError              a tracking store is unusable     (RuntimeError)
@@ -66,6 +67,10 @@ class DatasetError(InputError, ValueError):
 
 class SettingsError(MedsegError, ValueError):
     """A configuration is wrong."""
+
+
+class PluginError(SettingsError):
+    """A part that a name stands for cannot be found, or does not do what it must."""
 
 
 class StoreError(MedsegError, RuntimeError):

@@ -22,25 +22,32 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medseg import __version__
-from medseg.errors import MissingFileError, ModelError, OutputError
+from medseg.errors import MissingFileError, ModelError, OutputError, PluginError
 from medseg.files import atomic_folder, hash_file
 from medseg.golden import (
     GOLDEN,
     golden_image,
     golden_logits,
     golden_size,
+    kept_voxels,
     read_golden,
     write_golden,
 )
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.networks.build import build_network
 from medseg.networks.finite import nonfinite_weights
+from medseg.networks.plugin_network import require_harmless
+from medseg.networks.settings import PluginNetworkSettings
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule
 from medseg.settings import Record, Settings, load_settings
 
 FORMAT = 1
 """Version of the folder's layout; raised when old readers could not read it."""
+
+SAME_CODE = 1e-2
+"""Largest difference, as a share of the logits' range, that other versions of torch and
+other processors explain."""
 
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.yaml", "card.md"
 
@@ -259,13 +266,16 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
     network = _network_of(plan, folder)
     _load_weights(network, weights)
     _require_finite(network, weights)
+    golden = read_golden(folder / GOLDEN, size=golden_size(plan.patch_size))
+    if isinstance(plan.network, PluginNetworkSettings):
+        _require_same_code(network, plan, golden, folder)
     return Model(
         network.eval(),
         plan,
         description.provenance,
         description.weights_sha256,
         description.postprocessing,
-        read_golden(folder / GOLDEN, size=golden_size(plan.patch_size)),
+        golden,
         description.decoding,
         description.flips,
         description.windows,
@@ -279,17 +289,49 @@ def _network_of(plan: Plan, folder: Path) -> nn.Module:
         ModelError: The plan's numbers do not go together.
     """
     try:
+        if isinstance(plan.network, PluginNetworkSettings):
+            require_harmless(plan.network)
         return build_network(
             plan.network,
             spatial_dims=plan.spatial_dims,
             in_channels=len(plan.channels),
             out_channels=plan.num_outputs,
         )
+    except PluginError as error:
+        raise PluginError(f"{folder / DESCRIPTION}: {error}") from error
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
             f"{folder / DESCRIPTION}: no such network can be built: {reason}"
         ) from error
+
+
+def _require_same_code(
+    network: nn.Module, plan: Plan, golden: Tensor | None, folder: Path
+) -> None:
+    """Refuses code of others that computes something else than when it was trained.
+
+    Raises:
+        ModelError: It answers the golden image otherwise.
+    """
+    if golden is None:
+        return
+    found = kept_voxels(golden_logits(network.eval(), _golden_image(plan)))
+    spread = float(golden.max() - golden.min()) or 1.0
+    apart = (
+        float((found - golden).abs().max()) / spread
+        if found.shape == golden.shape
+        else 1.0
+    )
+    if not apart <= SAME_CODE:
+        settings = plan.network
+        assert isinstance(settings, PluginNetworkSettings)
+        then = settings.source.describe() if settings.source else "unknown"
+        raise ModelError(
+            f"{folder}: the network {settings.name} that is found here computes "
+            f"something else than the one that was trained: its answer to the golden "
+            f"image differs by {apart:.2%} of its range; it was trained with {then}"
+        )
 
 
 def _require_fitting(plan: Plan, weights: Path) -> None:
@@ -301,6 +343,8 @@ def _require_fitting(plan: Plan, weights: Path) -> None:
     try:
         with torch.device("meta"):
             expected = _network_of(plan, weights.parent).state_dict()
+    except PluginError:
+        raise
     except ModelError:  # said when it is built in earnest; MONAI's SwinUNETR needs that
         return
     try:

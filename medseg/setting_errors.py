@@ -36,7 +36,7 @@ _WORDS = {
     "too_long": "must have {max_length} entries or fewer",
     "literal_error": "must be {expected}",
     "union_tag_invalid": "must be {expected_tags}",
-    "union_tag_not_found": "must say which by its key {discriminator}",
+    "union_tag_not_found": "must say which by its key 'name'",
     "missing": "must be given",
 }
 
@@ -142,9 +142,11 @@ def _alternatives(annotation: Any) -> Iterator[Any]:
 
 
 def _has_tag(option: Any, part: int | str) -> bool:
-    """Whether an alternative is the one called so by its ``name``."""
+    """Whether an alternative is the one called so by its ``name`` or ``tag``."""
     if not _is_model(option) or "name" not in option.model_fields:
         return False
+    if getattr(option, "tag", None) == part:
+        return True
     annotation = option.model_fields["name"].annotation
     return get_origin(annotation) is Literal and part in get_args(annotation)
 

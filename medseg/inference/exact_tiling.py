@@ -25,6 +25,7 @@ from medseg.inference.tiling import Continuation, Tile, Tiling
 from medseg.networks.analysis.fixed_statistics import BY_IMAGE
 from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.network import SegmentationNetwork
+from medseg.networks.plugin_network import PluginCore
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def exact_axes(network: nn.Module) -> tuple[ExactAxis, ...] | str:
     """
     if not isinstance(network, SegmentationNetwork):
         return "the network is not one of ours"
+    if isinstance(network.core, PluginCore):
+        return "how far a network by path sees is measured, not proven"
     if any(isinstance(m, (*BY_IMAGE, nn.LayerNorm)) for m in network.modules()):
         return "the network normalizes over each window"
     try:

@@ -8,6 +8,7 @@ from medseg.errors import SettingsError
 from medseg.losses import settings as options
 from medseg.losses.deep_supervision import SumOfLosses
 from medseg.losses.fused import Channels, Engine, FusedLoss
+from medseg.losses.plugin_loss import build_plugin_loss
 from medseg.losses.regions import GeneralizedDiceLoss, TverskyLoss
 from medseg.losses.settings import LossSettings
 from medseg.losses.shapes import BoundaryLoss, ClDiceLoss
@@ -54,6 +55,13 @@ def build_loss(
 @singledispatch
 def _build(settings: object, channels: Channels) -> nn.Module:
     raise SettingsError(f"{type(settings).__name__}: no such loss")
+
+
+@_build.register
+def _(settings: options.PluginLossSettings, channels: Channels) -> nn.Module:
+    return build_plugin_loss(
+        settings, num_classes=channels.num_classes, regions=channels.regions
+    )
 
 
 @_build.register

@@ -6,8 +6,9 @@ names regions, overlapping regions (a sigmoid each). Voxels to ignore never coun
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
+from medseg.plugins import FORM, PluginSettings, tagger
 from medseg.settings import Settings
 
 ClassWeights = tuple[Annotated[float, Field(ge=0)], ...]
@@ -203,20 +204,44 @@ class SeparationSettings(_DiceOptions):
     """Factor of the weighted cross-entropy."""
 
 
+class PluginLossSettings(PluginSettings):
+    """A loss of MONAI's, torch's or the user's own, by ``package.module:Name``.
+
+    What it is called with follows from its signature; see docs/plugins.md.
+    """
+
+
+_NAMES = (
+    "ce",
+    "topk_ce",
+    "focal",
+    "dice",
+    "jaccard",
+    "generalized_dice",
+    "tversky",
+    "focal_tversky",
+    "dice_ce",
+    "dice_focal",
+    "boundary",
+    "cldice",
+    "separation",
+)
+
 LossSettings = Annotated[
-    CESettings
-    | TopKCESettings
-    | FocalSettings
-    | DiceSettings
-    | JaccardSettings
-    | GeneralizedDiceSettings
-    | TverskySettings
-    | FocalTverskySettings
-    | DiceCESettings
-    | DiceFocalSettings
-    | BoundarySettings
-    | ClDiceSettings
-    | SeparationSettings,
-    Field(discriminator="name"),
+    Annotated[CESettings, Tag("ce")]
+    | Annotated[TopKCESettings, Tag("topk_ce")]
+    | Annotated[FocalSettings, Tag("focal")]
+    | Annotated[DiceSettings, Tag("dice")]
+    | Annotated[JaccardSettings, Tag("jaccard")]
+    | Annotated[GeneralizedDiceSettings, Tag("generalized_dice")]
+    | Annotated[TverskySettings, Tag("tversky")]
+    | Annotated[FocalTverskySettings, Tag("focal_tversky")]
+    | Annotated[DiceCESettings, Tag("dice_ce")]
+    | Annotated[DiceFocalSettings, Tag("dice_focal")]
+    | Annotated[BoundarySettings, Tag("boundary")]
+    | Annotated[ClDiceSettings, Tag("cldice")]
+    | Annotated[SeparationSettings, Tag("separation")]
+    | Annotated[PluginLossSettings, Tag(FORM)],
+    Discriminator(tagger(*_NAMES)),
 ]
 """Settings of any loss; the key `name` says which."""

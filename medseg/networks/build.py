@@ -1,17 +1,19 @@
 """From settings to a network."""
 
-from medseg.errors import SettingsError
+from medseg.errors import PluginError, SettingsError
 from medseg.networks.blocks import initialize
 from medseg.networks.core import Core
 from medseg.networks.deeplab import DeepLabCore
 from medseg.networks.fcn import FCNCore, initialize_bilinear
 from medseg.networks.monai_networks import make_segresnet, make_swinunetr
 from medseg.networks.network import SegmentationNetwork
+from medseg.networks.plugin_network import make_plugin_network
 from medseg.networks.settings import (
     DeepLabSettings,
     FCNSettings,
     NetworkSettings,
     SegResNetSettings,
+    SwinUNETRSettings,
     UNetSettings,
 )
 from medseg.networks.unet import UNetCore
@@ -39,9 +41,12 @@ def build_network(
 
     Raises:
         SettingsError: The settings do not fit the number of axes.
+        PluginError: A network by path cannot be found, was not allowed, or is none.
     """
     try:
         core = _build_core(settings, spatial_dims, in_channels, out_channels)
+    except PluginError:
+        raise
     except ValueError as error:
         raise SettingsError(f"network {settings.name}: {error}") from error
     return SegmentationNetwork(
@@ -56,7 +61,7 @@ def build_network(
 def _build_core(
     settings: NetworkSettings, spatial_dims: int, in_channels: int, out_channels: int
 ) -> Core:
-    """The network proper, initialised; MONAI's keep MONAI's initialisation."""
+    """The network proper, initialised; those of others keep their initialisation."""
     sizes = {
         "spatial_dims": spatial_dims,
         "in_channels": in_channels,
@@ -75,6 +80,8 @@ def _build_core(
         initialize_bilinear(core)
     elif isinstance(settings, SegResNetSettings):
         core = make_segresnet(settings, **sizes)
-    else:
+    elif isinstance(settings, SwinUNETRSettings):
         core = make_swinunetr(settings, **sizes)
+    else:
+        core = make_plugin_network(settings, **sizes)
     return core

@@ -4,8 +4,9 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from medseg.plugins import FORM, PluginSettings, PluginSource, tagger
 from medseg.settings import Settings
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=63)]
@@ -13,6 +14,9 @@ Size: TypeAlias = Annotated[int, Field(ge=1, le=63)]
 
 AxisSize: TypeAlias = Size | Annotated[tuple[Size, ...], Field(max_length=3)]
 """One number for every axis, or one number per axis."""
+
+Length: TypeAlias = Annotated[int, Field(ge=1, le=1 << 16)]
+"""Voxels along an axis."""
 
 Channels: TypeAlias = Annotated[int, Field(ge=1, le=8192)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=100)]
@@ -303,12 +307,35 @@ class SwinUNETRSettings(Settings):
         return (32,) * spatial_dims
 
 
+class PluginNetworkSettings(PluginSettings):
+    """A network of MONAI's or of the user's own, by ``package.module:Name``.
+
+    It is built with `args`, and with ``spatial_dims``, ``in_channels`` and
+    ``out_channels`` where it takes them; images (N, C, *spatial) go in, logits
+    (N, L, *spatial) come out. What is left out below is found by trial and kept.
+    """
+
+    multiple_of: Length | tuple[Length, ...] | None = None
+    """Sizes along each axis must be multiples of it."""
+    smallest_size: Length | tuple[Length, ...] | None = None
+    """No axis may be shorter."""
+    only_size: tuple[Length, ...] | None = None
+    """The one size that it takes, where there is only one."""
+    source: PluginSource | None = None
+    """Where its code came from when it was trained."""
+
+    def divisor(self, spatial_dims: int) -> tuple[int, ...]:
+        """Patch sizes divisible by this need no padding."""
+        return per_axis(self.multiple_of or 1, spatial_dims)
+
+
 NetworkSettings: TypeAlias = Annotated[
-    UNetSettings
-    | FCNSettings
-    | DeepLabSettings
-    | SegResNetSettings
-    | SwinUNETRSettings,
-    Field(discriminator="name"),
+    Annotated[UNetSettings, Tag("unet")]
+    | Annotated[FCNSettings, Tag("fcn")]
+    | Annotated[DeepLabSettings, Tag("deeplab")]
+    | Annotated[SegResNetSettings, Tag("segresnet")]
+    | Annotated[SwinUNETRSettings, Tag("swinunetr")]
+    | Annotated[PluginNetworkSettings, Tag(FORM)],
+    Discriminator(tagger("unet", "fcn", "deeplab", "segresnet", "swinunetr")),
 ]
 """Settings of one network, told apart by ``name``."""

@@ -19,6 +19,7 @@ from medseg.evaluation.settings import MetricSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.targets import Target
 from medseg.networks.settings import NetworkSettings
+from medseg.plugins import anchored
 from medseg.preparation.presets import Preset
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
 from medseg.tracking.address import require_no_credentials, require_tracking_uri
@@ -158,7 +159,7 @@ def configure(
     lengths = {"budget": budget, "epochs": epochs, "steps": steps}
     if any(length is not None for length in lengths.values()):
         values["training"] = {**values.get("training", {}), **lengths}
-    return parse_settings(RunConfig, values, source=source)
+    return parse_settings(RunConfig, anchored(values, Path.cwd()), source=source)
 
 
 def read_config(path: Path, overrides: list[str]) -> RunConfig:
@@ -170,7 +171,7 @@ def read_config(path: Path, overrides: list[str]) -> RunConfig:
             named by path.
     """
     values = apply_overrides(read_config_values(path), overrides)
-    return parse_settings(RunConfig, values, source=str(path))
+    return parse_settings(RunConfig, anchored(values, Path.cwd()), source=str(path))
 
 
 def read_config_values(path: Path) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def read_config_values(path: Path) -> dict[str, Any]:
     values: Any = read_yaml(path) or {}
     if not isinstance(values, dict):
         parse_settings(RunConfig, values, source=str(path))  # says what it is
-    return dict(values)
+    return dict(anchored(values, path.parent))
 
 
 def dump_config(config: RunConfig) -> str:

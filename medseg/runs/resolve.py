@@ -4,7 +4,7 @@ from medseg.augmentation.settings import AugmentationSettings, suggest_augmentat
 from medseg.errors import SettingsError
 from medseg.fingerprint import Fingerprint
 from medseg.labels import LabelScheme
-from medseg.networks.settings import UNetSettings
+from medseg.networks.settings import PluginNetworkSettings, UNetSettings
 from medseg.plan import Plan
 from medseg.preparation.presets import apply_preset
 from medseg.runs.config import RunConfig
@@ -34,14 +34,35 @@ def change_plan(plan: Plan, config: RunConfig, *, fingerprint: Fingerprint) -> P
     if config.plan.preset is not None:
         plan = apply_preset(plan, fingerprint, config.plan.preset)
     if not given:
-        return plan
+        return with_settled_network(plan)
     require_used(config)
     reasons = {
         **plan.reasons,
         **dict.fromkeys(given, "set in the run's configuration"),
     }
     values = {**plan.model_dump(), **given, "reasons": reasons}
-    return parse_settings(Plan, values, source="plan")
+    return with_settled_network(parse_settings(Plan, values, source="plan"))
+
+
+def with_settled_network(plan: Plan) -> Plan:
+    """The plan with what a network by path leaves open: its sizes and its source.
+
+    Raises:
+        PluginError: It cannot be found or built, or does not take the patches.
+    """
+    network = plan.network
+    if not isinstance(network, PluginNetworkSettings):
+        return plan
+    from medseg.networks.plugin_network import settled
+
+    network = settled(
+        network,
+        spatial_dims=plan.spatial_dims,
+        in_channels=len(plan.channels),
+        out_channels=plan.num_outputs,
+        patch_size=plan.patch_size,
+    )
+    return plan.replaced(network=network)
 
 
 def require_used(config: RunConfig) -> None:

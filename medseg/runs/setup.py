@@ -1,15 +1,19 @@
 """What is settled before a run's first step: data, plan, settings, split."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from medseg.files import hash_text, write_text
 from medseg.plan import CONTRAST_LIMITS, Plan, write_plan
+from medseg.plugins import names_in, portable_name
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, dump_config
 from medseg.runs.data import open_data, split
+from medseg.runs.plugin_record import write_plugins
 from medseg.runs.resolve import change_plan, settle_training, with_mirrors
 from medseg.runs.time_spent import TimeSpent
 from medseg.store import Store
@@ -57,26 +61,12 @@ class RunSetup:
         A run may be resumed with another length, on another machine, and with the
         data in another place, under another name.
         """
-        lasting = self.settings.model_dump_json(
-            exclude={
-                "budget": True,
-                "clock": True,
-                "epochs": True,
-                "steps": True,
-                "checkpoint_every": True,
-                "validation_share": True,
-                "accumulate": True,
-                "recompute": True,
-                "compile": True,
-                "early_stop": True,
-                "deterministic": True,
-                "sampling": {"cache"},
-            }
-        )
+        lasting = _lasting(self.settings)
         decided = self.plan.model_dump_json(
             exclude={
                 "reasons": True,
                 "name": True,
+                "network": {"source"},
                 "channels": {"__all__": CONTRAST_LIMITS},
             }
         )
@@ -87,6 +77,32 @@ class RunSetup:
         if self.store.case(self.train_ids[0]).is_painted:
             parts.append("painted")
         return hash_text("\n".join(parts))
+
+
+def _lasting(settings: TrainingSettings) -> str:
+    """Settings of training that a resumed run may not change, as JSON.
+
+    Files of plug-ins go by their names, since their folder may move; what a setting
+    of a plug-in leaves empty is left out, as earlier versions did not know it.
+    """
+    exclude: dict[str, Any] = {
+        "budget": True,
+        "clock": True,
+        "epochs": True,
+        "steps": True,
+        "checkpoint_every": True,
+        "validation_share": True,
+        "accumulate": True,
+        "recompute": True,
+        "compile": True,
+        "early_stop": True,
+        "deterministic": True,
+        "sampling": {"cache"},
+    }
+    text = settings.model_dump_json(exclude=exclude)
+    for _, name in names_in(settings):
+        text = text.replace(json.dumps(name), json.dumps(portable_name(name)))
+    return text
 
 
 def set_up_run(
@@ -136,6 +152,8 @@ def write_setup(run: RunSetup) -> None:
     if run.processes.is_main:
         write_text(run.out / "config.yaml", dump_config(run.config))
         write_plan(run.out / "plan.yaml", run.plan)
+        for place, text in write_plugins(run.out, run.config, run.plan).items():
+            run.progress.say(f"{place}: {text}")
 
 
 def _open_together(

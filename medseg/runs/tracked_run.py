@@ -7,6 +7,8 @@ from pathlib import Path
 from medseg.plan import Plan
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, code_commit
+from medseg.runs.plugin_record import FILE as PLUGINS
+from medseg.runs.plugin_record import plugins_of
 from medseg.store import Store
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.tracking.params import flatten_params
@@ -42,6 +44,8 @@ def tracked_run(
             "medseg.run_folder": out.name,
         }
     )
+    for place, (name, source) in plugins_of(config, plan).items():
+        logger.set_tags({f"plugin.{place}": f"{name}, {source.describe()}"})
     try:
         yield logger
     except KeyboardInterrupt:
@@ -93,6 +97,7 @@ def require_tracking(config: RunConfig, out: Path) -> None:
 FILES = (
     "config.yaml",
     "plan.yaml",
+    PLUGINS,
     "metrics.csv",
     "sampling.csv",
     "report.html",

@@ -10,6 +10,7 @@ from medseg.calibration.ensemble import FILE as CHOICE
 from medseg.device import pick_device
 from medseg.errors import SettingsError
 from medseg.folder_lock import lock_folder
+from medseg.plugins import allow_named
 from medseg.progress import Progress, Silent
 from medseg.runs.config import RunConfig
 from medseg.runs.finish import finish_run
@@ -72,6 +73,7 @@ def train(
         MedsegError: Data or folder cannot be used, or training failed.
     """
     where = pick_device(device)
+    allow_named(config)
     require_tracking(config, out)
     if not resume and (out / CHECKPOINT).exists():
         raise SettingsError(

@@ -14,6 +14,7 @@ from medseg.networks.build import build_network
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.settings import NetworkSettings
 from medseg.plan import Plan, read_plan
+from medseg.plugins import allow_named
 from medseg.reporting.network_page import write_network_page
 from medseg.runs.config import RunConfig, read_config
 from medseg.runs.resolve import change_plan, require_used
@@ -193,6 +194,7 @@ def _configured(
     classes: int | None,
 ) -> Subject:
     """A configuration over prepared data, or one that says everything itself."""
+    allow_named(config)
     if config.data is not None and (config.data / STORE).is_file():
         _require_open(config.data, channels=channels, classes=classes)
         store = Store.open(config.data)

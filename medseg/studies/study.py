@@ -11,8 +11,9 @@ from pydantic import Field, field_validator
 
 from medseg.errors import SettingsError
 from medseg.evaluation.metrics import column_of
+from medseg.plugins import anchored
 from medseg.runs.config import RunConfig
-from medseg.settings import Settings, load_settings, parse_settings, read_yaml
+from medseg.settings import Settings, parse_settings, read_yaml
 from medseg.training.settings import Duration
 
 
@@ -90,10 +91,12 @@ def read_study(path: Path) -> tuple[StudySettings, list[StudyRun]]:
         MissingFileError: A file is not there.
         SettingsError: A key is unknown or a value is wrong, also in a variation.
     """
-    study = load_settings(StudySettings, path)
+    values = anchored(read_yaml(path) or {}, path.parent)
+    study = parse_settings(StudySettings, values, source=str(path))
     base: dict[str, Any] = {}
     if study.base is not None:
-        base = read_yaml(path.parent / study.base) or {}
+        file = path.parent / study.base
+        base = anchored(read_yaml(file) or {}, file.parent)
     return study, list(_runs(study, base, path))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from medseg.device import has_float64, is_out_of_memory
 from medseg.errors import TrainingError
+from medseg.losses.plugin_loss import PluginLoss
 from medseg.plan import Plan
 from medseg.progress import Meter, Progress
 from medseg.store.stored_case import StoredCase
@@ -275,6 +276,9 @@ def _stepping(
     context: RunContext,
 ) -> TrainingSteps:
     loss = segmentation_loss(plan, settings).to(device)
+    for part in loss.modules():
+        if isinstance(part, PluginLoss):
+            context.progress.say(f"loss {part.name}: is given {part.assumed}")
     if not has_float64(device):
         loss = LossOnHost(loss.cpu())
         context.progress.say(f"{device} has no float64: the CPU computes the loss")

@@ -8,6 +8,7 @@ from medseg.networks.deeplab import ImagePooling
 from medseg.networks.fcn import ScoreUpsampling2d, ScoreUpsampling3d
 from medseg.networks.instance_norm import InstanceNorm
 from medseg.networks.network import SegmentationNetwork
+from medseg.networks.plugin_network import PluginCore
 from medseg.networks.unpadded import CentreCrop
 from medseg.networks.upsampling import Interpolate, PixelShuffle
 
@@ -32,8 +33,11 @@ class _Tracer(fx.Tracer):
 def trace(network: SegmentationNetwork) -> fx.GraphModule | None:
     """The graph of a network's core; None where its code depends on its input.
 
-    MONAI's SwinUNETR is such a one: its windows depend on the size.
+    MONAI's SwinUNETR is such a one: its windows depend on the size. Networks by path
+    are not followed: no rule is known for layers of others.
     """
+    if isinstance(network.core, PluginCore):
+        return None
     tracer = _Tracer()
     try:
         graph = tracer.trace(network.core)
