@@ -19,7 +19,13 @@ class RollingSum:
     """
 
     def __init__(
-        self, *, region: Box, axis: int, depth: int, device: torch.device
+        self,
+        *,
+        region: Box,
+        axis: int,
+        depth: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """Holds nothing yet; memory is taken when the first logits arrive.
 
@@ -28,12 +34,14 @@ class RollingSum:
             axis: Spatial axis along which rows are finished.
             depth: Rows that exist at once.
             device: Where the sums are.
+            dtype: In which they are added up.
         """
         self._region = region
         self._axis = axis
         self._depth = min(depth, region[axis].stop - region[axis].start)
         self._forgotten = region[axis].start
         self._device = device
+        self._dtype = dtype
         self._sums: Tensor | None = None
 
     def add(self, logits: Tensor, target: Box, importance: Tensor | None) -> None:
@@ -88,7 +96,7 @@ class RollingSum:
         shape = [part.stop - part.start for part in self._region]
         shape[self._axis] = self._depth + 1
         make = torch.zeros if is_summed else torch.empty
-        return make((channels, *shape), device=self._device)
+        return make((channels, *shape), dtype=self._dtype, device=self._device)
 
     def _row(self, slot: int) -> Tensor:
         assert self._sums is not None
@@ -120,8 +128,8 @@ class BlendWeights:
         self._starts = sorted({_start(tile, tiling.axis) for tile in tiling.tiles})
         shape = [part.stop - part.start for part in region]
         shape[tiling.axis] = tiling.importance.shape[tiling.axis]
-        self._step = torch.zeros(shape, device=device)
         importance = tiling.importance.to(device)
+        self._step = importance.new_zeros(shape)
         for tile in tiling.tiles:
             whole = with_rows(tile.target, tiling.axis, 0, region[tiling.axis].stop)
             held = common(whole, with_rows(region, tiling.axis, 0, 1))

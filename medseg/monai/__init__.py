@@ -8,6 +8,11 @@ that results are MONAI's in every case; docs/monai-parts.md says which is which.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medseg.monai.inferers import (
+        SlidingWindowInferer,
+        sliding_window_inference,
+    )
+    from medseg.monai.label_maps import sliding_window_labels
     from medseg.monai.losses import (
         DiceCELoss,
         DiceFocalLoss,
@@ -24,6 +29,9 @@ _HOMES = {
     "FocalLoss": "losses",
     "GeneralizedDiceLoss": "losses",
     "TverskyLoss": "losses",
+    "SlidingWindowInferer": "inferers",
+    "sliding_window_inference": "inferers",
+    "sliding_window_labels": "label_maps",
 }
 
 __all__ = [
@@ -32,7 +40,10 @@ __all__ = [
     "DiceLoss",
     "FocalLoss",
     "GeneralizedDiceLoss",
+    "SlidingWindowInferer",
     "TverskyLoss",
+    "sliding_window_inference",
+    "sliding_window_labels",
 ]
 
 
