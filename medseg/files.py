@@ -102,6 +102,11 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_bytes(content: bytes) -> str:
+    """SHA-256 of bytes, as hexadecimal text."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def hash_text(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes, as hexadecimal text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -38,6 +38,7 @@ from medseg.networks.build import build_network
 from medseg.networks.finite import nonfinite_weights
 from medseg.networks.plugin_network import require_harmless
 from medseg.networks.settings import PluginNetworkSettings
+from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule
 from medseg.settings import Record, Settings, load_settings
@@ -79,6 +80,8 @@ class Provenance(Record):
     """Time spent training."""
     device: str = ""
     """What it was trained on."""
+    parent: str = ""
+    """SHA-256 of the file that it was imported from."""
     validation_dice: dict[str, float] = Field(default_factory=dict)
     """Mean Dice of each structure over the held-out cases, when they were scored."""
 
@@ -139,6 +142,8 @@ class ModelDescription(Settings):
     """Test-time flips are on, as they were for the scores of the held-out cases."""
     windows: CalibratedWindows | None = None
     """Sliding windows that agree with the reference; None takes the reference."""
+    exact: NnUNetRecipe | None = None
+    """Predict as the tool that the model was imported from; None for medseg's own."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ class Model:
     """Test-time flips are on, as they were for the scores of the held-out cases."""
     windows: CalibratedWindows | None = None
     """Sliding windows that agree with the reference; None takes the reference."""
+    exact: NnUNetRecipe | None = None
+    """Predict as the tool that the model was imported from; None for medseg's own."""
 
     @property
     def identity(self) -> str:
@@ -175,6 +182,7 @@ def save_model(
     decoding: DecodingSettings | None = None,
     flips: bool = False,
     windows: CalibratedWindows | None = None,
+    exact: NnUNetRecipe | None = None,
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
 
@@ -187,6 +195,7 @@ def save_model(
         decoding: How single objects are found, where it learned them.
         flips: Predict with test-time flips.
         windows: Sliding windows to predict with.
+        exact: What an imported model does instead.
 
     Raises:
         ModelError: Weights are NaN or infinite; an older model stays.
@@ -207,8 +216,9 @@ def save_model(
             decoding=decoding,
             flips=flips,
             windows=windows,
+            exact=exact,
         )
-        golden = golden_logits(network, _golden_image(plan))
+        golden = golden_logits(network, _golden_image(plan, exact))
         _written(folder, lambda: write_golden(temporary / GOLDEN, golden))
         (temporary / DESCRIPTION).write_text(
             yaml.safe_dump(
@@ -262,8 +272,9 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
             "copy the model folder again"
         )
     plan = description.plan
-    _require_fitting(plan, weights)
-    network = _network_of(plan, folder)
+    exact = description.exact
+    _require_fitting(plan, weights, exact)
+    network = _network_of(plan, folder, exact)
     _load_weights(network, weights)
     _require_finite(network, weights)
     golden = read_golden(folder / GOLDEN, size=golden_size(plan.patch_size))
@@ -279,10 +290,11 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         description.decoding,
         description.flips,
         description.windows,
+        exact,
     )
 
 
-def _network_of(plan: Plan, folder: Path) -> nn.Module:
+def _network_of(plan: Plan, folder: Path, exact: NnUNetRecipe | None) -> nn.Module:
     """The network of a plan, with weights of no meaning.
 
     Raises:
@@ -294,7 +306,7 @@ def _network_of(plan: Plan, folder: Path) -> nn.Module:
         return build_network(
             plan.network,
             spatial_dims=plan.spatial_dims,
-            in_channels=len(plan.channels),
+            in_channels=len(plan.channels) + (exact.extra_channels if exact else 0),
             out_channels=plan.num_outputs,
         )
     except PluginError as error:
@@ -316,7 +328,7 @@ def _require_same_code(
     """
     if golden is None:
         return
-    found = kept_voxels(golden_logits(network.eval(), _golden_image(plan)))
+    found = kept_voxels(golden_logits(network.eval(), _golden_image(plan, None)))
     spread = float(golden.max() - golden.min()) or 1.0
     apart = (
         float((found - golden).abs().max()) / spread
@@ -334,7 +346,7 @@ def _require_same_code(
         )
 
 
-def _require_fitting(plan: Plan, weights: Path) -> None:
+def _require_fitting(plan: Plan, weights: Path, exact: NnUNetRecipe | None) -> None:
     """Compares sizes before memory is taken for them.
 
     Raises:
@@ -342,7 +354,7 @@ def _require_fitting(plan: Plan, weights: Path) -> None:
     """
     try:
         with torch.device("meta"):
-            expected = _network_of(plan, weights.parent).state_dict()
+            expected = _network_of(plan, weights.parent, exact).state_dict()
     except PluginError:
         raise
     except ModelError:  # said when it is built in earnest; MONAI's SwinUNETR needs that
@@ -375,8 +387,9 @@ def find_model(folder: Path) -> Path:
     )
 
 
-def _golden_image(plan: Plan) -> Tensor:
+def _golden_image(plan: Plan, exact: NnUNetRecipe | None) -> Tensor:
     ranges = [channel.usual_range for channel in plan.channels]
+    ranges += [(0.0, 1.0)] * (exact.extra_channels if exact else 0)
     return golden_image(ranges, golden_size(plan.patch_size))
 
 
@@ -414,13 +427,11 @@ A research model, not a medical device.
 - Input: {", ".join(channel.name for channel in plan.channels)}, {plan.spatial_dims}D,
   resampled to {_joined(plan.target_spacing)} mm
 - Network: {plan.network.name}, patches of {_joined(plan.patch_size)} voxels
-- Trained on {origin.num_training_cases} cases of {origin.dataset or "unnamed data"}
-  ({origin.steps} steps, {origin.seconds / 60:.1f} minutes on {origin.device})
-- Held out: {_fold(origin)}
+{_origin(description)}
 - medseg {origin.medseg} {origin.commit[:12]}, {origin.created}
 - Single objects: {_objects(description.decoding)}
 - Test-time flips: {"averaged" if description.flips else "not used"}
-- Windows: {_windows(description.windows)}
+- Windows: {_windows(description)}
 - After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}
@@ -435,13 +446,32 @@ A research model, not a medical device.
 """
 
 
+def _origin(description: ModelDescription) -> str:
+    origin, exact = description.provenance, description.exact
+    if exact is not None:
+        return (
+            f"- Imported from nnU-Net: {exact.configuration} of {origin.dataset}, "
+            f"trained by {exact.trainer}\n"
+            f"- Checkpoint SHA-256 {origin.parent}"
+        )
+    return (
+        f"- Trained on {origin.num_training_cases} cases of "
+        f"{origin.dataset or 'unnamed data'}\n  ({origin.steps} steps, "
+        f"{origin.seconds / 60:.1f} minutes on {origin.device})\n"
+        f"- Held out: {_fold(origin)}"
+    )
+
+
 def _objects(decoding: DecodingSettings | None) -> str:
     if decoding is None:
         return "not told apart"
     return f"{decoding.describe()} ({decoding.reason or 'by default'})"
 
 
-def _windows(windows: CalibratedWindows | None) -> str:
+def _windows(description: ModelDescription) -> str:
+    if description.exact is not None:
+        return "as nnU-Net's own predictor (exact mode)"
+    windows = description.windows
     return "training patches, overlap 0.5" if windows is None else windows.describe()
 
 

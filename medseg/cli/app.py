@@ -11,6 +11,7 @@ from medseg.cli.demo import demo
 from medseg.cli.doctor import doctor
 from medseg.cli.evaluate import evaluate
 from medseg.cli.export import export
+from medseg.cli.import_model import import_model
 from medseg.cli.inspect import inspect
 from medseg.cli.pacs import pacs
 from medseg.cli.predict import predict
@@ -56,4 +57,5 @@ app.command()(compare)
 app.command()(demo)
 app.command()(inspect)
 app.command()(export)
+app.command("import")(import_model)
 app.command()(ui)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def predict(
     model: Annotated[
         Path,
-        typer.Argument(help="Model folder or run; several (A,B or their folder)."),
+        typer.Argument(
+            help="Model folder or run; several (A,B or their folder); nnU-Net's folder."
+        ),
     ],
     scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],
     out: Out,
@@ -49,6 +51,9 @@ def predict(
         str, typer.Option("--precision", help="auto, float32, bfloat16, float16.")
     ] = "auto",
     reproducible: Reproducible = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Imported models: our windows, if measured.")
+    ] = False,
     ensemble: Annotated[
         str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
     ] = "logits",
@@ -58,7 +63,9 @@ def predict(
     postprocessing: Annotated[
         bool,
         typer.Option(
-            "--postprocessing/--no-postprocessing", help="The model's own rules."
+            "--postprocessing/--no-postprocessing",
+            " /--no-postprocess",
+            help="The model's own rules.",
         ),
     ] = True,
     overwrite: Annotated[
@@ -112,6 +119,7 @@ def predict(
         "engine": engine,
         "precision": precision,
         "reproducible": reproducible,
+        "fast": fast,
         "ensemble": ensemble,
     }
     settings = parse_settings(InferenceSettings, values, source="predict")

@@ -42,6 +42,9 @@ class InferenceSettings(Settings):
     reproducible: bool = False
     """Only the reference engine, torch in float32: no choice that depends on this
     machine's speed is made."""
+    fast: bool = False
+    """Of imported models: medseg's windows and engines instead of the steps of the tool
+    that they come from. Only for models whose difference was measured at import."""
     ensemble: Literal["logits", "probabilities"] = "logits"
     """What is averaged over the models of an ensemble."""
 

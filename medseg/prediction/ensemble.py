@@ -12,6 +12,8 @@ from medseg.calibration.ensemble import read_calibration
 from medseg.calibration.windows import joint_windows
 from medseg.errors import MissingFileError, ModelError, PredictionError
 from medseg.files import hash_text
+from medseg.imported.nnunet import ImportedModel, read_nnunet
+from medseg.imported.nnunet_folder import is_nnunet
 from medseg.inference.averaging import ensemble
 from medseg.inference.engines.benchmark_cache import EngineBenchmarkCache
 from medseg.inference.engines.engine import Engine, Variant
@@ -24,6 +26,9 @@ from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.network import SegmentationNetwork
 from medseg.postprocessing import joint_rules
 from medseg.progress import Progress
+
+PREVIOUS_STAGE = "previous_stage"
+"""Folder of the first stage of an imported cascade."""
 
 _MAY_DIFFER = {"name", "patch_size", "batch_size", "network", "reasons"}
 """Parts of the plan that the members of an ensemble need not agree on."""
@@ -38,11 +43,13 @@ class Ensemble:
         models: What the folders hold.
         joint: The model that stands for them: the plan that they share, the network
             that sees farthest, rules that all have, an identity made of all weights.
+        previous: The previous stage of an imported cascade.
     """
 
     folders: tuple[Path, ...]
     models: tuple[Model, ...]
     joint: Model
+    previous: "Ensemble | None" = None
 
     def forward(
         self, settings: InferenceSettings, *, device: torch.device, progress: Progress
@@ -116,13 +123,16 @@ def load_ensemble(path: Path) -> Ensemble:
 
     Args:
         path: A model folder, a run, a folder of runs (all of its models, with what was
-            chosen for them together), or several of these separated by commas.
+            chosen for them together), or several of these separated by commas; or a
+            trained model of nnU-Net v2, a folder or zip.
 
     Raises:
         MissingFileError: There is no model.
         ModelError: A folder is damaged, the models do not fit together, or what was
             chosen for all of them was chosen for others.
     """
+    if is_nnunet(path):
+        return ensemble_of(path, read_nnunet(path))
     members = join_models(find_models(path))
     choice = read_calibration(path)
     if choice is None:
@@ -156,7 +166,32 @@ def join_models(folders: Sequence[Path]) -> Ensemble:
     models = tuple(load_model(folder) for folder in folders)
     for folder, model in zip(folders[1:], models[1:], strict=True):
         _require_fit(folders[0], models[0], folder, model)
-    return Ensemble(folders, models, _joint(models))
+    return Ensemble(folders, models, _joint(models), _previous(folders[0], models[0]))
+
+
+def ensemble_of(path: Path, imported: ImportedModel) -> Ensemble:
+    """The folds of an imported model, as one.
+
+    Args:
+        path: Where it was read from.
+        imported: What was read.
+    """
+    models, before = imported.models, imported.previous
+    previous = None if before is None else ensemble_of(path, before)
+    return Ensemble((path,) * len(models), models, _joint(models), previous)
+
+
+def _previous(folder: Path, model: Model) -> Ensemble | None:
+    """The first stage of a cascade, which lies in its folder or beside its folds.
+
+    Raises:
+        MissingFileError: It is not there.
+        ModelError: It is damaged.
+    """
+    if model.exact is None or not model.exact.cascade:
+        return None
+    inside, beside = folder / PREVIOUS_STAGE, folder.parent / PREVIOUS_STAGE
+    return join_models(find_models(inside if inside.is_dir() else beside))
 
 
 def find_models(path: Path) -> tuple[Path, ...]:
@@ -190,6 +225,11 @@ def _require_fit(first: Path, one: Model, second: Path, other: Model) -> None:
     Raises:
         ModelError: The plans differ where they must not.
     """
+    if one.exact != other.exact:
+        raise ModelError(
+            f"{second}: cannot predict together with {first}: they were not imported "
+            "from the same model of nnU-Net"
+        )
     ours, theirs = _shared(one), _shared(other)
     for key, value in ours.items():
         if theirs[key] != value:

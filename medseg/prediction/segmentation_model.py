@@ -13,6 +13,8 @@ from typing import Any
 
 from medseg.calibration.windows import windows_for
 from medseg.device import pick_device
+from medseg.inference.nnunet.postprocess import keep_largest
+from medseg.inference.nnunet.predictor import NnUNetPredictor
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.decoding_settings import DecodingSettings
@@ -22,6 +24,11 @@ from medseg.model import CalibratedWindows, Model
 from medseg.postprocessing import CleaningRule, clean
 from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
+from medseg.prediction.exact_model import (
+    engine_in_words,
+    exact_predictor,
+    require_calibrated,
+)
 from medseg.prediction.one_image import find_scan, load_image, load_paths, paths_of
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_volume import on_own_grid
@@ -44,6 +51,10 @@ class SegmentationModel:
         predictor: The network with its windows, flips, engine and object decoding.
         engine: What runs the network, in words.
         rules: Post-processing of its label maps.
+        exact: Segments in the predictor's place, as the tool that the model was
+            imported from would.
+        largest: Post-processing of imported models: unions of label values of which
+            the largest component is kept.
 
     Examples:
         >>> import medseg
@@ -61,6 +72,8 @@ class SegmentationModel:
     predictor: Predictor
     engine: str = ""
     rules: tuple[CleaningRule, ...] = ()
+    exact: NnUNetPredictor | None = None
+    largest: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def load(
@@ -109,6 +122,16 @@ class SegmentationModel:
         """The same for models that are loaded already; see `load`."""
         saved, where = members.joint, pick_device(device)
         settings = settings or InferenceSettings()
+        if saved.exact is not None and not settings.fast:
+            return cls(
+                saved,
+                Predictor(saved.network.to(where), saved.plan, where, settings),
+                engine_in_words(members, settings),
+                exact=exact_predictor(members, where, settings),
+                largest=saved.exact.keep_largest if postprocess else (),
+            )
+        if saved.exact is not None:
+            require_calibrated(saved)
         flips = saved.flips if settings.flips is None else settings.flips
         settings = settings.replaced(flips=flips and saved.plan.can_mirror)
         forward, engine = members.forward(
@@ -120,7 +143,11 @@ class SegmentationModel:
             saved.network.to(where), saved.plan, where, settings, forward
         )
         model = cls(
-            saved, predictor, engine, saved.postprocessing if postprocess else ()
+            saved,
+            predictor,
+            engine,
+            saved.postprocessing if postprocess else (),
+            largest=saved.exact.keep_largest if saved.exact and postprocess else (),
         )
         return model.calibrated(windows=saved.windows, decoding=saved.decoding)
 
@@ -228,9 +255,11 @@ class SegmentationModel:
             PredictionError: The memory budget does not suffice.
         """
         notes = [] if notes is None else notes
-        label_map = self.predictor.predict(
+        label_map = (self.exact or self.predictor).predict(
             volume, name=name, notes=notes, probabilities=probabilities
         )
+        if self.largest:
+            label_map = keep_largest(label_map, self.largest, notes=notes)
         return clean_label_map(label_map, self, notes=notes)
 
     @property
@@ -239,12 +268,19 @@ class SegmentationModel:
         decoding = self.saved.decoding
         return " ".join(
             (
-                self.predictor.settings.model_dump_json(),
+                self.predictor.settings.model_dump_json(exclude={"fast"}),
                 self.predictor.windows.describe() if self.predictor.windows else "",
                 "; ".join(rule.describe() for rule in self.rules),
                 decoding.describe() if decoding else "",
+                *self._exactly,
             )
         )
+
+    @property
+    def _exactly(self) -> tuple[str, ...]:
+        """What label maps of imported models depend on besides."""
+        steps = [] if self.exact is None else [self.exact.recipe.model_dump_json()]
+        return (*steps, *([f"largest {self.largest}"] if self.largest else []))
 
 
 def clean_label_map(

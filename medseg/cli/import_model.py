@@ -1,0 +1,60 @@
+"""`medseg import`: another tool's trained model as a model folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg.cli.options import Device, Quiet
+from medseg.console import Console
+
+
+def import_model(
+    source: Annotated[
+        Path, typer.Argument(help="A trained nnU-Net v2 model: folder or zip.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder to be made.")],
+    configuration: Annotated[
+        str | None,
+        typer.Option("--configuration", help="Where there are several: 3d_fullres."),
+    ] = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option("--previous", help="Of a cascade: the first stage's folder."),
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(
+            "--orientation", help="Axes of the training files, if known: LPS, RAS."
+        ),
+    ] = None,
+    as_planned: Annotated[
+        bool,
+        typer.Option(
+            "--as-planned", help="The trainer builds the network of its plans."
+        ),
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", help="Scans to measure fast mode on."),
+    ] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Write another tool's trained model as a model folder; nothing in it is run.
+
+    Example: medseg import nnUNetTrainer__nnUNetPlans__3d_fullres -o liver
+    """
+    from medseg.conversion.import_model import import_model as run
+
+    run(
+        source,
+        out,
+        configuration=configuration,
+        previous=previous,
+        orientation=orientation,
+        as_planned=as_planned,
+        calibrate=calibrate,
+        device=device,
+        progress=Console(quiet=quiet),
+    )

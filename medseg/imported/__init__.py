@@ -1,0 +1,1 @@
+"""Trained models of other tools, read as medseg's own; nothing in them is executed."""

@@ -1,0 +1,1 @@
+"""Label maps as nnU-Net's own predictor computes them, for imported models."""
