@@ -1,4 +1,4 @@
-"""A case that every machine can make for itself, and what a network said to it.
+"""A synthetic image that every machine can generate, and a network's logits on it.
 
 The image is computed from a formula: smooth waves, bodies with sharp borders and
 corners of air, in the range that normalised intensities take. No patient's voxels are

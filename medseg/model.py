@@ -295,7 +295,7 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
 
 
 def _network_of(plan: Plan, folder: Path, exact: NnUNetRecipe | None) -> nn.Module:
-    """The network of a plan, with weights of no meaning.
+    """The plan's network with uninitialised weights.
 
     Raises:
         ModelError: The plan's numbers do not go together.

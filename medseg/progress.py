@@ -41,7 +41,7 @@ class SilentMeter:
     """A meter that shows nothing."""
 
     def update(self, done: float, note: str = "") -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 class Silent:
@@ -60,7 +60,7 @@ class Silent:
         return nullcontext(SilentMeter())
 
     def say(self, message: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def warn(self, message: str) -> None:
-        """Nothing."""
+        """Does nothing."""

@@ -34,7 +34,7 @@ class Settings(BaseModel):
 
 
 class Record(Settings):
-    """What was measured rather than chosen: NaN and infinity are results, too."""
+    """Base of measured results, which unlike settings may be NaN or infinite."""
 
     model_config = ConfigDict(allow_inf_nan=True)
 

@@ -1,4 +1,4 @@
-"""One door: a batch in, a changed batch of the patch size out."""
+"""Augments a batch: space and intensities changed at random, cut to the patch size."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What was chosen for networks that predict together; kept beside their runs."""
+"""Calibration of networks that predict together; kept beside their runs."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class EnsembleCalibration(Settings):
 
 
 def write_calibration(folder: Path, choice: EnsembleCalibration) -> None:
-    """Keeps a choice with the networks.
+    """Writes the calibration beside the networks.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -39,7 +39,7 @@ def write_calibration(folder: Path, choice: EnsembleCalibration) -> None:
 
 
 def read_calibration(folder: Path) -> EnsembleCalibration | None:
-    """What was chosen for the networks of a folder; None where nothing was.
+    """Calibration of a folder's networks; None where there is none.
 
     Raises:
         SettingsError: The file is not what it should be.

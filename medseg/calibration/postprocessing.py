@@ -29,7 +29,7 @@ RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ComponentRule:
     """Which components stay."""
 
     largest: bool = False
@@ -58,7 +58,7 @@ class _Case:
             int(self.shared[keep].sum()), int(self.counted[keep].sum()), self.reference
         )
 
-    def gain(self, candidate: Candidate) -> float:
+    def gain(self, candidate: ComponentRule) -> float:
         everything = np.ones(len(self.sizes), dtype=bool)
         everything[0] = False
         keep = kept_components(
@@ -106,7 +106,10 @@ def choose_postprocessing(
 
 
 def _best_removal(
-    target: str, cases: Sequence[_Case], options: Sequence[Candidate], num_tried: int
+    target: str,
+    cases: Sequence[_Case],
+    options: Sequence[ComponentRule],
+    num_tried: int,
 ) -> CleaningRule | None:
     best, best_gain = None, 0.0
     for option in options:
@@ -168,13 +171,13 @@ def _interval(
     return float(gains.mean()), low, high
 
 
-def _candidates(cases: Sequence[_Case]) -> list[Candidate]:
+def _candidates(cases: Sequence[_Case]) -> list[ComponentRule]:
     """Rules that make sense by the references and change anything."""
     present = [case for case in cases if case.reference]
     single = sum(len(case.reference_sizes) == 1 for case in present)
-    options = [Candidate(min_volume_mm3=volume) for volume in LADDER_MM3]
+    options = [ComponentRule(min_volume_mm3=volume) for volume in LADDER_MM3]
     if present and single >= SINGLE * len(present):
-        options.insert(0, Candidate(largest=True))
+        options.insert(0, ComponentRule(largest=True))
     return [o for o in options if any(case.gain(o) for case in cases)]
 
 

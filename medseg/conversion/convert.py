@@ -32,7 +32,7 @@ from medseg.folder_lock import lock_folder
 from medseg.geometry import ORTHONORMAL_TOLERANCE, orthonormality_error
 from medseg.io import read_grid, write_label_map, write_volume
 from medseg.io.dicom.label_objects.labels import (
-    NamedLabels,
+    ImageLabels,
     UnwantedError,
 )
 from medseg.io.dicom.label_objects.references import LabelledImage
@@ -288,7 +288,7 @@ class _Run:
                 )
 
 
-def _require_straight(labels: NamedLabels, path: Path) -> None:
+def _require_straight(labels: ImageLabels, path: Path) -> None:
     """Refuses tilted planes whose image, and so whose grid, is not at hand."""
     if orthonormality_error(labels.label_map.affine) > ORTHONORMAL_TOLERANCE:
         raise GeometryError(

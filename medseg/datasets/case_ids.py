@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from medseg.datasets.patient_folders import Whereabouts
+from medseg.datasets.patient_folders import CasePath
 from medseg.datasets.places import folder_name
 from medseg.io import scan_stem
 
@@ -17,7 +17,7 @@ def nameable(text: str) -> str:
     return _UNNAMEABLE.sub("_", text)
 
 
-def distinct_ids(cases: Sequence[Whereabouts]) -> list[str]:
+def distinct_ids(cases: Sequence[CasePath]) -> list[str]:
     """An id for each case: its name, led by as many folders as tell it from others.
 
     One folder leads where the name does not already begin with it, is not a split's
@@ -58,7 +58,7 @@ def ids_of_files(files: Sequence[Path], root: Path) -> list[str]:
     return stems  # the same file twice: refused as such
 
 
-def _id_of(case: Whereabouts, depth: int) -> str:
+def _id_of(case: CasePath, depth: int) -> str:
     """A name for a case, with some of its folders."""
     own = case.name or (case.folders[-1] if case.folders else "case")
     above = case.folders if case.name else case.folders[:-1]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from medseg.datasets.case import Dataset
-from medseg.datasets.check_case import CaseFacts
-from medseg.datasets.finding import Finding, Kind
+from medseg.datasets.check_case import CheckedCase
+from medseg.datasets.finding import Finding, FindingKind
 from medseg.datasets.ignored_rim import RIM_VALUE, ignored_by_name
 from medseg.datasets.splits import split_problems
 from medseg.io.label_reading import plain_name
@@ -22,7 +22,7 @@ _MOST = 0.5
 
 def check_across(
     dataset: Dataset,
-    facts: Sequence[CaseFacts],
+    facts: Sequence[CheckedCase],
     lone_hashes: Mapping[Path, Sequence[str]],
 ) -> Iterator[Finding]:
     """Everything that only shows when cases are compared.
@@ -42,7 +42,7 @@ def check_across(
     yield from _ignored_by_name(dataset)
 
 
-def check_found_scheme(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+def check_found_scheme(facts: Sequence[CheckedCase]) -> Iterator[Finding]:
     """What is odd about label values that nobody wrote down."""
     labelled = [fact for fact in facts if fact.label_values]
     holders = defaultdict(list)
@@ -73,7 +73,7 @@ def check_found_scheme(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
         )
 
 
-def _rims(labelled: Sequence[CaseFacts]) -> Iterator[Finding]:
+def _rims(labelled: Sequence[CheckedCase]) -> Iterator[Finding]:
     """A value that lies along borders, as what is not to be scored is marked."""
     holding = [fact for fact in labelled if RIM_VALUE in fact.label_values]
     rims = [fact for fact in holding if fact.has_rim]
@@ -121,7 +121,7 @@ def _nothing_to_hold_out(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _names_with_several_values(
-    dataset: Dataset, facts: Sequence[CaseFacts]
+    dataset: Dataset, facts: Sequence[CheckedCase]
 ) -> Iterator[Finding]:
     """Structures that files name, with values that differ, where no name decides."""
     known = {plain_name(name) for name in dataset.scheme.names}
@@ -152,7 +152,7 @@ def _names_with_several_values(
 
 def _lone_files(
     dataset: Dataset,
-    facts: Sequence[CaseFacts],
+    facts: Sequence[CheckedCase],
     hashes: Mapping[Path, Sequence[str]],
 ) -> Iterator[Finding]:
     """Files without a partner, and whose voxels they repeat."""
@@ -176,7 +176,7 @@ def _lone_files(
         yield _lone(path, "lone label", "image", _known(hashes, path, maps))
 
 
-def _lone(path: Path, kind: Kind, partner: str, twin: str | None) -> Finding:
+def _lone(path: Path, kind: FindingKind, partner: str, twin: str | None) -> Finding:
     message = f"there is no {partner} of this name"
     repair = f"add the {partner}, or move the file away; it is not used"
     if twin is not None:
@@ -193,7 +193,7 @@ def _known(
     )
 
 
-def _same_scans(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+def _same_scans(facts: Sequence[CheckedCase]) -> Iterator[Finding]:
     """Cases that share a channel; constant channels do not count."""
     for cases in _sharing(facts, lambda fact: fact.channel_hashes):
         patients = {fact.case.patient_id for fact in cases}
@@ -206,7 +206,7 @@ def _same_scans(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
         )
 
 
-def _same_labels(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+def _same_labels(facts: Sequence[CheckedCase]) -> Iterator[Finding]:
     """Cases with one label map, leaving out empty ones."""
     drawn = [fact for fact in facts if len(fact.label_values) > 1]
     for cases in _sharing(drawn, lambda fact: [fact.label_hash]):
@@ -243,7 +243,7 @@ def _faults_of_splits(dataset: Dataset) -> Iterator[Finding]:
             )
 
 
-def _lost_geometry(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
+def _lost_geometry(facts: Sequence[CheckedCase]) -> Iterator[Finding]:
     """Volumes that all have unit voxels at the origin: headers that were made up."""
     grids = [fact.grid for fact in facts if fact.grid and fact.grid.shape[2] > 1]
     unit = [
@@ -264,10 +264,10 @@ def _lost_geometry(facts: Sequence[CaseFacts]) -> Iterator[Finding]:
 
 
 def _sharing(
-    facts: Sequence[CaseFacts], keys: Callable[[CaseFacts], Iterable[str]]
-) -> list[list[CaseFacts]]:
+    facts: Sequence[CheckedCase], keys: Callable[[CheckedCase], Iterable[str]]
+) -> list[list[CheckedCase]]:
     """Groups of two or more cases that share a key, each group once."""
-    holders: dict[str, dict[str, CaseFacts]] = {}
+    holders: dict[str, dict[str, CheckedCase]] = {}
     for fact in facts:
         for key in filter(None, keys(fact)):
             holders.setdefault(key, {})[fact.case.case_id] = fact
@@ -275,11 +275,13 @@ def _sharing(
     return [cases for cases in groups.values() if len(cases) > 1]
 
 
-def _twin(cases: list[CaseFacts], kind: Kind, message: str, repair: str) -> Finding:
+def _twin(
+    cases: list[CheckedCase], kind: FindingKind, message: str, repair: str
+) -> Finding:
     last = cases[-1].case
     file = last.label if kind == "same label" else last.images[0]
     return Finding(_ids(cases), file, kind, message, repair, "error")
 
 
-def _ids(cases: Iterable[CaseFacts]) -> str:
+def _ids(cases: Iterable[CheckedCase]) -> str:
     return ", ".join(fact.case.case_id for fact in cases)

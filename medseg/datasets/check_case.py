@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.datasets.case import Case
 from medseg.datasets.check_label import check_label_map
-from medseg.datasets.finding import Finding, Kind
+from medseg.datasets.finding import Finding, FindingKind
 from medseg.datasets.ignored_rim import RIM_VALUE, is_rim
 from medseg.errors import GeometryError, InputError, LabelError, MissingFileError
 from medseg.geometry import Grid
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class CaseFacts:
+class CheckedCase:
     """What was found out about a case, for comparison with the others."""
 
     case: Case
@@ -49,9 +49,9 @@ class CaseFacts:
 
 def check_case(
     case: Case, *, channels: tuple[str, ...], scheme: LabelScheme
-) -> CaseFacts:
+) -> CheckedCase:
     """Everything that is wrong with a case; never raises for a bad file."""
-    facts = CaseFacts(case)
+    facts = CheckedCase(case)
     volumes = [
         (path, _attempt(partial(read_volume, path), path, facts))
         for path in case.images
@@ -72,7 +72,9 @@ def check_case(
     return facts
 
 
-def _check_label(case: Case, path: Path, scheme: LabelScheme, facts: CaseFacts) -> None:
+def _check_label(
+    case: Case, path: Path, scheme: LabelScheme, facts: CheckedCase
+) -> None:
     """The label map as preparing reads it, against the scheme and the image's grid."""
     drawn = scheme.without(case.unannotated)
     read = partial(read_named_labels, path, scheme=drawn)
@@ -115,14 +117,14 @@ def hash_voxels(voxels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _attempt(read: Callable[[], T], path: Path, facts: CaseFacts) -> T | None:
+def _attempt(read: Callable[[], T], path: Path, facts: CheckedCase) -> T | None:
     """What a reader returns; None where it fails, which is taken down."""
     case_id = facts.case.case_id
     try:
         return read()
     except MissingFileError as error:
         repair = "restore the file, or take the case out of the data set"
-        kind: Kind = "missing"
+        kind: FindingKind = "missing"
         message = str(error)
     except GeometryError as error:
         repair = "repair the header, or export the scan anew"
@@ -235,7 +237,7 @@ def _compare(
     difference = expected.mismatch(found)
     if not difference:
         return []
-    kinds: tuple[Kind, ...] = ("shape", "spacing", "origin", "direction")
+    kinds: tuple[FindingKind, ...] = ("shape", "spacing", "origin", "direction")
     kind = next(kind for kind in kinds if difference.startswith(kind))
     if kind == "shape":
         repair = (

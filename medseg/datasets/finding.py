@@ -6,7 +6,7 @@ from typing import Literal
 
 Severity = Literal["error", "warning"]
 
-Kind = Literal[
+FindingKind = Literal[
     "missing",
     "unreadable",
     "geometry",
@@ -39,7 +39,7 @@ class Finding:
     """The case; several are separated by commas, none is empty."""
     file: Path | None
     """The file, where one is to blame."""
-    kind: Kind
+    kind: FindingKind
     message: str
     """What was expected and what was found."""
     repair: str

@@ -32,7 +32,7 @@ class ListedPaths:
         return found
 
     def say(self, source: Path, progress: Progress) -> None:
-        """Says, once for all, that files were found elsewhere than listed."""
+        """Warns once that files were found elsewhere than listed."""
         if self._moved:
             text, found = self._moved[0]
             progress.warn(

@@ -1,4 +1,4 @@
-"""What the user says about a data set, which a layout's own words give way to."""
+"""What the user says about a data set; it takes precedence over the layout's files."""
 
 from dataclasses import dataclass, field
 

@@ -17,7 +17,7 @@ from medseg.datasets.discovery import discover_channels, discover_scheme
 from medseg.datasets.off_grid import only_channels, without_off_grid
 from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.pairing import Pair, Pairs, common_channels, complete_images
-from medseg.datasets.patient_folders import Whereabouts, patients_of
+from medseg.datasets.patient_folders import CasePath, patients_of
 from medseg.datasets.patients import find_patients
 from medseg.datasets.places import Place, folder_name, places_in
 from medseg.datasets.splits import Split, some
@@ -145,7 +145,7 @@ def _chosen_channels(
 
 def _kept_apart(cases: Sequence[TreeCase]) -> dict[str, TreeCase]:
     """The cases by an id that no two share."""
-    ids = distinct_ids([Whereabouts(case.folders, case.name) for case in cases])
+    ids = distinct_ids([CasePath(case.folders, case.name) for case in cases])
     return dict(zip(ids, cases, strict=True))
 
 
@@ -167,7 +167,7 @@ def _patients(
     if source != OWN_PATIENT:
         return patients, source
     return patients_of(
-        {key: Whereabouts(case.folders, case.name) for key, case in cases.items()}
+        {key: CasePath(case.folders, case.name) for key, case in cases.items()}
     )
 
 

@@ -38,7 +38,7 @@ _GROUP_WORDS = {
 
 
 @dataclass(frozen=True)
-class Whereabouts:
+class CasePath:
     """Where a case lies."""
 
     folders: tuple[str, ...]
@@ -47,7 +47,7 @@ class Whereabouts:
     """As its files are named; empty where only its folders are."""
 
 
-def patients_of(cases: Mapping[str, Whereabouts]) -> tuple[dict[str, str], str]:
+def patients_of(cases: Mapping[str, CasePath]) -> tuple[dict[str, str], str]:
     """Patient by case id, and in words where that comes from.
 
     Args:
@@ -86,7 +86,7 @@ def patients_of(cases: Mapping[str, Whereabouts]) -> tuple[dict[str, str], str]:
     return chosen, FROM_FOLDERS + hint
 
 
-def _last_name(place: Whereabouts) -> str:
+def _last_name(place: CasePath) -> str:
     """The case's own name, or the folder that stands for it."""
     if place.name:
         return place.name

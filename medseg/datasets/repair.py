@@ -14,7 +14,7 @@ import numpy as np
 
 from medseg.datasets.case import Case, Dataset
 from medseg.datasets.doctor_report import Report
-from medseg.datasets.finding import Finding, Kind
+from medseg.datasets.finding import Finding, FindingKind
 from medseg.datasets.label_noise import noise_in
 from medseg.datasets.manifest import write_manifest
 from medseg.errors import InputError, OutputError
@@ -33,7 +33,7 @@ from medseg.volume import LabelMap, Volume
 
 TABLE = "repairs.csv"
 MANIFEST = "manifest.csv"
-_GRID_KINDS: tuple[Kind, ...] = ("shape", "spacing", "origin", "direction")
+_GRID_KINDS: tuple[FindingKind, ...] = ("shape", "spacing", "origin", "direction")
 _SEEN = 0.99
 """Share of a label map's structures that must lie inside the image to move it there."""
 
@@ -50,7 +50,7 @@ class Change:
     """What was changed, or what is wrong with it."""
     why: str
     """What made it necessary, or why it was left."""
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[FindingKind, ...] = ()
     """Findings of the doctor that the change settles."""
 
 
@@ -139,7 +139,7 @@ def _repaired(case: Case, dataset: Dataset, out: Path) -> tuple[Case, list[Chang
     return replace(case, images=tuple(images), label=label), changes
 
 
-_Said = list[tuple[str, str, tuple[Kind, ...]]]
+_Said = list[tuple[str, str, tuple[FindingKind, ...]]]
 """What was changed in a file, why, and which findings that settles."""
 
 

@@ -1,4 +1,4 @@
-"""Objects in faint pictures: those that stand out no more than noise are taken away."""
+"""Removes objects of faint pictures that stand out no more than noise."""
 
 import numpy as np
 

@@ -26,7 +26,7 @@ class ObjectMapWriter:
 
     @classmethod
     def start(cls, shape: tuple[int, ...]) -> "ObjectMapWriter":
-        """Nothing yet of an image of a shape."""
+        """An empty map for an image of the given shape."""
         empty = (np.zeros(shape, np.uint8), np.zeros(shape, np.uint8))
         return cls(ObjectMaps(*empty))
 
@@ -36,7 +36,7 @@ class ObjectMapWriter:
         return tuple(slice(0, n) for n in self.depths.depth.shape)
 
     def region(self, block: Box) -> Box:
-        """The voxels of the logits that a block of the target needs: the same."""
+        """The block itself: the map lies on the grid of the logits."""
         return block
 
     def put(self, rows: LogitSlab, block: Box) -> None:

@@ -31,7 +31,7 @@ LEAST_GAIN = 0.9
 
 
 @dataclass(frozen=True)
-class Region:
+class RegionOfInterest:
     """A part of a prepared scan.
 
     Attributes:
@@ -49,7 +49,7 @@ def find_region(
     roi: Roi,
     *,
     find_coarsely: Callable[[ImageArray], LabelArray],
-) -> Region | None:
+) -> RegionOfInterest | None:
     """The part to segment; None for all of the scan.
 
     Args:
@@ -103,7 +103,7 @@ def _region(
     steps: list[int],
     margin: list[int],
     why: str,
-) -> Region | None:
+) -> RegionOfInterest | None:
     """The box about what was found, with a margin; None where it gains too little."""
     box = []
     for axis, whole in enumerate(image.shape[1:]):
@@ -123,7 +123,7 @@ def _region(
     size = " x ".join(str(part.stop - part.start) for part in box)
     whole_size = " x ".join(str(n) for n in image.shape[1:])
     note = f"segmented {size} of {whole_size} prepared voxels: {why}; --roi all for all"
-    return Region(tuple(box), note)
+    return RegionOfInterest(tuple(box), note)
 
 
 def _steps(plan: Plan) -> list[slice]:

@@ -45,7 +45,7 @@ class RollingSum:
         self._sums: Tensor | None = None
 
     def add(self, logits: Tensor, target: Box, importance: Tensor | None) -> None:
-        """Adds weighted logits; without weights, puts them in their place.
+        """Adds weighted logits; without weights, overwrites what is there.
 
         Args:
             logits: Shape (L, *target).

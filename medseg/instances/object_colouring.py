@@ -36,7 +36,7 @@ def paint(
     ignored: MaskArray,
     flat: bool = False,
 ) -> LabelArray:
-    """The map described above, uint8.
+    """Objects as the bytes that the head of this file describes, uint8.
 
     Args:
         numbers: Object numbers as `renumber` gives them, shape (I, J, K).

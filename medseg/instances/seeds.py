@@ -20,7 +20,7 @@ from medseg.types import LabelArray, MaskArray
 
 
 @dataclass(frozen=True)
-class Candidates:
+class SeedCandidates:
     """Seeds and parts of the foreground, of an image or of a part of it.
 
     Attributes:
@@ -37,7 +37,7 @@ class Candidates:
     taken: MaskArray
 
 
-def find_candidates(depths: ObjectMaps, settings: DecodingSettings) -> Candidates:
+def find_candidates(depths: ObjectMaps, settings: DecodingSettings) -> SeedCandidates:
     """Connected voxels of seeds, faces connecting, and the parts around them.
 
     Args:
@@ -55,7 +55,7 @@ def find_candidates(depths: ObjectMaps, settings: DecodingSettings) -> Candidate
     np.maximum.at(peaks, labels[inside], depths.depth[inside])
     taken = np.zeros(count, dtype=bool)
     taken[parts[is_seed] + num_seeds] = True
-    return Candidates(
+    return SeedCandidates(
         labels.astype(np.uint32), np.arange(count) > num_seeds, peaks, taken
     )
 
@@ -69,7 +69,7 @@ class SeedBook:
     peaks: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.uint8))
     pairs: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, found: Candidates) -> LabelArray:
+    def add(self, found: SeedCandidates) -> LabelArray:
         """The candidates of a tile, with numbers of their own."""
         before = len(self.peaks) - 1
         self.is_part = np.append(self.is_part, found.is_part[1:])

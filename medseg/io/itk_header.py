@@ -23,7 +23,7 @@ _SEGMENT = re.compile(r"^segment(\d+)_name$")
 
 
 @dataclass(frozen=True)
-class Segment:
+class SlicerSegment:
     """One structure of a 3D Slicer segmentation."""
 
     name: str
@@ -39,7 +39,7 @@ class ItkHeader:
     fields: dict[str, str]
 
     @property
-    def segments(self) -> tuple[Segment, ...]:
+    def segments(self) -> tuple[SlicerSegment, ...]:
         """Structures that 3D Slicer names, in the order of their numbers.
 
         Raises:
@@ -91,10 +91,10 @@ class ItkHeader:
         """The affine, which counts in the header's units, in mm."""
         return np.asarray(np.diag([*self.scale_mm(), 1.0]) @ affine_lps)
 
-    def _segment(self, number: str) -> Segment:
+    def _segment(self, number: str) -> SlicerSegment:
         prefix = f"segment{number}_"
         try:
-            return Segment(
+            return SlicerSegment(
                 self.fields[f"{prefix}name"].strip(),
                 int(self.fields.get(f"{prefix}labelvalue", int(number) + 1)),
                 int(self.fields.get(f"{prefix}layer", 0)),

@@ -1,4 +1,4 @@
-"""One door for reading: whatever the format, a volume or a grid."""
+"""Reads a volume or a grid, whatever the format."""
 
 from collections.abc import Sequence
 from pathlib import Path

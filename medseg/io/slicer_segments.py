@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import LabelError
-from medseg.io.itk_header import Segment
+from medseg.io.itk_header import SlicerSegment
 
 
 def labels_of_layers(
-    layers: np.ndarray, segments: Sequence[Segment], path: Path
+    layers: np.ndarray, segments: Sequence[SlicerSegment], path: Path
 ) -> tuple[np.ndarray, dict[str, int]]:
     """One label per voxel, and the value of each named segment.
 
@@ -58,7 +58,7 @@ def labels_of_layers(
     return voxels, names
 
 
-def _check(layers: np.ndarray, segments: Sequence[Segment], path: Path) -> None:
+def _check(layers: np.ndarray, segments: Sequence[SlicerSegment], path: Path) -> None:
     places = [(segment.layer, segment.value) for segment in segments]
     if len(set(places)) < len(places):
         raise LabelError(

@@ -1,4 +1,4 @@
-"""One door for writing: the name's suffix chooses the format."""
+"""Writes volumes and label maps; the name's suffix chooses the format."""
 
 from pathlib import Path
 

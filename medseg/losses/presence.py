@@ -1,4 +1,4 @@
-"""Is a structure in the patch at all? A second question beside the segmentation."""
+"""Loss of the presence head: whether a structure occurs in the patch at all."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def present(
 
 
 class SegmentationAndPresence(nn.Module):
-    """A segmentation loss, and cross-entropy of the presence head's answers."""
+    """A segmentation loss plus cross-entropy of the presence head."""
 
     def __init__(
         self,

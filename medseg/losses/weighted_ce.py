@@ -1,4 +1,4 @@
-"""Cross-entropy that looks at some voxels more than at others."""
+"""Cross-entropy with weights for voxels."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What every network's core promises to the wrapper around it."""
+"""The interface of a network's core, which the wrapper around it relies on."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""Whether a network's weights are still numbers."""
+"""Whether a network's weights are finite."""
 
 from torch import nn
 

@@ -10,7 +10,7 @@ from medseg.networks.settings import SegResNetSettings, SwinUNETRSettings
 
 
 class MonaiCore(Core):
-    """A network of MONAI's behind the promises of `Core`."""
+    """A MONAI network with the interface of `Core`."""
 
     def __init__(self, body: nn.Module, *, divisor: tuple[int, ...]) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class MonaiCore(Core):
         self.divisor = divisor
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Logits at full resolution, twice: MONAI shows no deeper features."""
+        """Logits at full resolution, twice: MONAI does not return deeper features."""
         logits = self.body(x)
         return [logits], logits
 

@@ -14,7 +14,7 @@ from medseg.networks.core import Core
 
 
 class SegmentationNetwork(nn.Module):
-    """A core with everything around it that a caller should not care about.
+    """A core with padding, cropping and heads, for images of any size.
 
     The logits always have the spatial size of the input. Sizes that a padded network
     cannot take are filled up by repeating the last voxels of each axis, and the

@@ -119,7 +119,7 @@ class SegmentationModel:
         postprocess: bool = True,
         progress: Progress | None = None,
     ) -> "SegmentationModel":
-        """The same for models that are loaded already; see `load`."""
+        """As `load`, for models that are loaded already."""
         saved, where = members.joint, pick_device(device)
         settings = settings or InferenceSettings()
         if saved.exact is not None and not settings.fast:
@@ -264,7 +264,7 @@ class SegmentationModel:
 
     @property
     def depends_on(self) -> str:
-        """All but weights and scan that label maps depend on; equal for equal maps."""
+        """Everything besides weights and scan that decides a label map, as text."""
         decoding = self.saved.decoding
         return " ".join(
             (

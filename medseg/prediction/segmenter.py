@@ -1,4 +1,4 @@
-"""One scan from its files to its label map on disk; whatever goes wrong is a line."""
+"""One scan from its files to its label map on disk; a failure becomes a table row."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Studies of a growing tree that have come to rest."""
+"""Finds studies in a growing folder whose files have stopped changing."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
@@ -80,7 +80,7 @@ class StableFiles:
         return sorted(ready, key=lambda paths: (self._is_unreadable(paths[0]), paths))
 
     def again(self, paths: Iterable[Path], now: float) -> None:
-        """Has a study handed out once more, after another rest."""
+        """Hands a study out once more, after another quiet period."""
         for path in paths:
             if path in self._files:
                 self._files[path].is_new = True

@@ -1,4 +1,4 @@
-"""How much contrast pictures have: learnt in training, asked of every picture after.
+"""Contrast of pictures: measured in training, checked in every later picture.
 
 A picture that shows nothing has only noise to stretch, and a network that normalises
 each instance enlarges it again. So what is found in a picture with less contrast than

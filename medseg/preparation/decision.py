@@ -1,4 +1,4 @@
-"""Which plan holds: a given one, one that a user edited, or a new one."""
+"""Chooses a store's plan: a given one, one that a user edited, or a new one."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one door to files that others have written, in processes with limits.
+"""Reads files that others have written, in processes with limits.
 
 `medseg.io` holds the readers; every verb calls them through here, so that no file ends
 a call, holds it up, or fills the memory.

@@ -18,7 +18,7 @@ from medseg.io.dicom.elements import DicomDataset
 from medseg.io.dicom.frame import DicomFile, Kind
 from medseg.io.dicom.header import read_header as read_header_here
 from medseg.io.dicom.label_objects import labels as dicom_labels
-from medseg.io.dicom.label_objects.labels import NamedLabels
+from medseg.io.dicom.label_objects.labels import ImageLabels
 from medseg.io.dicom.label_objects.references import LabelledImage
 from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.io.dicom.series import SeriesTree, Unreadable
@@ -145,7 +145,7 @@ def read_labels(
     kind: Kind,
     images: Sequence[LabelledImage],
     choice: StructureChoice,
-) -> NamedLabels:
+) -> ImageLabels:
     """See `medseg.io.dicom.label_objects.labels.read_labels`."""
     return guarded(dicom_labels.read_labels, path, kind, images, choice, files=[path])
 

@@ -19,7 +19,7 @@ class Remembered:
     """What ended readers, by file, in this process and in a folder."""
 
     def __init__(self) -> None:
-        """Knows nothing yet."""
+        """Starts with an empty list."""
         self._reasons: dict[str, str] = {}
         self._folder: Path | None = None
         self._guard = threading.Lock()
@@ -41,7 +41,7 @@ class Remembered:
             self._folder = outer
 
     def use(self, folder: Path | None) -> None:
-        """The same for the rest of this process."""
+        """Uses the list of a folder for the rest of this process."""
         self._folder = folder
         if folder is not None:
             self._reasons |= _read(folder / UNREADABLE)

@@ -50,7 +50,7 @@ def read_history(path: Path) -> History:
 
 
 def plot_curves(history: History) -> Figure | None:
-    """Loss, Dice on the way and learning rate against steps; None without any.
+    """Loss, validation Dice and learning rate against steps; None without any.
 
     Args:
         history: Steps and values of each metric; ``dice/liver`` and the like share a
@@ -79,7 +79,7 @@ def plot_curves(history: History) -> Figure | None:
 
 
 def plot_runs(histories: Mapping[str, History]) -> Figure | None:
-    """Loss, and mean Dice on the way, of several runs; None without any.
+    """Loss and mean validation Dice of several runs; None without any.
 
     Above 14 runs their names are left out.
 

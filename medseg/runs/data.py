@@ -49,7 +49,7 @@ def open_data(
 
 
 def split(store: Store, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Cases to train on and cases held out; all and none without a fold.
+    """Training and held-out cases; without a fold, all are training cases.
 
     Raises:
         SettingsError: The store has no such fold.

@@ -35,7 +35,7 @@ def fit_run(
         run.plan,
         run.settings,
         batches=batches_of(run),
-        validation_cases=_looked_at(run),
+        validation_cases=_validation_cases(run),
         device=run.device,
         length=_length(run, identity, resume=resume),
         context=RunContext(run.out, identity, logger, run.progress, run.processes),
@@ -81,8 +81,8 @@ def _brought_near(cases: list[StoredCase], run: RunSetup) -> ResidentCases | Non
     return ResidentCases(cases, device=run.device, spatial_dims=dims)
 
 
-def _looked_at(run: RunSetup) -> list[StoredCase]:
-    """The held-out cases that are looked at on the way: a fixed random choice."""
+def _validation_cases(run: RunSetup) -> list[StoredCase]:
+    """Held-out cases that validation scores in training: a fixed random choice."""
     order = np.random.default_rng(run.settings.seed).permutation(len(run.held_out))
     chosen = sorted(order[: run.settings.validation_cases])
     return [run.store.case(run.held_out[index]) for index in chosen]

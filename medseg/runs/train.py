@@ -27,7 +27,7 @@ from medseg.training.process_group import ProcessGroup, join_processes
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What `train` came to.
+    """Result of `train`.
 
     Attributes:
         folder: The run's folder.

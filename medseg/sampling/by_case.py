@@ -27,7 +27,7 @@ class Uniform(Chooser):
     """Any place of any case."""
 
     def choose(self, rng: np.random.Generator, next_case: NextCase) -> Choice | None:
-        """Nothing: all is left to chance."""
+        """None: case and place are drawn uniformly."""
         del rng, next_case
         return None
 
@@ -43,7 +43,7 @@ class Foreground(Chooser):
         self._structures = [structures_of(case) for case in cases]
 
     def choose(self, rng: np.random.Generator, next_case: NextCase) -> Choice | None:
-        """A voxel of the case whose turn it is."""
+        """A voxel of the next case."""
         return self._in_case(next_case(), rng)
 
     def _in_case(self, number: int, rng: np.random.Generator) -> Choice:
@@ -61,7 +61,7 @@ class HardExample(Foreground):
     def __init__(
         self, cases: Sequence[StoredCase], patch_size: Shape, settings: SamplingSettings
     ) -> None:
-        """Knows no loss yet, so all cases are alike."""
+        """Starts with equal weights, as no loss is known yet."""
         super().__init__(cases, patch_size, settings)
         self._losses: dict[str, float] = {}
 

@@ -27,12 +27,12 @@ class AnyForeground(Chooser):
     def __init__(
         self, cases: Sequence[StoredCase], patch_size: Shape, settings: SamplingSettings
     ) -> None:
-        """Knows no case yet; each is looked at when its turn comes first."""
+        """Starts with an empty cache; a case is indexed when it is first drawn."""
         super().__init__(cases, patch_size, settings)
         self._corners: dict[int, np.ndarray] = {}
 
     def choose(self, rng: np.random.Generator, next_case: NextCase) -> Choice | None:
-        """A place in the case whose turn it is."""
+        """A place in the next case."""
         number = next_case()
         corners = self.corners(number)
         if not len(corners):

@@ -156,7 +156,7 @@ class SamplingStats:
             count.lesions[:] = values["lesions"]
 
     def add_state(self, state: Mapping[str, Any]) -> None:
-        """Adds what another ledger of the same cases counted, as its `state_dict`."""
+        """Adds counts of the same cases from the `state_dict` of other statistics."""
         for case, count in zip(self._cases, self._counts, strict=True):
             values = state[case.case_id]
             count.patches += int(values["patches"])

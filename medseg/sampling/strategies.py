@@ -1,4 +1,4 @@
-"""Every strategy by the name that a configuration gives it."""
+"""Sampling strategies by the names that configurations use."""
 
 from medseg.sampling.by_case import Foreground, HardExample, Uniform
 from medseg.sampling.by_class import ClassBalanced, InverseFrequency

@@ -31,7 +31,7 @@ MIN_PATIENTS = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a study came to.
+    """Result of a study.
 
     Attributes:
         statistics: A row per metric, structure and pair of variations.

@@ -24,7 +24,7 @@ from medseg.studies.nested_runs import on_store, open_parent, report_runs, train
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What `cross_validate` came to.
+    """Result of `cross_validate`.
 
     Attributes:
         folder: Holds a run per fold; ``medseg predict`` takes them as an ensemble.

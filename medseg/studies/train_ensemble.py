@@ -56,7 +56,7 @@ LOCK = ".tracking.lock"
 
 @dataclass(frozen=True)
 class TrainedEnsemble:
-    """What `train_ensemble` came to.
+    """Result of `train_ensemble`.
 
     Attributes:
         folder: Holds a run per network; ``medseg predict`` takes them as one.

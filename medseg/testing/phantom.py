@@ -29,7 +29,13 @@ from medseg.testing.phantom_head import (
     scan_grid,
     white_matter_positions,
 )
-from medseg.testing.phantom_lesions import Lesion, Painting, draw_lesion, moved, paint
+from medseg.testing.phantom_lesions import (
+    Painting,
+    SimulatedLesion,
+    draw_lesion,
+    moved,
+    paint,
+)
 from medseg.testing.phantom_scanner import CHANNELS, scan_head
 from medseg.types import Spacing
 from medseg.volume import LabelMap, Volume
@@ -141,7 +147,7 @@ def plan_cases(num_cases: int, *, spacing: Spacing) -> tuple[PhantomCase, ...]:
 
 def simulate(
     case: PhantomCase, template: Template, *, centers: np.ndarray, seed: int
-) -> tuple[Volume, LabelMap, tuple[Lesion, ...]]:
+) -> tuple[Volume, LabelMap, tuple[SimulatedLesion, ...]]:
     """The scan, the label map and the lesions of a case.
 
     Args:
@@ -175,7 +181,7 @@ def _lesions(
     centers: np.ndarray,
     anatomy: np.random.Generator,
     visit: np.random.Generator,
-) -> Iterator[Lesion]:
+) -> Iterator[SimulatedLesion]:
     """One to six lesions, most patients having few, as large as they are today."""
     for _ in range(1 + min(int(anatomy.poisson(1.8)), 5)):
         place = anatomy.choice(centers).astype(np.float32)
@@ -185,7 +191,7 @@ def _lesions(
 
 
 def _truth_rows(
-    case: PhantomCase, lesions: tuple[Lesion, ...]
+    case: PhantomCase, lesions: tuple[SimulatedLesion, ...]
 ) -> Iterator[list[object]]:
     for number, lesion in enumerate(lesions, start=1):
         place = [round(value, 2) for value in lesion.center_mm]

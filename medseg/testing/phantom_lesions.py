@@ -36,7 +36,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Lesion:
+class SimulatedLesion:
     """What is drawn about a lesion before it is painted."""
 
     volume_ml: float
@@ -75,13 +75,13 @@ class Painting:
         return labels
 
 
-def draw_lesion(generator: np.random.Generator) -> Lesion:
+def draw_lesion(generator: np.random.Generator) -> SimulatedLesion:
     """A lesion at the origin, its volume log-uniform."""
     volume = float(np.exp(generator.uniform(np.log(SMALLEST_ML), np.log(LARGEST_ML))))
     share = generator.uniform(0.12, 0.4) if volume >= SMALLEST_WITH_CORE_ML else 0.0
     radius = _radius_mm(volume)
     x, y, z = (float(v) for v in generator.normal(scale=0.2 * radius, size=3))
-    return Lesion(
+    return SimulatedLesion(
         volume_ml=volume,
         core_ml=volume * share,
         outline=_draw_outline(generator, (0.0, 0.0, 0.0), radius),
@@ -90,7 +90,9 @@ def draw_lesion(generator: np.random.Generator) -> Lesion:
     )
 
 
-def moved(lesion: Lesion, *, to_mm: np.ndarray, growth: float) -> Lesion:
+def moved(
+    lesion: SimulatedLesion, *, to_mm: np.ndarray, growth: float
+) -> SimulatedLesion:
     """The lesion at another place (3,), grown by a factor in volume."""
     return replace(
         lesion,
@@ -102,7 +104,12 @@ def moved(lesion: Lesion, *, to_mm: np.ndarray, growth: float) -> Lesion:
 
 
 def paint(
-    lesion: Lesion, onto: Painting, *, grid: Grid, gray: np.ndarray, white: np.ndarray
+    lesion: SimulatedLesion,
+    onto: Painting,
+    *,
+    grid: Grid,
+    gray: np.ndarray,
+    white: np.ndarray,
 ) -> None:
     """Adds a lesion to a painting, in place.
 
@@ -156,7 +163,7 @@ def _radius_mm(volume_ml: float) -> float:
     return float((3 * volume_ml * 1000 / (4 * np.pi)) ** (1 / 3))
 
 
-def _box(lesion: Lesion, grid: Grid) -> tuple[slice, ...]:
+def _box(lesion: SimulatedLesion, grid: Grid) -> tuple[slice, ...]:
     reach = 2.4 * _radius_mm(lesion.volume_ml)
     center = (np.asarray(lesion.center_mm) - _origin(grid)) / np.asarray(grid.spacing)
     low = np.floor(center - reach / np.asarray(grid.spacing)).astype(int) - 1

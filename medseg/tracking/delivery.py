@@ -37,7 +37,7 @@ THROUGH_THE_SERVER = ("mlflow-artifacts:", "http:", "https:")
 """Places of files that MLflow's own server keeps; others confirm what they take."""
 
 
-class RefusedError(Exception):
+class RefusedEntryError(Exception):
     """The store will never take this; asking again is of no use."""
 
 
@@ -47,7 +47,7 @@ class UnconfirmedError(Exception):
 
 def is_permanent(error: Exception) -> bool:
     """Whether a store's error will come again however often one asks."""
-    if isinstance(error, (RefusedError, FileNotFoundError)):
+    if isinstance(error, (RefusedEntryError, FileNotFoundError)):
         return True
     return getattr(error, "error_code", None) in PERMANENT
 
@@ -77,7 +77,7 @@ def deliver(
         file: The file or folder of an artifact entry.
 
     Raises:
-        RefusedError: The store takes part of it never.
+        RefusedEntryError: The store takes part of it never.
         UnconfirmedError: The store answered, and does not hold it.
     """
     kind, first = entries[0]["kind"], entries[0]
@@ -175,7 +175,7 @@ def _send_status(client: "MlflowClient", run_id: str, entry: Entry) -> None:
 
 def _send_file(client: "MlflowClient", run_id: str, file: Path, *, folder: str) -> None:
     if not file.exists():
-        raise RefusedError(f"{file}: no longer there")
+        raise RefusedEntryError(f"{file}: no longer there")
     if file.is_dir():
         target = PurePosixPath(folder or file.name)
         client.log_artifacts(run_id, str(file), str(target))

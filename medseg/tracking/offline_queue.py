@@ -1,4 +1,4 @@
-"""What is to be tracked, on disk before it is sent: nothing is lost when a server is.
+"""Queue of tracking entries on disk, so that none is lost while a server is away.
 
 A run's ``tracking`` folder holds ``state.json``, which names the run and how much of
 it has arrived, and ``journal.jsonl`` with what has not. The queue is emptied

@@ -1,4 +1,4 @@
-"""One tracked run: takes note at once, in the run's folder, and sends later."""
+"""One tracked run: entries go to the run's folder at once and are uploaded later."""
 
 import atexit
 import logging

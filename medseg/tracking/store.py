@@ -152,5 +152,5 @@ def _known(experiment_id: object) -> str:
 
 
 def status_entry(status: str) -> Entry:
-    """The values of a status entry, which says what a run is doing from now on."""
+    """A status entry, such as running or finished."""
     return {"value": status, "time": now_ms()}

@@ -156,7 +156,7 @@ class BatchSource:
         return len(self._cases)
 
     def state_dict(self, *, alone: bool = False) -> dict[str, Any]:
-        """What the next batches follow from, with the sampling statistics.
+        """State that the next batches are drawn from, with the sampling statistics.
 
         Args:
             alone: The other processes are gone, and with them what they counted.
@@ -168,7 +168,7 @@ class BatchSource:
         return {"sampler": self.sampler_state(), "ledger": sampling_stats.state_dict()}
 
     def sampler_state(self) -> dict[str, Any]:
-        """From which the batches after the last one returned follow."""
+        """State of the sampler right after the last batch returned."""
         if self._ahead is not None or self._peeked is not None:
             return self._last_state
         return self._sampler.state_dict()
@@ -183,7 +183,7 @@ class BatchSource:
         self._step = step
 
     def whole_sampling_stats(self) -> SamplingStats:
-        """What all processes were shown; all of them must ask.
+        """Sampling statistics of all processes together; every process must call this.
 
         Raises:
             LostProcessError: Another process ended.

@@ -1,4 +1,4 @@
-"""Where a run writes, who watches it, and what it came to."""
+"""What a run writes and reports to, and its result."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
         network: The averaged network where there is one, in eval mode.

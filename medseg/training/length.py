@@ -20,7 +20,7 @@ class RunLength(Protocol):
         ...
 
     def taken(self, step: int) -> None:
-        """Is told that the run has taken so many steps.
+        """Records how many steps the run has taken.
 
         Raises:
             TrainingError: The run will end with too few steps to have trained anything.
@@ -28,7 +28,7 @@ class RunLength(Protocol):
         ...
 
     def ended(self, step: int) -> None:
-        """Is told after how many steps the run ends.
+        """Records after how many steps the run ends.
 
         Raises:
             TrainingError: They are too few to have trained anything.
@@ -52,10 +52,10 @@ class StepLength:
         return min(step / self.steps, 1.0)
 
     def taken(self, step: int) -> None:
-        """Nothing: somebody counted the steps."""
+        """Does nothing: the number of steps was given."""
 
     def ended(self, step: int) -> None:
-        """Nothing: somebody counted the steps."""
+        """Does nothing: the number of steps was given."""
 
     def describe(self) -> str:
         """The number of steps."""
@@ -63,7 +63,7 @@ class StepLength:
 
 
 def seconds_on(clock: Clock) -> float:
-    """Seconds that a clock shows, of which differences mean something.
+    """Reading of a clock in seconds; only differences are meaningful.
 
     Args:
         clock: ``wall``: time that passes; ``cpu``: time that this process computed,
@@ -105,7 +105,7 @@ class TimeBudget:
         return min(self.elapsed / available, 1.0)
 
     def taken(self, step: int) -> None:
-        """Looks at the second step, whose time is that of the others.
+        """Times the second step, which is typical of the later ones.
 
         Raises:
             TrainingError: Fewer than `LEAST_STEPS` fit into the budget.
@@ -125,7 +125,7 @@ class TimeBudget:
             )
 
     def ended(self, step: int) -> None:
-        """Looks at how many steps there were.
+        """Checks that enough steps were taken.
 
         Raises:
             TrainingError: There were fewer than `LEAST_STEPS`.

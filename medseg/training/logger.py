@@ -42,21 +42,21 @@ class RunLogger(Protocol):
 
 
 class NullLogger:
-    """A run that nobody keeps track of."""
+    """A run that is not tracked."""
 
     run_id: str | None = None
 
     def log_params(self, params: Mapping[str, str | float | int | bool]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def log_artifact(self, path: Path, *, folder: str = "") -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def finish(self, status: RunStatus) -> None:
-        """Nothing."""
+        """Does nothing."""

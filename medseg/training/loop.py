@@ -1,4 +1,4 @@
-"""The story of a run: build or resume, make ready, train, say what came of it."""
+"""A training from start to end: build or resume, choose precision, train, report."""
 
 from collections.abc import Sequence
 

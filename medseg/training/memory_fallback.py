@@ -1,4 +1,4 @@
-"""Training on when memory ends: a batch in parts, activations computed again."""
+"""What to do when memory runs out: smaller parts, then recomputed activations."""
 
 from functools import partial
 from typing import Any

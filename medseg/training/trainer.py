@@ -1,4 +1,4 @@
-"""A run under way: its parts put together, its steps, validations and checkpoints."""
+"""The training loop of a run: steps, validations and checkpoints."""
 
 import time
 from collections.abc import Sequence

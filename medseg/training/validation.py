@@ -99,7 +99,7 @@ def has_plateaued(dice: Sequence[float]) -> bool:
 
 
 def shorten(done: float, *, cut_at: float) -> float:
-    """How much of a run is done that was cut short.
+    """Share of a shortened run that is done.
 
     The learning rate goes on from where it is, and reaches its end after a tenth of
     the time that was spent up to the cut.
@@ -144,7 +144,7 @@ class ValidationSchedule:
         self._clock = clock
 
     def due(self, done: float, state: TrainingState) -> bool:
-        """Whether a share of the run has passed since the last look."""
+        """Whether a share of the run has passed since the last validation."""
         if state.next_look == 0.0:
             state.next_look = done + 1 / MOST_LOOKS
         return bool(self._cases) and state.next_look <= done < 1
@@ -197,7 +197,7 @@ class ValidationMonitor:
         self._warn_once(*absence_alarms(self.batches.sampling_stats))
 
     def due(self, done: float) -> bool:
-        """Whether a share of the run has passed since the last look."""
+        """Whether a share of the run has passed since the last validation."""
         return self.schedule.due(done, self.state)
 
     def take(self, done: float) -> None:
@@ -264,5 +264,5 @@ class ValidationMonitor:
 
 
 def _subject(alarm: str) -> str:
-    """An alarm without its numbers, which change from look to look."""
+    """An alarm without its numbers, which change between validations."""
     return "".join(sign for sign in alarm if not sign.isdigit())

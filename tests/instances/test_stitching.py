@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from medseg.instances.decoding import decode
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.object_maps import ObjectMaps
-from medseg.instances.seeds import Candidates, SeedBook
+from medseg.instances.seeds import SeedBook, SeedCandidates
 from medseg.instances.stitching import decode_tiles
 from medseg.instances.tiles import TileGrid
 
@@ -85,10 +85,12 @@ def test_a_long_object_has_one_number_however_small_tiles_are(halo):
     assert found.max() == 1
 
 
-def candidates(labels: list[int], is_part: list[bool], taken: list[bool]) -> Candidates:
+def candidates(
+    labels: list[int], is_part: list[bool], taken: list[bool]
+) -> SeedCandidates:
     """A row of candidates, all of depth 180."""
     peaks = np.full(len(is_part), 180, np.uint8)
-    return Candidates(np.array([labels]), np.array(is_part), peaks, np.array(taken))
+    return SeedCandidates(np.array([labels]), np.array(is_part), peaks, np.array(taken))
 
 
 def test_seeds_that_meet_in_a_later_tile_are_one():

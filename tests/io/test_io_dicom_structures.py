@@ -10,7 +10,7 @@ from structures_phantom import Plan, box, plan, write_structures_of
 from medseg.errors import GeometryError, InputError, LabelError
 from medseg.io.dicom import Kind, read_series
 from medseg.io.dicom.label_objects.contours import region_of
-from medseg.io.dicom.label_objects.labels import NamedLabels, read_labels
+from medseg.io.dicom.label_objects.labels import ImageLabels, read_labels
 from medseg.io.dicom.label_objects.references import LabelledImage
 from medseg.io.dicom.label_objects.structure_choice import (
     StructureChoice,
@@ -76,7 +76,7 @@ def test_centres_on_an_outline_are_inside_at_every_spacing(
 
 def labels_of(
     plan: Plan, path: Path, structures: str | None = None
-) -> tuple[np.ndarray, list[str], NamedLabels]:
+) -> tuple[np.ndarray, list[str], ImageLabels]:
     """Label map on the CT, what was said, and the rest."""
     series = plan.series
     images = [LabelledImage("ct", series, read_series(series).volume.grid)]

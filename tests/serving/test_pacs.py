@@ -20,7 +20,7 @@ from medseg.errors import OutputError, PredictionError, SettingsError
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.prediction.shutdown import Stop
 from medseg.progress import Silent
-from medseg.serving.pacs.inbox import FullError, Inbox, RefusedError
+from medseg.serving.pacs.inbox import FullError, Inbox, RefusedObjectError
 from medseg.serving.pacs.receiver import Receiver
 from medseg.serving.pacs.sender import send
 from medseg.serving.pacs.service import Node
@@ -193,9 +193,9 @@ def test_uids_that_are_none_are_refused(
 def test_an_object_that_is_not_what_its_sender_says_is_refused(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path / "inbox", settings(), NAMES)
     content = planted_series(tmp_path / "s", shape=(6, 5, 1)).paths[0].read_bytes()
-    with pytest.raises(RefusedError, match="not those that the sender gives"):
+    with pytest.raises(RefusedObjectError, match="not those that the sender gives"):
         inbox.store(content, sop_class=CTImageStorage, sop_instance="1.2.3")
-    with pytest.raises(RefusedError, match="damaged"):
+    with pytest.raises(RefusedObjectError, match="damaged"):
         inbox.store(b"rubbish", sop_class=CTImageStorage, sop_instance="1.2.3")
     assert not [p for p in (tmp_path / "inbox").rglob("*") if p.is_file()]
 

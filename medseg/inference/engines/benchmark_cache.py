@@ -1,4 +1,4 @@
-"""What engines came to on a machine; kept in the model folder or the user's cache."""
+"""Engine benchmarks of a machine; kept in the model folder or the user's cache."""
 
 import json
 import platform
@@ -39,7 +39,7 @@ class BenchmarkResult(Record):
 
 
 class EngineBenchmarkCache:
-    """Trials of one model on one machine, for one window, with one set of versions.
+    """Benchmarks of one model on one machine, for one window and one set of versions.
 
     Args:
         folder: The model folder.
@@ -77,13 +77,13 @@ class EngineBenchmarkCache:
         return next((result for result in self.results if result.is_of(variant)), None)
 
     def put(self, result: BenchmarkResult) -> None:
-        """Adds a trial, or replaces an older one."""
+        """Adds a result, or replaces an older one."""
         same = (result.engine, result.precision)
         self.results = [t for t in self.results if (t.engine, t.precision) != same]
         self.results.append(result)
 
     def write(self) -> None:
-        """Keeps the trials where that can be done; a read-only place is no error."""
+        """Writes the results where possible; a read-only folder is no error."""
         entry = {**self._about, "trials": [t.model_dump() for t in self.results]}
         for place in self._places:
             with suppress(OutputError):

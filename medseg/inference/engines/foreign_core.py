@@ -22,7 +22,7 @@ class ForeignCore(Core):
         return self._axis_output(size, axis)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Logits at full resolution, twice: no deeper features are shown."""
+        """Logits at full resolution, twice: there are no deeper features to return."""
         logits = self._run(x)
         return [logits], logits
 

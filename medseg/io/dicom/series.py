@@ -137,7 +137,7 @@ def series_of(
 
 
 def _series_key(file: DicomFile) -> tuple[object, ...]:
-    """The same for files of one series that are of one kind.
+    """A key that is equal for files of one series and one kind.
 
     Without a SeriesInstanceUID, folder and SeriesNumber stand for it.
     """

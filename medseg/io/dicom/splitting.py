@@ -70,7 +70,7 @@ def split_frames(
 
 
 def identity_of(frame: Frame) -> Hashable:
-    """The same for copies of one file under two names.
+    """A key that is equal for copies of one file under two names.
 
     An identifier that an anonymiser gave to all slices says nothing alone.
     """

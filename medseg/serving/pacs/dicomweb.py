@@ -59,7 +59,7 @@ class WebArchive:
     """A DICOMweb server that the user named; nobody else is called."""
 
     def __init__(self, address: WebAddress, settings: PacsSettings) -> None:
-        """Calls nobody yet.
+        """Makes no connection yet.
 
         Raises:
             InputError: The file with the token cannot be read.

@@ -11,7 +11,7 @@ from medseg.files import write_text
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.progress import Progress
 from medseg.serving.pacs.dicomweb import WebArchive, WebStudy
-from medseg.serving.pacs.inbox import FullError, Inbox, RefusedError
+from medseg.serving.pacs.inbox import FullError, Inbox, RefusedObjectError
 from medseg.serving.pacs.settings import PacsSettings
 
 FETCHED = "fetched.json"
@@ -38,7 +38,7 @@ class Fetcher:
         names: Pseudonymizer,
         progress: Progress,
     ) -> None:
-        """Calls nobody yet.
+        """Makes no connection yet.
 
         Raises:
             InputError: The file with the token cannot be read.
@@ -57,11 +57,11 @@ class Fetcher:
         self._thread = Thread(target=self._work, name="medseg-fetcher", daemon=True)
 
     def start(self) -> None:
-        """Asks from now on, in a thread of its own: an archive may be slow."""
+        """Starts polling the archive in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks no more; a request that is under way is cut off."""
+        """Stops polling; a request under way is aborted."""
         self._stop.set()
         self._archive.abort()
         if self._thread.ident is not None:
@@ -142,7 +142,7 @@ class Fetcher:
                 )
             except FullError as error:
                 raise InputError(f"the inbox is full: {error}") from error
-            except RefusedError:
+            except RefusedObjectError:
                 refused += 1
         if refused:
             self._progress.warn(f"study {name}: {refused} damaged objects left out")

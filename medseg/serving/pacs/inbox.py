@@ -24,7 +24,7 @@ _LONGEST_UID = 64
 _DIGITS = 32
 
 
-class RefusedError(InputError):
+class RefusedObjectError(InputError):
     """An object that is not taken."""
 
 
@@ -95,8 +95,8 @@ class Inbox:
             sop_instance: UID that the sender gives it.
 
         Raises:
-            RefusedError: Its UIDs are no UIDs or contradict the sender, or its header
-                is damaged.
+            RefusedObjectError: Its UIDs are no UIDs or contradict the sender, or its
+                header is damaged.
             FullError: A limit would be passed.
             OutputError: It cannot be written.
         """
@@ -119,7 +119,7 @@ class Inbox:
                 half.unlink(missing_ok=True)
 
     def complete(self, now: float) -> list[Study]:
-        """Studies that have come to rest and were not handed out since; now they are.
+        """Studies that have received nothing for a while, each handed out once.
 
         Args:
             now: Seconds of the monotonic clock.
@@ -135,12 +135,12 @@ class Inbox:
             return sorted(ready, key=lambda study: study.changed)
 
     def again(self, study: Study) -> None:
-        """Has a study handed out once more, after another rest."""
+        """Hands a study out once more, after another quiet period."""
         with self._guard:
             study.changed, study.is_new = time.monotonic(), True
 
     def outdated(self, now: float) -> list[Study]:
-        """Studies whose time is over."""
+        """Studies older than the retention period."""
         limit = self._settings.keep_hours * 3600
         with self._guard:
             return [
@@ -196,13 +196,13 @@ class Inbox:
 
 
 def require_uid(uid: str) -> None:
-    """Refuses what is no UID.
+    """Raises where a text is not a UID.
 
     Raises:
-        RefusedError: It is none; the text is not repeated, whatever it holds.
+        RefusedObjectError: It is none; the text is not repeated, whatever it holds.
     """
     if not is_uid(uid):
-        raise RefusedError("a UID is not made of numbers and points")
+        raise RefusedObjectError("a UID is not made of numbers and points")
 
 
 def is_uid(text: str) -> bool:
@@ -214,7 +214,7 @@ def _study_uid(path: Path, sop_class: str, sop_instance: str) -> str:
     """StudyInstanceUID of a file that is what its sender says.
 
     Raises:
-        RefusedError: It is not, or its header is damaged.
+        RefusedObjectError: It is not, or its header is damaged.
     """
     keywords = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"]
     try:
@@ -222,9 +222,9 @@ def _study_uid(path: Path, sop_class: str, sop_instance: str) -> str:
         values = [str(header.get(keyword, "")) for keyword in keywords]
         series = str(header.get("SeriesInstanceUID", ""))
     except (InputError, ValueError) as error:
-        raise RefusedError("its header is damaged") from error
+        raise RefusedObjectError("its header is damaged") from error
     for uid in (*values, series):
         require_uid(uid)
     if values[:2] != [sop_class, sop_instance]:
-        raise RefusedError("its UIDs are not those that the sender gives")
+        raise RefusedObjectError("its UIDs are not those that the sender gives")
     return values[2]

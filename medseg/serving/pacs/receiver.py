@@ -1,4 +1,4 @@
-"""The node's ear: C-ECHO and C-STORE, from known senders and within limits."""
+"""Receives C-ECHO and C-STORE requests from known senders, within limits."""
 
 import struct
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 from medseg.errors import MedsegError, OutputError, SettingsError
 from medseg.io.dicom.elements import quiet
 from medseg.progress import Progress
-from medseg.serving.pacs.inbox import FullError, Inbox, RefusedError
+from medseg.serving.pacs.inbox import FullError, Inbox, RefusedObjectError
 from medseg.serving.pacs.settings import PacsSettings
 
 SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
@@ -149,7 +149,7 @@ class Receiver:
             self._progress.warn(f"an object was refused: {error}")
             return OUT_OF_RESOURCES
         except (MedsegError, ValueError, TypeError, struct.error) as error:
-            reason = error if isinstance(error, RefusedError) else "it is damaged"
+            reason = error if isinstance(error, RefusedObjectError) else "it is damaged"
             self._progress.warn(f"an object was refused: {reason}")
             return NOT_UNDERSTOOD
         if study.num_objects == 1:
@@ -172,7 +172,7 @@ class _Meter:
         self._count = 0
 
     def start_anew(self) -> None:
-        """The next object begins."""
+        """Resets the count for the next object."""
         self._count = 0
 
     def recv(self, count: int) -> bytearray:

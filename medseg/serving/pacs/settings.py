@@ -72,7 +72,7 @@ def parse_address(text: str) -> Address | WebAddress:
 
 
 class PacsSettings(Settings):
-    """The node: its name, its friends, its limits."""
+    """The node: its AE title, permitted senders and limits."""
 
     allow: tuple[str, ...] = ()
     """Titles that may send; every other one is refused. Without any, the node does

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def server_context(settings: "PacsSettings") -> ssl.SSLContext | None:
-    """What senders are met with; None without TLS.
+    """SSL context of the server; None without TLS.
 
     Raises:
         SettingsError: A certificate cannot be used.
@@ -22,7 +22,7 @@ def server_context(settings: "PacsSettings") -> ssl.SSLContext | None:
 
 
 def client_context(settings: "PacsSettings") -> ssl.SSLContext | None:
-    """How the destination is met; None without TLS.
+    """SSL context for connections to the destination; None without TLS.
 
     The destination must show a certificate of `tls_ca`, or of the machine's own
     authorities where there is none. Certificates of hospital devices seldom name

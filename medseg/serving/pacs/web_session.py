@@ -1,4 +1,4 @@
-"""HTTP in bounds: who drips or hangs is cut off, too large an answer is not read.
+"""HTTP with limits: slow servers are cut off, oversized answers are not read.
 
 The time limit of a read is met by a server that sends a byte now and then, headers
 included. So whatever is waited for has a deadline, at which a timer closes the
@@ -44,7 +44,7 @@ class BoundedSession(requests.Session):
             self.mount(scheme, _adapter(self._connections))
 
     def start_anew(self) -> None:
-        """The next object of an answer begins."""
+        """Resets the limits for the next object of an answer."""
         self._count, self._began = 0, time.monotonic()
 
     def abort(self) -> None:

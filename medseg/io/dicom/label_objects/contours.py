@@ -24,7 +24,7 @@ _TOUCHING_PX = 0.05
 
 
 @dataclass(frozen=True)
-class Region:
+class ContourArea:
     """The area that contours of one plane enclose, in pixels.
 
     Attributes:
@@ -75,7 +75,9 @@ def contours_of(mask: np.ndarray) -> list[np.ndarray]:
     return contours
 
 
-def region_of(contours: Iterable[np.ndarray], *, is_exclusive: bool = False) -> Region:
+def region_of(
+    contours: Iterable[np.ndarray], *, is_exclusive: bool = False
+) -> ContourArea:
     """The area that the contours of one plane enclose.
 
     A contour that crosses itself, or runs to a hole and back (a keyhole), encloses
@@ -91,16 +93,16 @@ def region_of(contours: Iterable[np.ndarray], *, is_exclusive: bool = False) -> 
 
     drawn = [shape for points in contours if (shape := _polygon(points)) is not None]
     if not drawn:
-        return Region(())
+        return ContourArea(())
     shapes = _without_copies(drawn)
     num_copies = len(drawn) - len(shapes)
     if is_exclusive:
         whole = shapes[0]
         for shape in shapes[1:]:
             whole = shapely.symmetric_difference(whole, shape)
-        return Region((tuple(_polygons_in(whole)),), num_copies)
+        return ContourArea((tuple(_polygons_in(whole)),), num_copies)
     areas = _united(shapes)
-    return Region(_by_depth(areas), num_copies, len(shapes) - len(areas))
+    return ContourArea(_by_depth(areas), num_copies, len(shapes) - len(areas))
 
 
 def _polygon(points: np.ndarray) -> Any | None:

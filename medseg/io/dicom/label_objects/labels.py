@@ -21,7 +21,7 @@ class UnwantedError(InputError):
 
 
 @dataclass(frozen=True)
-class NamedLabels:
+class ImageLabels:
     """A label map, what its values mean, and the image it belongs to.
 
     Attributes:
@@ -54,7 +54,7 @@ def read_labels(
     kind: Kind,
     images: Sequence[LabelledImage],
     choice: StructureChoice,
-) -> NamedLabels:
+) -> ImageLabels:
     """The labels of one segmentation object or structure set.
 
     Args:
@@ -74,7 +74,7 @@ def read_labels(
 
 def _segments(
     path: Path, images: Sequence[LabelledImage], choice: StructureChoice
-) -> NamedLabels:
+) -> ImageLabels:
     segmentation = read_segmentation(path)
     named, others = _chosen(segmentation.names.values(), choice, path)
     told: list[Correction] = []
@@ -84,12 +84,12 @@ def _segments(
     labels = segmentation.label_map(
         image.grid if image else None, choice=choice, corrections=told
     )
-    return NamedLabels(labels, named, image.name if image else "", others, tuple(told))
+    return ImageLabels(labels, named, image.name if image else "", others, tuple(told))
 
 
 def _structures(
     path: Path, images: Sequence[LabelledImage], choice: StructureChoice
-) -> NamedLabels:
+) -> ImageLabels:
     structures = read_structures(path)
     named, others = _chosen([s.name for s in structures.structures], choice, path)
     told: list[Correction] = []
@@ -108,7 +108,7 @@ def _structures(
     labels = structure_labels(
         structures, image.series, image.grid, choice=choice, corrections=told
     )
-    return NamedLabels(labels, named, image.name, others, tuple(told))
+    return ImageLabels(labels, named, image.name, others, tuple(told))
 
 
 def _chosen(

@@ -31,7 +31,7 @@ class LabelledImage:
 
 
 @dataclass(frozen=True)
-class References:
+class ImageReferences:
     """What a label object says about its image; each part may be empty.
 
     Attributes:
@@ -54,7 +54,7 @@ class References:
         instances: Iterable[str],
         frames_of_reference: Iterable[str],
         patient: str,
-    ) -> "References":
+    ) -> "ImageReferences":
         """References without those that are empty."""
         return cls(
             frozenset(series) - {""},

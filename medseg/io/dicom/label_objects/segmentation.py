@@ -24,7 +24,7 @@ from medseg.io.dicom.label_objects.planes import (
     plane_step,
     slice_distance,
 )
-from medseg.io.dicom.label_objects.references import References
+from medseg.io.dicom.label_objects.references import ImageReferences
 from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import Stack, group_by_place, stack_of
@@ -53,7 +53,7 @@ class Segmentation:
 
     path: Path
     names: dict[int, str]
-    references: References
+    references: ImageReferences
     frames: tuple[Frame, ...]
     segment_numbers: tuple[int, ...]
     planes: np.ndarray
@@ -315,7 +315,9 @@ def _common(measures: list[DicomDataset], keyword: str) -> float:
     return found.pop() if len(found) == 1 else 0.0
 
 
-def _references(dataset: DicomDataset, groups: Iterable[DicomDataset]) -> References:
+def _references(
+    dataset: DicomDataset, groups: Iterable[DicomDataset]
+) -> ImageReferences:
     series = dataset.get("ReferencedSeriesSequence") or []
     instances = [i for s in series for i in s.get("ReferencedInstanceSequence") or []]
     instances += [
@@ -324,7 +326,7 @@ def _references(dataset: DicomDataset, groups: Iterable[DicomDataset]) -> Refere
         for derived in group.get("DerivationImageSequence") or []
         for image in derived.get("SourceImageSequence") or []
     ]
-    return References.of(
+    return ImageReferences.of(
         series=[text_of(item, "SeriesInstanceUID") for item in series[:1]],
         instances=[text_of(item, "ReferencedSOPInstanceUID") for item in instances],
         frames_of_reference=[text_of(dataset, "FrameOfReferenceUID")],

@@ -9,7 +9,7 @@ import numpy as np
 from medseg.errors import GeometryError
 from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.frame import Frame
-from medseg.io.dicom.label_objects.contours import Region, region_of
+from medseg.io.dicom.label_objects.contours import ContourArea, region_of
 from medseg.io.dicom.label_objects.planes import plane_affine
 from medseg.io.dicom.label_objects.structures import Structure
 from medseg.io.dicom.series import Series
@@ -85,7 +85,7 @@ class DrawnStructure:
     """
 
     name: str
-    areas: dict[int | float, list[Region]]
+    areas: dict[int | float, list[ContourArea]]
 
     def pixels(
         self, plane: int | float, shape: tuple[int, int], *, with_outline: bool = True
@@ -220,7 +220,7 @@ def _remarks(
     return said
 
 
-def _area_remarks(name: str, areas: Sequence[Region]) -> list[Correction]:
+def _area_remarks(name: str, areas: Sequence[ContourArea]) -> list[Correction]:
     """What was done to contours that are there twice or cross each other."""
     copies = sum(area.num_copies for area in areas)
     united = sum(area.num_united for area in areas)

@@ -8,7 +8,7 @@ import numpy as np
 from medseg.errors import InputError, UnreadableFileError
 from medseg.io.dicom.elements import DicomDataset, quiet, text_of
 from medseg.io.dicom.header import read_header
-from medseg.io.dicom.label_objects.references import References
+from medseg.io.dicom.label_objects.references import ImageReferences
 
 _EXCLUSIVE = "CLOSEDPLANAR_XOR"
 
@@ -42,7 +42,7 @@ class StructureSet:
     """
 
     path: Path
-    references: References
+    references: ImageReferences
     structures: tuple[Structure, ...]
     left_out: tuple[str, ...]
 
@@ -121,7 +121,7 @@ def _distinct(structures: list[Structure]) -> tuple[Structure, ...]:
     )
 
 
-def _references(dataset: DicomDataset) -> References:
+def _references(dataset: DicomDataset) -> ImageReferences:
     frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
     rois = dataset.get("StructureSetROISequence") or []
     series = [
@@ -137,7 +137,7 @@ def _references(dataset: DicomDataset) -> References:
         for image in contour.get("ContourImageSequence") or []
     ]
     images += [i for item in series for i in item.get("ContourImageSequence") or []]
-    return References.of(
+    return ImageReferences.of(
         series=[text_of(item, "SeriesInstanceUID") for item in series],
         instances=[text_of(image, "ReferencedSOPInstanceUID") for image in images],
         frames_of_reference=[
