@@ -9,6 +9,7 @@ A folder is self-contained: predicting needs nothing else, and loading it execut
 code of its own.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,6 +230,8 @@ def save_model(
             encoding="utf-8",
         )
         (temporary / CARD).write_text(_card(description), encoding="utf-8")
+        for file in (WEIGHTS, GOLDEN):  # safetensors makes files for the owner alone
+            shutil.copymode(temporary / DESCRIPTION, temporary / file)
 
 
 def _written(folder: Path, write: Callable[[], None]) -> None:

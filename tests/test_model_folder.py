@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ def test_a_model_comes_back_as_it_was(tiny_store: Store, folder: Path) -> None:
         "model.yaml",
         "weights.safetensors",
     ]
+
+
+def test_all_files_have_the_permissions_of_the_users_umask(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    plan = tiny_store.plan
+    former = os.umask(0o027)
+    try:
+        save_model(tmp_path / "model", network_of(plan), plan, Provenance())
+    finally:
+        os.umask(former)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {0o640}, modes
 
 
 def test_exchanged_weights_are_refused(folder: Path) -> None:
