@@ -159,10 +159,12 @@ class Predictor:
         notes.append(region.note)
         return region.box, part
 
-    def predict_prepared(self, image: ImageArray) -> LabelArray:
+    def predict_prepared(
+        self, image: ImageArray, *, name: str = "prepared scan"
+    ) -> LabelArray:
         """Label indices on the prepared grid, shape (I, J, K)."""
         indices, writer = start_indices(image.shape[1:], self.plan.targets)
-        self._fill(writer, image, name="prepared scan", notes=[])
+        self._fill(writer, image, name=name, notes=[])
         return indices
 
     @torch.inference_mode()

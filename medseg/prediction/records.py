@@ -12,6 +12,8 @@ TABLE = "predictions.csv"
 DONE, UNCHANGED, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
 _BEFORE = ("scan", "status", "output", "source", "seconds", "peak_memory_mb")
 _AFTER = ("warnings", "reason", "input_sha256", "model", "settings", "engine")
+_ML, _PRESENT = "_ml", "_presence"
+"""What the columns of a structure end in: volume, probability that it occurs."""
 _WRITING_SHARE = 0.05
 """Largest share of time that goes into writing the table."""
 
@@ -31,6 +33,8 @@ class Prediction:
     peak_memory_mb: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
     """Volume of each structure."""
+    presence: dict[str, float] = field(default_factory=dict)
+    """Probability that each structure occurs, of models with a presence head."""
     warnings: tuple[str, ...] = ()
     """What was repaired, resampled or noticed."""
     reason: str = ""
@@ -114,7 +118,9 @@ def _all_there(folder: Path, line: Prediction) -> bool:
 def _text(lines: Iterable[Prediction]) -> str:
     ordered = sorted(lines, key=lambda line: line.scan)
     structures = dict.fromkeys(name for line in ordered for name in line.volumes_ml)
-    columns = [*_BEFORE, *(f"{name}_ml" for name in structures), *_AFTER]
+    asked = dict.fromkeys(name for line in ordered for name in line.presence)
+    columns = [*_BEFORE, *(f"{name}{_ML}" for name in structures)]
+    columns += [*(f"{name}{_PRESENT}" for name in asked), *_AFTER]
     rows = (_row(line) for line in ordered)
     return csv_text(columns, ([row.get(c, "") for c in columns] for row in rows))
 
@@ -127,7 +133,8 @@ def _row(line: Prediction) -> dict[str, str]:
         "source": line.source,
         "seconds": f"{line.seconds:.3f}",
         "peak_memory_mb": f"{line.peak_memory_mb:.0f}",
-        **{f"{name}_ml": f"{ml:.6g}" for name, ml in line.volumes_ml.items()},
+        **{f"{name}{_ML}": f"{ml:.6g}" for name, ml in line.volumes_ml.items()},
+        **{f"{name}{_PRESENT}": f"{p:.6g}" for name, p in line.presence.items()},
         "warnings": "; ".join(line.warnings),
         "reason": line.reason,
         "input_sha256": line.input_hash,
@@ -154,11 +161,8 @@ def _line(row: dict[str, str]) -> Prediction:
         source=row["source"],
         seconds=float(row["seconds"]),
         peak_memory_mb=float(row["peak_memory_mb"]),
-        volumes_ml={
-            key.removesuffix("_ml"): float(value)
-            for key, value in row.items()
-            if key.endswith("_ml") and value
-        },
+        volumes_ml=_numbers_under(_ML, row),
+        presence=_numbers_under(_PRESENT, row),
         warnings=tuple(filter(None, row["warnings"].split("; "))),
         reason=row["reason"],
         input_hash=row["input_sha256"],
@@ -166,3 +170,12 @@ def _line(row: dict[str, str]) -> Prediction:
         settings=row["settings"],
         engine=row.get("engine") or "",
     )
+
+
+def _numbers_under(ending: str, row: dict[str, str]) -> dict[str, float]:
+    """Numbers by structure, from the columns with an ending."""
+    return {
+        key.removesuffix(ending): float(value)
+        for key, value in row.items()
+        if key.endswith(ending) and value
+    }

@@ -27,6 +27,7 @@ class ScanJob:
         label_map: Its result, until it has been written.
         written: Results that are there already.
         volumes: Volume in ml of each structure, where that is known before writing.
+        presence: Probability that each structure occurs, where the model tells.
         like: File whose header the label map takes over.
         notes: What was repaired, decided or noticed.
         seconds: Time spent on it so far.
@@ -40,6 +41,7 @@ class ScanJob:
     label_map: LabelMap | None = None
     written: list[str] = field(default_factory=list)
     volumes: dict[str, float] = field(default_factory=dict)
+    presence: dict[str, float] = field(default_factory=dict)
     like: Path | None = None
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0

@@ -9,18 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
+
+import torch
 
 from medseg.calibration.windows import windows_for
 from medseg.device import pick_device
 from medseg.inference.nnunet.postprocess import keep_largest
 from medseg.inference.nnunet.predictor import NnUNetPredictor
 from medseg.inference.predictor import Predictor
+from medseg.inference.presence import presence_probabilities
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.io.in_memory import AnyImage
 from medseg.labels import LabelScheme
 from medseg.model import CalibratedWindows, Model
+from medseg.networks.network import SegmentationNetwork
 from medseg.postprocessing import CleaningRule, clean
 from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
@@ -32,6 +36,7 @@ from medseg.prediction.exact_model import (
 from medseg.prediction.one_image import find_scan, load_image, load_paths, paths_of
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_volume import on_own_grid
+from medseg.preparation.preprocessing import preprocess
 from medseg.progress import Progress, Silent
 from medseg.reading import read_label_map
 from medseg.types import AnyPath
@@ -55,6 +60,8 @@ class SegmentationModel:
             imported from would.
         largest: Post-processing of imported models: unions of label values of which
             the largest component is kept.
+        presence_networks: Networks whose presence head says which structures occur;
+            empty where there is none.
 
     Examples:
         >>> import medseg
@@ -74,6 +81,7 @@ class SegmentationModel:
     rules: tuple[CleaningRule, ...] = ()
     exact: NnUNetPredictor | None = None
     largest: tuple[tuple[int, ...], ...] = ()
+    presence_networks: tuple[SegmentationNetwork, ...] = ()
 
     @classmethod
     def load(
@@ -148,6 +156,7 @@ class SegmentationModel:
             engine,
             saved.postprocessing if postprocess else (),
             largest=saved.exact.keep_largest if saved.exact and postprocess else (),
+            presence_networks=_with_presence_head(members, where),
         )
         return model.calibrated(windows=saved.windows, decoding=saved.decoding)
 
@@ -262,6 +271,34 @@ class SegmentationModel:
             label_map = keep_largest(label_map, self.largest, notes=notes)
         return clean_label_map(label_map, self, notes=notes)
 
+    def presence(self, volume: Volume, *, name: str = "scan") -> dict[str, float]:
+        """Probability that each structure or region occurs anywhere in a scan.
+
+        It is the answer of the presence head, which knows nothing of the label map:
+        the largest over windows of the training patch's size, side by side.
+
+        Args:
+            volume: The scan as it was read; any orientation and spacing.
+            name: Case or file, for error messages.
+
+        Returns:
+            By name; empty for models without a presence head, and for those of single
+            objects.
+
+        Raises:
+            InputError: The scan does not fit the plan.
+            PredictionError: The memory budget does not suffice.
+        """
+        if not self.presence_networks:
+            return {}
+        plan = self.saved.plan
+        image = preprocess(volume, plan, name=name).image
+        found = presence_probabilities(
+            self.predictor, image, self.presence_networks, name=name
+        )
+        names = plan.labels.regions or plan.labels.structures
+        return dict(zip(names, (float(p) for p in found), strict=True))
+
     @property
     def depends_on(self) -> str:
         """Everything besides weights and scan that decides a label map, as text."""
@@ -281,6 +318,21 @@ class SegmentationModel:
         """What label maps of imported models depend on besides."""
         steps = [] if self.exact is None else [self.exact.recipe.model_dump_json()]
         return (*steps, *([f"largest {self.largest}"] if self.largest else []))
+
+
+def _with_presence_head(
+    members: Ensemble, device: torch.device
+) -> tuple[SegmentationNetwork, ...]:
+    """The networks, where all have a presence head that answers for structures."""
+    if members.joint.plan.instance_target != "none":
+        return ()
+    networks = [model.network for model in members.models]
+    if all(
+        isinstance(network, SegmentationNetwork) and network.presence is not None
+        for network in networks
+    ):
+        return tuple(cast(SegmentationNetwork, n.to(device)) for n in networks)
+    return ()
 
 
 def clean_label_map(

@@ -191,6 +191,7 @@ class Segmenter:
             if wanted:
                 job.notes.append(f"probabilities are in {shares}")
             job.label_map = label_map
+            job.presence = self.segmentation.presence(loaded.volume, name=job.scan.name)
             if job.scan.series is None and not loaded.is_repaired:
                 job.like = job.scan.files[0]
             if self.model.plan.instance_target != "none":
@@ -246,6 +247,7 @@ class Segmenter:
             seconds=job.seconds,
             peak_memory_mb=job.peak_memory_mb,
             volumes_ml=volumes,
+            presence=job.presence,
             warnings=tuple(scan.cleaned(note) for note in job.notes),
             input_hash=job.content,
             model=self.model.identity,
@@ -318,6 +320,7 @@ def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
         seconds=earlier.seconds,
         peak_memory_mb=earlier.peak_memory_mb,
         volumes_ml=earlier.volumes_ml,
+        presence=earlier.presence,
         warnings=earlier.warnings,
         input_hash=earlier.input_hash,
         model=earlier.model,

@@ -9,6 +9,8 @@ from medseg.instances.decoding_settings import DecodingSettings
 from medseg.model import CalibratedWindows, Provenance, save_model
 from medseg.postprocessing import CleaningRule, rules_in_words
 from medseg.prediction.segmentation_model import SegmentationModel
+from medseg.reporting.content import NamedTable
+from medseg.reporting.text import format_table
 from medseg.runs.calibrate import (
     decoding_before_choice,
     decoding_of_run,
@@ -19,9 +21,12 @@ from medseg.runs.config import code_commit
 from medseg.runs.fit_report import log_time
 from medseg.runs.held_out import (
     FOLDER,
+    Presence,
     clean_held_out,
     dice_of_structures,
+    presence_metrics,
     score_held_out,
+    score_presence,
     segment_held_out,
     summary_metrics,
     write_report,
@@ -70,8 +75,9 @@ def finish_run(
         run.progress.say("interrupted, not scored; --resume continues")
         return None
     model = _calibrated(run, result, origin, decoding)
+    presence: Presence = {}
     if run.held_out:
-        segment_held_out(
+        presence = segment_held_out(
             run.out,
             run.store,
             run.held_out,
@@ -84,8 +90,11 @@ def finish_run(
         return None
     evaluation = None
     if run.held_out:
-        evaluation = _score(run, result, origin, model)
-        logger.log_metrics(summary_metrics(evaluation), step=result.steps)
+        evaluation = _scores(run)
+        asked = score_presence(run.out, evaluation, presence)
+        evaluation = _finished(run, result, origin, model, evaluation, asked)
+        metrics = summary_metrics(evaluation) | presence_metrics(asked)
+        logger.log_metrics(metrics, step=result.steps)
     run.spent.write(run.out)
     log_files(run.out, logger)
     log_time(result, logger)
@@ -169,15 +178,19 @@ def _calibrated(
     return model
 
 
-def _score(
-    run: RunSetup, result: FitResult, origin: Provenance, model: SegmentationModel
+def _finished(
+    run: RunSetup,
+    result: FitResult,
+    origin: Provenance,
+    model: SegmentationModel,
+    evaluation: Evaluation,
+    presence: NamedTable | None,
 ) -> Evaluation:
-    """Scores the held-out cases; the model and the report say what came of it.
+    """The final scores of the held-out cases, which model and report state, too.
 
     Post-processing that helps is applied to the label maps, which are scored again, so
     that what is scored is what `medseg predict` gives.
     """
-    evaluation = _scores(run)
     with run.spent.measure("choosing post-processing"):
         rules = rules_that_help(evaluation, run)
     if rules:
@@ -200,10 +213,13 @@ def _score(
         result,
         provenance=scored,
         rules=rules,
+        tables=(presence,) if presence else (),
         spent=run.spent,
         progress=run.progress,
     )
     run.progress.say(evaluation.to_text())
+    if presence is not None:
+        run.progress.say(f"{presence.title}\n{format_table(presence.table)}")
     if rules is not None:
         run.progress.say(rules_in_words(rules))
     return evaluation

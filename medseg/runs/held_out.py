@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.evaluation.pairs import CasePair
+from medseg.evaluation.presence import THRESHOLD, presence_table, summarize_presence
 from medseg.evaluation.settings import MetricSettings
 from medseg.evaluation.summary import MEAN_OF_IMAGES, summarize_objects
 from medseg.io import read_label_map, write_label_map
@@ -14,16 +15,20 @@ from medseg.postprocessing import CleaningRule, rules_in_words
 from medseg.prediction.segmentation_model import SegmentationModel, clean_label_map
 from medseg.progress import Progress
 from medseg.reading import read_volume
+from medseg.reporting.content import NamedTable
 from medseg.reporting.page import write_page
 from medseg.runs.fit_report import histories_of, write_sampling_stats
 from medseg.runs.time_spent import TimeSpent
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation, score, write_evaluation
 from medseg.store import Store
+from medseg.tables import write_frame
 from medseg.training.loop import FitResult
 from medseg.training.process_group import ProcessGroup
 from medseg.training.profile import most_expensive
 
+Presence = dict[str, dict[str, float]]
+"""Probability that a structure occurs, by case and structure."""
 FOLDER = "validation"
 """Where a run keeps its held-out cases, below its folder."""
 
@@ -37,23 +42,30 @@ def segment_held_out(
     processes: ProcessGroup,
     spent: TimeSpent,
     progress: Progress,
-) -> None:
+) -> Presence:
     """Segments the held-out cases as `medseg predict` does; every process its share.
 
     Writes label maps to ``validation/`` below the run's folder, and returns when those
     of all processes are there.
+
+    Returns:
+        What the presence head says of each case; of models without one, nothing.
 
     Raises:
         MedsegError: A case cannot be read, or the folder cannot be written.
         LostProcessError: Another process ended.
     """
     mine = case_ids[processes.number :: processes.size]
+    presence: Presence = {}
     for case_id in progress.track(mine, label="held-out cases"):
         with spent.measure("segmenting held-out cases"):
             volume = read_volume(store.images(case_id))
             label_map = model.segment(volume, name=case_id)
             write_label_map(prediction_path(out, case_id), label_map)
-    processes.gather(None)
+            if model.presence_networks:
+                presence[case_id] = model.presence(volume, name=case_id)
+    shares = processes.gather(presence)
+    return {case: found for share in shares for case, found in share.items()}
 
 
 def score_held_out(
@@ -88,6 +100,39 @@ def score_held_out(
     return evaluation
 
 
+def score_presence(
+    out: Path, evaluation: Evaluation, presence: Presence
+) -> NamedTable | None:
+    """Scores of the presence head; ``validation/presence.csv`` has every case.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    if not presence:
+        return None
+    table = presence_table(evaluation.cases, presence)
+    write_frame(out / FOLDER / "presence.csv", table)
+    return NamedTable(
+        "Presence of structures",
+        summarize_presence(table),
+        note="What the presence head says of each held-out case, whatever its label "
+        f"map holds; sensitivity and specificity at a probability of {THRESHOLD}, "
+        "intervals over patients.",
+    )
+
+
+def presence_metrics(scores: NamedTable | None) -> dict[str, float]:
+    """Scores of the presence head, named ``held_out/presence_auc/liver``."""
+    if scores is None:
+        return {}
+    return {
+        f"held_out/presence_{name}/{row['structure']}": float(row[name])
+        for row in scores.table.to_dict(orient="records")
+        for name in ("auc", "sensitivity", "specificity")
+        if row[name] == row[name]
+    }
+
+
 def clean_held_out(
     out: Path, case_ids: Sequence[str], model: SegmentationModel
 ) -> None:
@@ -117,6 +162,7 @@ def write_report(
     *,
     provenance: Provenance,
     rules: Sequence[CleaningRule] | None = None,
+    tables: Sequence[NamedTable] = (),
     spent: TimeSpent,
     progress: Progress,
 ) -> None:
@@ -129,6 +175,7 @@ def write_report(
         fit: How training went.
         provenance: Where the model comes from.
         rules: Post-processing that was chosen on these cases; None if none was sought.
+        tables: Further scores, shown behind the others.
         spent: Where the time went so far; gets that of the pictures.
         progress: Shows progress.
 
@@ -167,6 +214,7 @@ def write_report(
             warnings=(*fit.alarms, *content.warnings),
             histories=histories_of({out.name: out}),
             sampling_stats=sampling_stats,
+            tables=tuple(tables),
             seconds=spent.seconds,
         ),
     )

@@ -176,3 +176,12 @@ def test_channels_and_classes_need_no_data(tmp_path: Path) -> None:
     assert found.output_size == (172, 172)
     assert found.layers[0].parameters == 2 * 3 * 9 + 2
     assert found.layers[-1].shape == (5, 172, 172)
+
+
+def test_a_presence_head_is_the_last_layer() -> None:
+    settings = UNetSettings(channels=(4, 8), strides=(1, 2), presence_head=True)
+    network = build(settings, outputs=3)
+    last = list_layers(network, (16, 16))[-1]
+    assert (last.name, last.kind, last.shape) == ("presence head", "Linear", (3,))
+    assert last.parameters == 8 * 3 + 3
+    assert last.field == (None, None)

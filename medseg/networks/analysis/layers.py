@@ -86,7 +86,19 @@ def list_layers(network: SegmentationNetwork, size: Sequence[int]) -> list[Layer
             ghost.forward_centre(x)
         else:
             ghost(x)
+    if ghost.presence is not None:
+        layers.append(_presence_layer(ghost.presence, network.spatial_dims))
     return layers
+
+
+def _presence_layer(head: nn.Linear, spatial_dims: int) -> Layer:
+    """The presence head: the mean over the deepest features, then a linear layer."""
+    nothing: tuple[int, ...] = ()
+    numbers = sum(p.numel() for p in head.parameters())
+    field = (None,) * spatial_dims
+    shape = (head.out_features,)
+    name = "presence head"
+    return Layer(name, "Linear", nothing, nothing, nothing, shape, field, numbers)
 
 
 class _Joins(TorchFunctionMode):
