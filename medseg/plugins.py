@@ -11,6 +11,7 @@ installed packages, and network classes of MONAI. Names that a model folder or a
 prepared store holds are data, and are refused otherwise.
 """
 
+import copy
 import importlib
 import importlib.util
 import inspect
@@ -18,7 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -209,6 +210,21 @@ def allow_named(settings: Any) -> None:
             allow(name)
 
 
+def is_importable(item: Any) -> bool:
+    """Whether a class or function can be found again by any process, by its name."""
+    if not isinstance(item, type) and not inspect.isfunction(item):
+        return False
+    module = sys.modules.get(item.__module__)
+    is_top: bool = "." not in item.__qualname__ and item.__module__ != "__main__"
+    is_there: bool = getattr(module, item.__qualname__, None) is item
+    file = getattr(module, "__file__", None)
+    return is_top and is_there and file is not None and not _is_run_file(item)
+
+
+def _is_run_file(item: Any) -> bool:
+    return item.__module__.startswith("medseg_plugin_")
+
+
 def give(item: Any, name: str | None = None) -> str:
     """The name that stands for an object of a Python call from now on.
 
@@ -220,6 +236,132 @@ def give(item: Any, name: str | None = None) -> str:
     own = re.sub(r"\W", "_", own)
     _given[own] = item
     return f"{GIVEN}:{own}"
+
+
+_used: dict[str, list[str]] = {}
+"""Readers and layouts that are looked at beside medseg's own, by kind."""
+
+
+def block_of(part: Any) -> dict[str, Any]:
+    """What stands for a part in a configuration.
+
+    Objects go by ``package.module:Name`` where their module can be imported, which
+    lets others load a model that names them; else by a name for this process.
+    """
+    if isinstance(part, Mapping):
+        block = dict(part)
+        name = block.get("name")
+        return block if isinstance(name, str) else {**block, "name": name_of(name)}
+    return {"name": name_of(part)}
+
+
+def name_of(part: Any) -> str:
+    """The name that stands for a part: itself where it is one."""
+    if isinstance(part, str):
+        return part
+    module = getattr(part, "__module__", "")
+    own = getattr(part, "__qualname__", "")
+    if is_importable(part):
+        allow(module)
+        return f"{module}:{own}"
+    return give(part)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What the user said in one process, for another that works for it."""
+
+    modules: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    used: tuple[tuple[str, str], ...] = ()
+    """Kind and name of readers and layouts."""
+
+
+NOTHING_ALLOWED = Allowance()
+
+
+def allowance() -> Allowance:
+    """What was allowed and is used here; objects of Python calls stay behind."""
+    files = tuple(path for known in _files.values() for path in reversed(known))
+    used = tuple((kind, name) for kind, names in _used.items() for name in names)
+    passed = tuple(one for one in used if not one[1].startswith(f"{GIVEN}:"))
+    return Allowance(tuple(_allowed), files, passed)
+
+
+def adopt(given: Allowance) -> None:
+    """Takes over what another process was told."""
+    _allowed.update(given.modules)
+    for path in given.files:
+        known = _files.setdefault(path.name, [])
+        if path not in known:
+            known.insert(0, path)
+    for kind, name in given.used:
+        known_names = _used.setdefault(kind, [])
+        if name not in known_names:
+            known_names.append(name)
+
+
+def use(name: str, *, kind: Kind) -> None:
+    """Looks at a reader or layout from now on, beside those that packages register.
+
+    Args:
+        name: In any of the forms: the user's own word.
+        kind: ``readers`` or ``layouts``.
+
+    Raises:
+        PluginError: It cannot be found.
+    """
+    find(name, kind=kind, is_trusted=True)
+    known = _used.setdefault(kind, [])
+    if name not in known:
+        known.append(name)
+
+
+def names_in_use(kind: Kind) -> tuple[str, ...]:
+    """Readers or layouts by name: those that were asked for, then registered ones."""
+    return (*_used.get(kind, ()), *_points(kind))
+
+
+def has_given(kind: Kind) -> bool:
+    """Whether objects of Python calls are in use, which other processes lack."""
+    return any(name.startswith(f"{GIVEN}:") for name in _used.get(kind, ()))
+
+
+def take(text: str) -> None:
+    """What ``--plugin`` says: allows a file or package, and uses what it reads with.
+
+    Readers and layouts are used where they are named, or lie in a file that is.
+
+    Args:
+        text: ``my_file.py``, ``package``, or with a ``:Name`` behind.
+
+    Raises:
+        PluginError: It is not there, or running it failed.
+    """
+    text = str(anchored(text, Path.cwd()))
+    allow(text)
+    if is_path(text):
+        names = [text]
+    elif text.endswith(".py"):
+        path = Path(text).resolve()
+        members = vars(_run_file(path, text))
+        own = [key for key, value in members.items() if _is_from(value, path)]
+        names = [f"{path}:{key}" for key in own]
+    else:
+        return
+    for name in names:
+        item = find(name, kind="readers", is_trusted=True).item
+        if all(hasattr(item, key) for key in ("suffixes", "read")):
+            use(name, kind="readers")
+        if all(hasattr(item, key) for key in ("signs", "matches", "load")):
+            use(name, kind="layouts")
+
+
+def _is_from(item: Any, path: Path) -> bool:
+    try:
+        return isinstance(item, type) and Path(inspect.getfile(item)) == path
+    except (TypeError, OSError):
+        return False
 
 
 # Finding ---------------------------------------------------------------------------
@@ -240,13 +382,13 @@ class Plugin:
     source: PluginSource
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
-        """What the object makes of arguments; a finished object stays as it is.
+        """What the object makes of arguments; a finished object is copied.
 
         Raises:
             PluginError: It does not take them.
         """
         if not isinstance(self.item, type) and not inspect.isroutine(self.item):
-            return self.item
+            return copy.deepcopy(self.item)
         try:
             return self.item(*args, **kwargs)
         except MedsegError:
@@ -258,6 +400,19 @@ class Plugin:
                 f"{', '.join(sorted(map(str, kwargs))) or 'no arguments'}: "
                 f"{type(error).__name__}: {text}; it takes {_signature(self.item)}"
             ) from error
+
+    def function(self, **kwargs: Any) -> Any:
+        """What is called later: a function with arguments set, or an object built."""
+        if inspect.isroutine(self.item):
+            return partial(self.item, **kwargs)
+        return self.build(**kwargs)
+
+    def made(self, **kwargs: Any) -> Any:
+        """As `build`, but a finished object is the object itself, not a copy."""
+        is_finished = not isinstance(self.item, type) and not inspect.isroutine(
+            self.item
+        )
+        return self.item if is_finished else self.build(**kwargs)
 
     def takes(self, parameter: str) -> bool:
         """Whether it is built with a keyword argument of that name."""
@@ -305,7 +460,7 @@ def find(
 
 
 def _registered(name: str, kind: Kind) -> Plugin:
-    points = {p.name: p for p in metadata.entry_points(group=f"medseg.{kind}")}
+    points = _points(kind)
     if name not in points:
         raise PluginError(
             f"{kind}: no {_one(kind)} is called {name!r}{nearest_name(name, points)}; "
@@ -454,10 +609,13 @@ def _hash_in_words(source: PluginSource | None) -> str:
 
 
 @cache
+def _points(kind: Kind) -> Mapping[str, metadata.EntryPoint]:
+    """What installed packages register; asked once, since that takes a while."""
+    return {p.name: p for p in metadata.entry_points(group=f"medseg.{kind}")}
+
+
 def _registered_names() -> frozenset[str]:
-    """Names that installed packages register; asked once, since that takes a while."""
-    groups = (metadata.entry_points(group=f"medseg.{kind}") for kind in get_args(Kind))
-    return frozenset(point.name for points in groups for point in points)
+    return frozenset(name for kind in get_args(Kind) for name in _points(kind))
 
 
 @cache

@@ -1,9 +1,11 @@
 """Training from Python: a data set in, a scored run out."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from medseg.api.parts import Part, with_parts
 from medseg.api.shown import ShowProgress, shown
 from medseg.console import Console
 from medseg.runs import train as training
@@ -26,6 +28,16 @@ def train(
     networks: int | None = None,
     settings: Sequence[str] = (),
     root: AnyPath | None = None,
+    network: Part | None = None,
+    loss: Part | None = None,
+    sampler: Part | None = None,
+    transforms: Sequence[Part] = (),
+    optimizer: Part | None = None,
+    schedule: Part | None = None,
+    metrics: Sequence[Part] = (),
+    trackers: Sequence[Part] = (),
+    readers: Sequence[Part] = (),
+    layouts: Sequence[Part] = (),
     device: str = "auto",
     resume: bool = False,
     progress: ShowProgress = True,
@@ -47,6 +59,19 @@ def train(
         networks: Train so many, with seeds one apart, that predict together.
         settings: Single values, such as ``["training.seed=1"]``.
         root: Folder that a manifest's paths start from.
+        network: Your own or MONAI's, as everything below: the object (a class, a
+            function, one that is finished), ``"package.module:Name"``,
+            ``"my_file.py:Name"``, or a block with ``name`` and ``args``; see
+            docs/plugins.md for what each must do.
+        loss: Called with logits and labels.
+        sampler: Chooses patches.
+        transforms: Change batches or, MONAI's, single patches; after our own.
+        optimizer: A subclass of torch's.
+        schedule: The factor on the learning rate by the share of the run.
+        metrics: Of masks, beside our own.
+        trackers: Told what MLflow is told.
+        readers: Of files that medseg does not know.
+        layouts: Of data sets.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         resume: Continue the run in the folder, to the step.
         progress: Show how far it is.
@@ -82,6 +107,19 @@ def train(
         budget=budget,
         epochs=epochs,
         steps=steps,
+        change=partial(
+            with_parts,
+            network=network,
+            loss=loss,
+            sampler=sampler,
+            transforms=transforms,
+            optimizer=optimizer,
+            schedule=schedule,
+            metrics=metrics,
+            trackers=trackers,
+            readers=readers,
+            layouts=layouts,
+        ),
     )
     told, folder = shown(progress), Path(out)
     if isinstance(told, Console):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from medseg.plugins import PluginSettings
 from medseg.settings import Settings
 
 THICK_SLICES = 3.0
@@ -35,6 +36,10 @@ def _not_negative(bounds: tuple[float, float]) -> tuple[float, float]:
 Probability = Annotated[float, Field(ge=0, le=1)]
 Factors = Annotated[tuple[float, float], AfterValidator(_positive)]
 Amounts = Annotated[tuple[float, float], AfterValidator(_not_negative)]
+
+
+class TransformSettings(PluginSettings):
+    """A transform by path: of batches, or one of MONAI's for each patch."""
 
 
 class AugmentationSettings(Settings):
@@ -98,6 +103,10 @@ class AugmentationSettings(Settings):
     channel_dropout: Probability = 0.0
     """Chance of each channel of a patch to be set to zero, one always staying; a model
     trained so predicts scans that lack a channel."""
+    transforms: tuple[TransformSettings, ...] = ()
+    """Others by path, after all of these: a function of batches, or MONAI's transforms
+    (dictionary ones with keys ``image`` and ``label``, or array ones of intensities),
+    which change each patch on the CPU."""
     keep_zeros: bool = False
     """Voxels that are exactly zero stay zero through the intensity changes; for
     scans whose background was set to zero, such as skull-stripped MR."""

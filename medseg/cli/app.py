@@ -38,9 +38,16 @@ def medseg(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.")
     ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin",
+            help="Code that may be run: my_file.py, package, package.module:Name.",
+        ),
+    ] = None,
 ) -> None:
-    """Options that stand before the verb."""
-    del debug  # read by `main`, which also sees errors from before this call
+    """Options that may stand before or behind the verb."""
+    del debug, plugin  # read by `main`, which also sees errors from before this call
     if version:
         typer.echo(f"medseg {__version__}")
         raise typer.Exit

@@ -21,8 +21,14 @@ def main() -> None:
     """Runs the command line; errors end in one line and an exit code."""
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments, plugins = _split_plugins(arguments)
     warnings.showwarning = _show_warning
     try:
+        if plugins:
+            from medseg.plugins import take
+
+            for plugin in plugins:
+                take(plugin)
         code = app(args=arguments, standalone_mode=False)
     except MedsegError as error:
         code = _fail(str(error), 2)
@@ -43,6 +49,24 @@ def main() -> None:
         else:
             code = _fail(f"{_in_words(error)} (a defect; --debug shows where)", 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _split_plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without ``--plugin`` and its values, which every verb has."""
+    left: list[str] = []
+    plugins: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name != "--plugin":
+            left.append(argument)
+        elif equals:
+            plugins.append(value)
+        elif (following := next(rest, None)) is not None:
+            plugins.append(following)
+        else:
+            left.append(argument)  # said to be incomplete by the verb
+    return left, plugins
 
 
 def _in_words(error: Exception) -> str:

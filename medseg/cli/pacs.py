@@ -80,6 +80,7 @@ def pacs(
     Example: medseg pacs runs/liver -o node --allow ORTHANC
     --send-to ORTHANC@127.0.0.1:4242
     """
+    from medseg.plugins import allowance
     from medseg.serving.pacs.service import serve
     from medseg.serving.pacs.settings import read_pacs_settings
     from medseg.serving.pacs.worker import WorkerOptions
@@ -102,6 +103,7 @@ def pacs(
     )
     options = WorkerOptions(
         model,
+        plugins=allowance(),
         device=device,
         series=tuple(series or ()),
         strict=strict,

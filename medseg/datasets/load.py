@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from medseg.datasets.annotations import with_annotations
 from medseg.datasets.bids import is_bids, load_bids
@@ -15,13 +16,31 @@ from medseg.datasets.msd import SPECIFICATION, load_msd
 from medseg.datasets.nnunet import is_nnunet, load_nnunet
 from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.paired import has_label_maps, load_tree
-from medseg.errors import DatasetError, MissingFileError
+from medseg.errors import DatasetError, MissingFileError, PluginError
 from medseg.io import find_scans
 from medseg.labels import LabelScheme
+from medseg.plugins import find, names_in_use
 from medseg.progress import Progress, Silent
 
 TABLES = (".csv", ".tsv")
 DESCRIPTIONS = (".yaml", ".yml")
+
+
+class Layout(Protocol):
+    """A way in which a data set may lie on the disk."""
+
+    @property
+    def signs(self) -> str:
+        """What it is recognised by, for the message when nothing is."""
+        ...
+
+    def matches(self, path: Path, /) -> bool:
+        """Whether a folder or file is of this kind; quick, and raises nothing."""
+        ...
+
+    def load(self, path: Path, known: DatasetOverrides, /) -> Dataset:
+        """The data set; what the user said goes before what the files say."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,9 @@ def load_dataset(
 
 
 def _load(path: Path, known: DatasetOverrides, folder: Path) -> Dataset:
+    for layout in _plugin_layouts():
+        if layout.matches(path):
+            return _loaded_by(layout, path, known)
     table = path.with_suffix(".csv") if path.suffix in DESCRIPTIONS else path
     if table.suffix in TABLES and table.is_file():
         return load_manifest(table, known, root=folder)
@@ -91,13 +113,39 @@ def _load(path: Path, known: DatasetOverrides, folder: Path) -> Dataset:
     return _load_folder(folder, known)
 
 
+def _plugin_layouts() -> list[Layout]:
+    """Layouts by path, which are asked before medseg's own.
+
+    Raises:
+        PluginError: One cannot be found, or is none.
+    """
+    found: list[Layout] = []
+    for name in names_in_use("layouts"):
+        made = find(name, kind="layouts").made()
+        missing = [k for k in ("signs", "matches", "load") if not hasattr(made, k)]
+        if missing:
+            raise PluginError(f"layout {name}: has no {', '.join(missing)}")
+        found.append(made)
+    return found
+
+
+def _loaded_by(layout: Layout, path: Path, known: DatasetOverrides) -> Dataset:
+    dataset = layout.load(path, known)
+    if not isinstance(dataset, Dataset):
+        raise PluginError(
+            f"layout {type(layout).__name__}: expected a medseg.Dataset, found "
+            f"{type(dataset).__name__}"
+        )
+    return dataset
+
+
 def _load_folder(folder: Path, known: DatasetOverrides) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: expected a folder, .csv, .tsv, .json or .yaml")
     for layout in LAYOUTS:
         if layout.matches(folder):
             return layout.load(folder, known)
-    looked = "; ".join(layout.signs for layout in LAYOUTS)
+    looked = "; ".join(layout.signs for layout in (*_plugin_layouts(), *LAYOUTS))
     raise DatasetError(
         f"{folder}: no data set is recognised. Found: {_contents(folder)}. Looked for: "
         f"{looked}. Any files can be listed in a manifest.csv"

@@ -8,8 +8,8 @@ score (NaN) and is left out of means, whose n says so.
 
 import itertools
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from medseg.errors import GridMismatchError
 from medseg.evaluation.instances import InstanceScores, score_instances
 from medseg.evaluation.lesions import LesionScores, score_lesions
 from medseg.evaluation.overlap import OverlapCounts, overlap_counts
+from medseg.evaluation.plugin_metrics import PluginMetric, build_metrics
 from medseg.evaluation.settings import MetricSettings
 from medseg.evaluation.surface import surface_distances
 from medseg.geometry import (
@@ -66,6 +67,8 @@ class StructureScore:
     """Volume error over the reference's volume; NaN without a reference."""
     lesions: LesionScores | None = None
     """Lesion by lesion, where the settings ask for it."""
+    extra: dict[str, float] = field(default_factory=dict)
+    """Metrics by path, by their columns."""
 
 
 def score_case(
@@ -104,9 +107,16 @@ def score_case(
     for region, parts in scheme.regions.items():
         members[region] = tuple(scheme.structures.index(part) + 1 for part in parts)
     left_out = scheme.incomplete(unannotated)
+    extra = build_metrics(settings.extra)
     return [
         _score_structure(
-            pair, name, labels, settings, case_id, patient_id=patient_id or case_id
+            pair,
+            name,
+            labels,
+            settings,
+            case_id,
+            patient_id=patient_id or case_id,
+            extra=extra,
         )
         for name, labels in members.items()
         if name not in left_out
@@ -171,6 +181,10 @@ class _IndexPair:
         boxes = tuple(tuple(find_objects(a, last)) for a in (predicted, referenced))
         return cls(predicted, referenced, boxes, reference.grid)
 
+    def whole(self, labels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Both masks of a union of labels, of the whole case."""
+        return np.isin(self.prediction, labels), np.isin(self.reference, labels)
+
     def masks(self, labels: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
         """Both masks of a union of labels, in the box around them; None if empty."""
         found = [b for side in self.boxes for n in labels if (b := side[n - 1])]
@@ -208,6 +222,7 @@ def _score_structure(
     case_id: str,
     *,
     patient_id: str,
+    extra: Sequence[PluginMetric] = (),
 ) -> StructureScore:
     masks = pair.masks(labels)
     counts = OverlapCounts(0, 0, 0) if masks is None else overlap_counts(*masks)
@@ -232,6 +247,12 @@ def _score_structure(
         volume_error_ml=(counts.predicted - counts.reference) * voxel_ml,
         relative_volume_error=counts.relative_volume_error,
         lesions=_lesions(masks, pair.grid, settings, name),
+        extra={
+            metric.settings.column_name: metric.value(
+                *pair.whole(labels), spacing=pair.grid.spacing
+            )
+            for metric in extra
+        },
     )
 
 

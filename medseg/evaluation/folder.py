@@ -17,6 +17,7 @@ from medseg.evaluation.instances import InstanceScores
 from medseg.evaluation.pairs import CasePair
 from medseg.evaluation.settings import MetricSettings
 from medseg.labels import LabelScheme
+from medseg.plugins import GIVEN
 from medseg.preparation.parallel import map_cases
 from medseg.progress import Progress, Silent
 from medseg.reading import read_grid, read_label_map
@@ -58,6 +59,8 @@ def score_pairs(
     """
     progress = progress or Silent()
     work = partial(_score_pair, scheme=scheme, settings=settings or MetricSettings())
+    if any(one.name.startswith(f"{GIVEN}:") for one in work.keywords["settings"].extra):
+        workers = 1  # other processes were not given the object
     done: dict[int, ScoredCase] = {}
     results = _survivors(work, pairs, workers)
     for number, result in progress.track(results, label="scoring", total=len(pairs)):

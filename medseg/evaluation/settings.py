@@ -1,14 +1,41 @@
 """What is measured, and how."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from medseg.errors import SettingsError
+from medseg.evaluation.metrics import STRUCTURE_METRICS
 from medseg.evaluation.surface import SurfaceKind
 from medseg.labels import LabelScheme
+from medseg.plugins import PluginSettings
 from medseg.setting_errors import nearest_name
 from medseg.settings import Settings
+
+_COLUMNS = {"case_id", "patient_id", "structure", "outcome"} | {
+    metric.name for metric in STRUCTURE_METRICS
+}
+"""What tables of scores hold already."""
+
+
+class PluginMetricSettings(PluginSettings):
+    """A metric of each structure by path: a class of `monai.metrics`, or a function.
+
+    A function is called with two masks, boolean arrays (I, J, K), and ``spacing=``.
+    """
+
+    column: str = Field(default="", pattern=r"^[a-z0-9_]*$")
+    """Column of the tables; by default its name in small letters."""
+    worst: float | None = None
+    """What a structure scores that is missed or invented, where the metric gives none;
+    None leaves it out of the means, whose n says so."""
+
+    @property
+    def column_name(self) -> str:
+        """Column of the tables."""
+        own = self.name.rpartition(":")[2]
+        return self.column or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", own).lower()
 
 
 class MetricSettings(Settings):
@@ -36,6 +63,9 @@ class MetricSettings(Settings):
     instance_thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     """IoU from which a predicted object is the reference object, 0.5 or more; used
     where the label scheme says that values are objects."""
+    extra: tuple[PluginMetricSettings, ...] = ()
+    """Metrics by path, beside medseg's own: a column each, larger counted as better
+    wherever that matters."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Level of the confidence intervals."""
     num_resamples: int = Field(default=2000, ge=100)
@@ -52,6 +82,11 @@ class MetricSettings(Settings):
                 f"thresholds {self.instance_thresholds}: each must lie between 0.5 "
                 "and 1, where an object has at most one partner"
             )
+        columns = [one.column_name for one in self.extra]
+        taken = {*_COLUMNS, *(c for c in columns if columns.count(c) > 1)}
+        for column in columns:
+            if column in taken:
+                raise ValueError(f"extra: column {column!r} is taken; set another")
         negative = [n for n, value in self.tolerances_mm.items() if value < 0]
         if negative:
             raise ValueError(f"tolerances of {negative} are negative")

@@ -44,6 +44,8 @@ def summarize(
 
     settings = settings or MetricSettings()
     metrics = [m.name for m in STRUCTURE_METRICS if m.name in table]
+    extra = [metric.column_name for metric in settings.extra]
+    metrics += [column for column in extra if column in table]
     rows = []
     for structure, part in table.groupby("structure", sort=False):
         counts = part["outcome"].value_counts()

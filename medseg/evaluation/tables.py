@@ -19,13 +19,17 @@ def structure_table(rows: Sequence[StructureScore]) -> pd.DataFrame:
     """A row per case and structure; lesion counts where lesions were scored."""
     import pandas as pd
 
-    names = [field.name for field in fields(StructureScore) if field.name != "lesions"]
-    if not any(row.lesions for row in rows):
+    nested = {"lesions", "extra"}
+    names = [field.name for field in fields(StructureScore) if field.name not in nested]
+    if not any(row.lesions or row.extra for row in rows):
         return pd.DataFrame(
             [{n: getattr(r, n) for n in names} for r in rows], None, names
         )
     return pd.DataFrame(
-        [{n: getattr(r, n) for n in names} | _lesion_columns(r.lesions) for r in rows]
+        [
+            {n: getattr(r, n) for n in names} | r.extra | _lesion_columns(r.lesions)
+            for r in rows
+        ]
     )
 
 

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from medseg.errors import InputError, MissingFileError, UnreadableFileError
+from medseg.io.plugin_readers import plugin_suffix
 
 
 class Format(Enum):
@@ -19,6 +20,7 @@ class Format(Enum):
     ITK = "NRRD/MetaImage"
     PICTURE = "picture"
     DICOM = "DICOM"
+    PLUGIN = "a file of a reader by path"
 
 
 _SUFFIXES = {
@@ -58,6 +60,8 @@ def format_of(path: Path) -> Format:
     """
     suffix = suffix_of(path)
     if suffix and not path.is_dir():
+        if suffix not in _SUFFIXES:
+            return Format.PLUGIN
         return Format.DICOM if _holds_dicom(path, suffix) else _SUFFIXES[suffix]
     if not path.exists():
         raise MissingFileError(f"{path}: no such file or folder")
@@ -174,7 +178,8 @@ def _scans_below(folder: Path) -> Iterator[Path]:
 def suffix_of(path: Path) -> str:
     """What of a file's name says its format; empty where nothing does."""
     name = path.name.lower()
-    return next((suffix for suffix in _BY_LENGTH if name.endswith(suffix)), "")
+    own = next((suffix for suffix in _BY_LENGTH if name.endswith(suffix)), "")
+    return own or plugin_suffix(name)
 
 
 def _is_second_half(path: Path) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from medseg.errors import InputError, MedsegError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.formats import Format, format_of
+from medseg.io.plugin_readers import read_by_plugin
 from medseg.volume import Volume
 
 
@@ -101,6 +102,8 @@ def _read_as(kind: Format, path: Path, *, allow_shear: bool, as_labels: bool) ->
         from medseg.io.picture import read_picture
 
         return read_picture(path, as_labels=as_labels)
+    if kind is Format.PLUGIN:
+        return read_by_plugin(path)
     from medseg.io.dicom.scan import read_dicom
 
     return read_dicom(path, allow_shear=allow_shear)

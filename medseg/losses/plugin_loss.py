@@ -127,7 +127,7 @@ def build_plugin_loss(
     convention = _convention(plugin)
     flags = _flags(plugin, convention, are_regions=bool(regions))
     flags = {key: value for key, value in flags.items() if key not in settings.args}
-    loss = plugin.build(**{**flags, **settings.args})
+    loss = plugin.function(**{**flags, **settings.args})
     if not callable(loss):
         raise PluginError(
             f"loss {settings.name}: {type(loss).__name__} is not callable"

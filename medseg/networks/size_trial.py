@@ -53,11 +53,13 @@ def find_sizes(
     bases = [tuple(hint)] if hint is not None else []
     bases += [(n,) * spatial_dims for n in BASES]
     for device in ("meta", "cpu"):
-        takes = _trial(body, device=device, in_channels=in_channels)
+        takes = _Trial(body, device=device, in_channels=in_channels)
         tried = bases if device == "meta" else bases[:3]
         base = next((size for size in tried if takes(size)), None)
         if base is not None:
             return _around(base, takes)
+        if takes.answered:  # to some size, but with something else than logits
+            return None
     return None
 
 
@@ -131,27 +133,34 @@ def _with(base: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*base[:axis], size, *base[axis + 1 :])
 
 
-def _trial(
-    body: nn.Module, *, device: str, in_channels: int
-) -> Callable[[tuple[int, ...]], bool]:
-    ghost = copy.deepcopy(body).train()
-    ghost = ghost.to(device)
-    known: dict[tuple[int, ...], bool] = {}
+class _Trial:
+    """Whether a network gives logits as large as an image of a size; asked once each.
+
+    Attributes:
+        answered: Whether it gave any answer, right or wrong.
+    """
+
+    def __init__(self, body: nn.Module, *, device: str, in_channels: int) -> None:
+        self.answered = False
+        self._network = copy.deepcopy(body).train().to(device)
+        self._device = device
+        self._in_channels = in_channels
+        self._known: dict[tuple[int, ...], bool] = {}
+
+    def __call__(self, size: tuple[int, ...]) -> bool:
+        if size not in self._known:
+            self._known[size] = self._gives_back(size)
+        return self._known[size]
 
     @torch.no_grad()
-    def takes(size: tuple[int, ...]) -> bool:
-        if size not in known:
-            known[size] = _gives_back(size)
-        return known[size]
-
-    def _gives_back(size: tuple[int, ...]) -> bool:
+    def _gives_back(self, size: tuple[int, ...]) -> bool:
+        x = torch.zeros((1, self._in_channels, *size), device=self._device)
         try:
             with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
                 warnings.simplefilter("ignore")
-                x: Tensor = torch.zeros((1, in_channels, *size), device=device)
-                logits = logits_in(ghost(x), spatial_dims=len(size))
+                answer = self._network(x)
         except Exception:  # noqa: BLE001 - whatever layers raise, the size does not fit
             return False
+        self.answered = True
+        logits = logits_in(answer, spatial_dims=len(size))
         return bool(logits) and tuple(logits[0].shape[2:]) == size
-
-    return takes

@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 
 from medseg.errors import UnreadableFileError
 from medseg.io.geometry_warning import repeat_geometry
+from medseg.io.plugin_readers import is_read_here
+from medseg.plugins import allowance
 from medseg.reading.limits import Limits, limits_for
 from medseg.reading.remembered import REMEMBERED
 from medseg.reading.shared import SharedFile
@@ -176,14 +178,14 @@ def guarded(
     Raises:
         UnreadableFileError: Reading ended its process, now or earlier.
     """
-    if is_reader():
+    if is_reader() or any(map(is_read_here, files)):
         return function(*args)
     shown = shown or str(files[0] if files else "")
     if known := REMEMBERED.reason(files):
         raise UnreadableFileError(f"{shown}: {known}")
     limits = limits_for(files, seconds=seconds)
     with SharedFile() as shared, _current().one() as reader:
-        call = Call(function, args, shown, limits.memory, shared.address)
+        call = Call(function, args, shown, limits.memory, shared.address, allowance())
         try:
             answer = reader.ask(call, limits.seconds)
         except Exception as error:

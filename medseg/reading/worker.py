@@ -14,6 +14,7 @@ from typing import Any
 
 from medseg.errors import MedsegError, UnreadableFileError
 from medseg.io.geometry_warning import recorded_geometry
+from medseg.plugins import NOTHING_ALLOWED, Allowance, adopt
 from medseg.reading.limits import limit_memory, without_core_dumps
 from medseg.reading.shared import pack
 
@@ -34,6 +35,8 @@ class Call:
     """Bytes that it may take."""
     address: str
     """Where its large arrays go."""
+    plugins: Allowance = NOTHING_ALLOWED
+    """Readers by path that the parent uses."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def begin() -> None:
 def carry_out(call: Call) -> Answer:
     """Calls the function; whatever it raises becomes an answer."""
     limit_memory(call.memory)
+    adopt(call.plugins)
     remarks: tuple[tuple[str, type[Warning]], ...] = ()
     geometry: list[str] = []
     try:

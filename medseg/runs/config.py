@@ -1,7 +1,7 @@
 """The configuration of a run: one YAML file, one complete story."""
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from medseg.evaluation.settings import MetricSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.targets import Target
 from medseg.networks.settings import NetworkSettings
-from medseg.plugins import anchored
+from medseg.plugins import PluginName, PluginSettings, anchored
 from medseg.preparation.presets import Preset
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
 from medseg.tracking.address import require_no_credentials, require_tracking_uri
@@ -60,6 +60,10 @@ class PlanChanges(Settings):
     """The network."""
 
 
+class TrackerSettings(PluginSettings):
+    """A `RunLogger` by path, told ``folder=`` and ``run_name=`` where it takes them."""
+
+
 class TrackingSettings(Settings):
     """Where runs are tracked."""
 
@@ -69,7 +73,9 @@ class TrackingSettings(Settings):
     """Tracking server, without user or password; None takes MLFLOW_TRACKING_URI, else
     an SQLite file beside the runs."""
     enabled: bool = True
-    """False keeps the run's own files only."""
+    """False tracks nothing in MLflow."""
+    loggers: tuple[TrackerSettings, ...] = ()
+    """Others by path that are told the same, see `RunLogger`."""
 
     @field_validator("uri")
     @classmethod
@@ -97,6 +103,10 @@ class RunConfig(Settings):
     """Data set or prepared store; ``--data`` goes before it."""
     root: Path | None = None
     """Folder that a manifest's paths start from; None takes the manifest's own."""
+    readers: tuple[PluginName, ...] = ()
+    """Readers by path, of files that medseg does not know."""
+    layouts: tuple[PluginName, ...] = ()
+    """Layouts of data sets by path."""
     prepare: PreparationSettings = PreparationSettings()
     """Only used where the data is not prepared yet."""
     plan: PlanChanges = PlanChanges()
@@ -126,6 +136,7 @@ def configure(
     budget: str | None = None,
     epochs: int | None = None,
     steps: int | None = None,
+    change: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
 ) -> RunConfig:
     """A configuration with what a call from Python says beside it.
 
@@ -139,6 +150,7 @@ def configure(
         budget: A length, which goes before the configuration's own.
         epochs: Likewise.
         steps: Likewise.
+        change: Changes the values at last.
 
     Raises:
         MissingFileError: There is no such file.
@@ -159,7 +171,8 @@ def configure(
     lengths = {"budget": budget, "epochs": epochs, "steps": steps}
     if any(length is not None for length in lengths.values()):
         values["training"] = {**values.get("training", {}), **lengths}
-    return parse_settings(RunConfig, anchored(values, Path.cwd()), source=source)
+    values = anchored(change(values), Path.cwd())
+    return parse_settings(RunConfig, values, source=source)
 
 
 def read_config(path: Path, overrides: list[str]) -> RunConfig:

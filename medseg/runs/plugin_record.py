@@ -7,7 +7,15 @@ import yaml
 from medseg.files import write_text
 from medseg.networks.settings import PluginNetworkSettings
 from medseg.plan import Plan
-from medseg.plugins import Kind, PluginSource, find, names_in, portable_name
+from medseg.plugins import (
+    Kind,
+    PluginSource,
+    allow_named,
+    find,
+    names_in,
+    portable_name,
+    use,
+)
 from medseg.runs.config import RunConfig
 
 FILE = "plugins.yaml"
@@ -26,6 +34,19 @@ KINDS: dict[str, Kind] = {
     "layouts": "layouts",
 }
 """What a plug-in is, by the key of the configuration that names it."""
+
+
+def allow_plugins(config: RunConfig) -> None:
+    """Allows what the user's own configuration names; readers and layouts are used.
+
+    Raises:
+        PluginError: One cannot be found.
+    """
+    allow_named(config)
+    for name in config.readers:
+        use(name, kind="readers")
+    for name in config.layouts:
+        use(name, kind="layouts")
 
 
 def plugins_of(config: RunConfig, plan: Plan) -> dict[str, tuple[str, PluginSource]]:

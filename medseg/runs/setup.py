@@ -99,6 +99,12 @@ def _lasting(settings: TrainingSettings) -> str:
         "deterministic": True,
         "sampling": {"cache"},
     }
+    for key in ("sampling", "optimizer", "schedule"):
+        if not getattr(settings, key).args:
+            exclude[key] = {*exclude.get(key, ()), "args"}
+    augmentation = settings.augmentation
+    if augmentation is not None and not augmentation.transforms:
+        exclude["augmentation"] = {"transforms"}
     text = settings.model_dump_json(exclude=exclude)
     for _, name in names_in(settings):
         text = text.replace(json.dumps(name), json.dumps(portable_name(name)))

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medseg.plan import Plan
+from medseg.plugins import find
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, code_commit
 from medseg.runs.plugin_record import FILE as PLUGINS
@@ -12,7 +13,7 @@ from medseg.runs.plugin_record import plugins_of
 from medseg.store import Store
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.tracking.params import flatten_params
-from medseg.training.logger import NullLogger, RunLogger
+from medseg.training.logger import NullLogger, RunLogger, SeveralLoggers
 
 
 @contextmanager
@@ -58,6 +59,32 @@ def tracked_run(
 
 
 def _open_logger(
+    config: RunConfig,
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool,
+    parent_folder: Path | None,
+    progress: Progress,
+) -> RunLogger:
+    first = _open_mlflow(
+        config,
+        plan,
+        out,
+        resume=resume,
+        parent_folder=parent_folder,
+        progress=progress,
+    )
+    others: dict[str, RunLogger] = {}
+    for one in config.tracking.loggers:
+        plugin = find(one.name, kind="trackers")
+        about = {"folder": out, "run_name": out.name}
+        about = {key: value for key, value in about.items() if plugin.takes(key)}
+        others[one.name] = plugin.made(**{**about, **one.args})
+    return SeveralLoggers(first, others, warn=progress.warn) if others else first
+
+
+def _open_mlflow(
     config: RunConfig,
     plan: Plan,
     out: Path,

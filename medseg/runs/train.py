@@ -10,12 +10,12 @@ from medseg.calibration.ensemble import FILE as CHOICE
 from medseg.device import pick_device
 from medseg.errors import SettingsError
 from medseg.folder_lock import lock_folder
-from medseg.plugins import allow_named
 from medseg.progress import Progress, Silent
 from medseg.runs.config import RunConfig
 from medseg.runs.finish import finish_run
 from medseg.runs.fit import fit_run
 from medseg.runs.fit_report import report_fit
+from medseg.runs.plugin_record import allow_plugins
 from medseg.runs.setup import set_up_run, write_setup
 from medseg.runs.tracked_run import require_tracking, tracked_run
 from medseg.scoring.result import Evaluation
@@ -73,7 +73,7 @@ def train(
         MedsegError: Data or folder cannot be used, or training failed.
     """
     where = pick_device(device)
-    allow_named(config)
+    allow_plugins(config)
     require_tracking(config, out)
     if not resume and (out / CHECKPOINT).exists():
         raise SettingsError(
@@ -138,5 +138,5 @@ def _train(
 
 
 def _untracked(config: RunConfig) -> RunConfig:
-    off = config.tracking.replaced(enabled=False)
+    off = config.tracking.replaced(enabled=False, loggers=())
     return config.replaced(tracking=off)

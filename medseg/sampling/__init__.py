@@ -6,8 +6,12 @@ from medseg.sampling.gather import PatchBatch, gather
 from medseg.sampling.sampler import PatchSampler
 from medseg.sampling.sampling_stats import SamplingStats
 from medseg.sampling.settings import SamplingSettings
+from medseg.sampling.strategy import Choice, Chooser, NextCase
 
 __all__ = [
+    "Choice",
+    "Chooser",
+    "NextCase",
     "PatchBatch",
     "Draw",
     "SamplingStats",

@@ -8,7 +8,7 @@ import numpy as np
 from medseg.errors import TrainingError
 from medseg.sampling.draw import Draw
 from medseg.sampling.settings import SamplingSettings
-from medseg.sampling.strategies import STRATEGIES
+from medseg.sampling.strategies import build_strategy
 from medseg.sampling.strategy import Choice
 from medseg.store import StoredCase
 from medseg.types import Shape
@@ -49,7 +49,7 @@ class PatchSampler:
         self._rng = np.random.default_rng(seed)
         self._round: list[int] = []
         self._drawn = 0
-        self._strategy = STRATEGIES[settings.strategy](cases, self.patch_size, settings)
+        self._strategy = build_strategy(cases, self.patch_size, settings)
 
     def draw(self, batch_size: int) -> list[Draw]:
         """The next patches."""

@@ -1,9 +1,10 @@
 """How the next patch is chosen."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from medseg.plugins import PluginName
 from medseg.settings import Settings
 
 Strategy: TypeAlias = Literal[
@@ -20,7 +21,7 @@ Strategy: TypeAlias = Literal[
 class SamplingSettings(Settings):
     """Which patches training sees, and how often."""
 
-    strategy: Strategy = "foreground"
+    strategy: Strategy | PluginName = "foreground"
     """``uniform``: any place of any case. ``foreground``: a case, one of the
     structures it shows, a voxel of it (nnU-Net's). ``class_balanced``: each structure
     equally often over the whole data set, then a case that shows it.
@@ -28,7 +29,10 @@ class SamplingSettings(Settings):
     ``lesion_balanced``: each size bin equally often, then any connected component in
     it. ``any_foreground``: any patch that holds at least `min_fraction` of
     structures, wherever in it. ``hard_example``: as ``foreground``, cases with a high
-    running loss more often."""
+    running loss more often. Or ``package.module:Name``, ``my_file.py:Name`` of a
+    `Chooser`."""
+    args: dict[str, Any] = {}
+    """Keyword arguments of a strategy by path."""
     foreground_share: float = Field(default=0.5, ge=0, le=1)
     """Share of patches that the strategy chooses; the others lie anywhere. Not used
     by ``uniform``."""

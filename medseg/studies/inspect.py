@@ -14,9 +14,9 @@ from medseg.networks.build import build_network
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.settings import NetworkSettings
 from medseg.plan import Plan, read_plan
-from medseg.plugins import allow_named
 from medseg.reporting.network_page import write_network_page
 from medseg.runs.config import RunConfig, read_config
+from medseg.runs.plugin_record import allow_plugins
 from medseg.runs.resolve import change_plan, require_used
 from medseg.settings import apply_overrides, parse_settings, read_yaml
 from medseg.store import Store
@@ -194,7 +194,7 @@ def _configured(
     classes: int | None,
 ) -> Subject:
     """A configuration over prepared data, or one that says everything itself."""
-    allow_named(config)
+    allow_plugins(config)
     if config.data is not None and (config.data / STORE).is_file():
         _require_open(config.data, channels=channels, classes=classes)
         store = Store.open(config.data)

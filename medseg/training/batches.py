@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medseg.augmentation.batch import augment_batch
+from medseg.augmentation.plugin_transforms import Transforms
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.device import use_device
 from medseg.instances.moved_distance_levels import levels_of
@@ -116,6 +117,9 @@ class BatchSource:
         self._last_state: dict[str, Any] = {}
         self._plan = plan
         self._augmentation = augmentation
+        self._transforms = (
+            Transforms(augmentation.transforms) if augmentation.transforms else None
+        )
         self._seed = seed
         self.device = device
         self._step = 0
@@ -254,7 +258,13 @@ class BatchSource:
                 spacing=[s or 1.0 for s in plan.target_spacing][: plan.spatial_dims],
                 part_of=None if whole else (self._first, plan.batch_size),
             )
-            if self._painted:
+        if self._transforms is not None:
+            with self._measured("transforms"):
+                images, labels = self._transforms(
+                    images, labels, seed=seed, first=self._first
+                )
+        if self._painted:
+            with self.watch.measure_device("augmentation"):
                 labels = self._levels(labels)
         self._step += 1
         state = self._sampler.state_dict() if self._ahead is not None else {}

@@ -1,7 +1,11 @@
 """The learning rate as a function of how much of the run is done."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
+from medseg.errors import PluginError
+from medseg.plugins import Plugin, find
 from medseg.training.settings import ScheduleSettings
 
 
@@ -25,3 +29,33 @@ def learning_rate_factor(done: float, settings: ScheduleSettings) -> float:
         wave = (1 + math.cos(math.pi * after)) / 2
         return settings.final + (1 - settings.final) * wave
     return 1.0
+
+
+OWN = ("cosine", "polynomial", "constant")
+
+
+def build_schedule(settings: ScheduleSettings) -> Callable[[float], float]:
+    """The factor on the highest learning rate as a function of the share that is over.
+
+    Raises:
+        PluginError: One by path cannot be found or built.
+    """
+    if settings.name in OWN:
+        return partial(learning_rate_factor, settings=settings)
+    plugin = find(settings.name, kind="schedules")
+    return partial(_factor_of, plugin, plugin.function(**settings.args))
+
+
+def _factor_of(
+    plugin: Plugin, schedule: Callable[[float], float], done: float
+) -> float:
+    try:
+        factor = float(schedule(done))
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"schedule {plugin.name}: at {done:.3f}: {error}") from error
+    if not 0 <= factor < math.inf:
+        raise PluginError(
+            f"schedule {plugin.name}: expected a factor of 0 or more, found {factor} "
+            f"at {done:.3f} of the run"
+        )
+    return factor

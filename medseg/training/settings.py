@@ -1,11 +1,12 @@
 """How to train: every number a study may want to vary."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.losses.settings import DiceCESettings, LossSettings
+from medseg.plugins import PluginName
 from medseg.sampling.settings import SamplingSettings
 from medseg.settings import Settings
 from medseg.training.length import Clock
@@ -57,8 +58,11 @@ Duration = Annotated[
 class OptimizerSettings(Settings):
     """The optimiser and its learning rate."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    """``adamw`` (Loshchilov and Hutter 2019) or ``sgd`` with Nesterov momentum."""
+    name: Literal["adamw", "sgd"] | PluginName = "adamw"
+    """``adamw`` (Loshchilov and Hutter 2019) or ``sgd`` with Nesterov momentum; or any
+    of torch's or others by path, such as ``torch.optim:RAdam``."""
+    args: dict[str, Any] = {}
+    """Keyword arguments of an optimiser by path."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """The highest learning rate of the schedule."""
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -70,8 +74,11 @@ class OptimizerSettings(Settings):
 class ScheduleSettings(Settings):
     """How the learning rate moves over the run, from start (0) to end (1)."""
 
-    name: Literal["cosine", "polynomial", "constant"] = "cosine"
-    """The way down after warming up."""
+    name: Literal["cosine", "polynomial", "constant"] | PluginName = "cosine"
+    """The way down after warming up; or a function by path from the share of the run
+    that is over, 0 to 1, to the factor on the learning rate."""
+    args: dict[str, Any] = {}
+    """Keyword arguments of a schedule by path."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the run over which the rate rises linearly from a twentieth."""
     power: float = Field(default=0.9, gt=0)

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from medseg.device import random_state, set_random_state
+from medseg.errors import PluginError
 from medseg.networks.build import build_network
 from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
+from medseg.plugins import find
 from medseg.progress import Progress
 from medseg.training.process_group import ProcessGroup
 from medseg.training.settings import OptimizerSettings, TrainingSettings
@@ -152,6 +154,15 @@ def build_optimizer(
         {"params": kernels, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+    if settings.name not in {"adamw", "sgd"}:
+        plugin = find(settings.name, kind="optimizers")
+        made = plugin.build(groups, lr=settings.learning_rate, **settings.args)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise PluginError(
+                f"optimiser {settings.name}: expected a torch.optim.Optimizer, found "
+                f"{type(made).__name__}"
+            )
+        return made
     if settings.name == "sgd":
         return torch.optim.SGD(
             groups,

@@ -23,7 +23,7 @@ from medseg.training.length import Clock, RunLength, seconds_on
 from medseg.training.memory_fallback import OutOfMemoryFallback
 from medseg.training.metric_log import MetricLog, MetricsFile
 from medseg.training.profile import Profile
-from medseg.training.schedule import learning_rate_factor
+from medseg.training.schedule import build_schedule
 from medseg.training.segmentation_loss import LossOnHost, segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
@@ -47,6 +47,10 @@ class TrainingSteps:
     """Of the last step, on its device."""
     unfinished: dict[str, Any] | None = None
     """State of the sampler before the step that is being taken with others."""
+
+    def __post_init__(self) -> None:
+        """Finds the schedule once."""
+        self._factor = build_schedule(self.settings.schedule)
 
     def take(self, done: float) -> None:
         """Takes the next step, in parts where memory ends.
@@ -72,8 +76,7 @@ class TrainingSteps:
 
     def learning_rate(self, done: float) -> float:
         """The rate at a share of the run."""
-        factor = learning_rate_factor(done, self.settings.schedule)
-        return factor * self.settings.optimizer.learning_rate
+        return self._factor(done) * self.settings.optimizer.learning_rate
 
     def _next_batch(self) -> Batch:
         """The next batch; where memory ends over it, steps are made smaller first."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from medseg.errors import MedsegError, OutputError, PredictionError
 from medseg.files import is_write_failure
+from medseg.plugins import NOTHING_ALLOWED, Allowance, adopt
 from medseg.progress import Silent
 
 
@@ -24,6 +25,8 @@ class WorkerOptions:
     key_path: Path | None = None
     settings: dict[str, Any] | None = None
     """Values of `InferenceSettings`."""
+    plugins: Allowance = NOTHING_ALLOWED
+    """Code of others that the model may need."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def _loaded(options: WorkerOptions) -> Callable[[Path, Path], list[StudyResult]]
     from medseg.prediction.records import PredictionTable
     from medseg.prediction.segmenter import ScanOptions, Segmenter
 
+    adopt(options.plugins)
     names = pseudonyms(options.key_path, progress=Silent())
     loaded = Segmenter.load(
         options.model,
