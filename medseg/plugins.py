@@ -222,7 +222,7 @@ def is_importable(item: Any) -> bool:
 
 
 def _is_run_file(item: Any) -> bool:
-    return item.__module__.startswith("medseg_plugin_")
+    return str(item.__module__).startswith("medseg_plugin_")
 
 
 def give(item: Any, name: str | None = None) -> str:
