@@ -112,9 +112,8 @@ def predict_memory(
     """Largest number of bytes in use at once, beyond weights, gradients and batch.
 
     The network runs on tensors that have a shape, a type and a lifetime but no
-    memory; what they would occupy is added up as they come and go. Of the working
-    memory inside operations, the copies that oneDNN makes for convolutions on the CPU
-    are counted.
+    memory; what they would occupy is added up as they come and go. Working memory
+    inside of operations, such as oneDNN's or cuDNN's, comes on top.
 
     Args:
         network: Any network.
