@@ -20,6 +20,7 @@ FLOORS = [
         "telemetry",
         "user_folders",
         "tables",
+        "pages",
         "plugins",
     },
     {"geometry", "labels", "device", "folder_lock", "grid_limits"},

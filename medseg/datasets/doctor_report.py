@@ -1,6 +1,5 @@
 """The doctor's findings as a table on the terminal, or as CSV, JSON or HTML."""
 
-import html
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -10,14 +9,10 @@ from medseg.datasets import Dataset
 from medseg.datasets.finding import Finding
 from medseg.errors import OutputError
 from medseg.files import write_text
+from medseg.pages import render
 from medseg.tables import csv_text
 
 COLUMNS = ("severity", "case_id", "file", "kind", "message", "repair")
-_STYLE = (
-    "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}"
-    "td,th{border:1px solid #ccc;padding:4px 8px;text-align:left;vertical-align:top}"
-    "tr.error td:first-child{color:#b00;font-weight:bold}"
-)
 
 
 @dataclass(frozen=True)
@@ -114,20 +109,16 @@ def _as_json(report: Report) -> str:
 
 
 def _as_html(report: Report) -> str:
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    body = "\n".join(
-        f'<tr class="{row["severity"]}">'
-        + "".join(f"<td>{html.escape(row[name])}</td>" for name in COLUMNS)
-        + "</tr>"
-        for row in report.rows
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{html.escape(report.dataset.name)}</title><style>{_STYLE}</style>"
-        f"<h1>{html.escape(report.dataset.name)}</h1>"
-        f"<p>{html.escape(report.dataset.describe())}</p>"
-        f"<p>{html.escape(report.verdict)}</p>"
-        f"<table><tr>{head}</tr>\n{body}\n</table></html>\n"
+    return render(
+        "findings.html",
+        title=report.dataset.name,
+        subtitle=report.dataset.describe(),
+        figures={},
+        warnings=(),
+        sections={},
+        verdict=report.verdict,
+        columns=COLUMNS,
+        rows=report.rows,
     )
 
 

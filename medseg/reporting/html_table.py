@@ -1,11 +1,10 @@
-"""Tables as HTML."""
+"""Tables for pages: cells, how they look and what they sort by."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from medseg.evaluation.metrics import metric_named
@@ -23,10 +22,40 @@ _ALWAYS = ("n", "n_missed")
 class Cell:
     """One cell: what is shown, what it sorts by, how it looks."""
 
-    html: str
+    text: str
     sort_by: float | str = ""
     style: str = ""
     """CSS class."""
+    detail: str = ""
+    """A smaller line below it."""
+    pill: str = ""
+    """``bad`` or ``quiet`` for a word in a rounded box."""
+    is_main: bool = False
+    """Whether it is in bold."""
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the text may break behind underscores and hyphens."""
+        return self.style in ("name", "text")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column, aligned as its cells are."""
+
+    text: str
+    is_text: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as a page shows it."""
+
+    header: tuple[Head, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    kind: str = ""
+    """``sortable`` by a click on a head, ``plain`` for one as wide as its columns."""
+    identifier: str = ""
 
 
 def make_table(
@@ -36,27 +65,23 @@ def make_table(
     sortable: bool = False,
     plain: bool = False,
     identifier: str = "",
-) -> str:
+) -> Table:
     """A table; columns sort by a click on their heads where asked for.
 
     A plain one is as wide as its columns, others fill the page.
     """
-    kind = "sortable" if sortable else "plain" if plain else ""
-    named = f' id="{escape(identifier)}"' if identifier else ""
-    lines = [list(row) for row in rows]
-    styles = [cell.style for cell in lines[0]] if lines else [""] * len(header)
-    heads = "".join(
-        _head(text, style, sortable=sortable)
-        for text, style in zip(header, styles, strict=True)
-    )
-    body = "\n".join(f"<tr>{''.join(map(_td, line))}</tr>" for line in lines)
-    return (
-        f'<div class="scroll"><table class="{kind}"{named}><thead><tr>{heads}</tr>'
-        f"</thead><tbody>\n{body}\n</tbody></table></div>"
+    lines = tuple(tuple(row) for row in rows)
+    first = lines[0] if lines else (Cell(""),) * len(header)
+    heads = zip(header, first, strict=True)
+    return Table(
+        tuple(Head(text, cell.is_name) for text, cell in heads),
+        lines,
+        "sortable" if sortable else "plain" if plain else "",
+        identifier,
     )
 
 
-def summary_table(summary: pd.DataFrame) -> str:
+def summary_table(summary: pd.DataFrame) -> Table:
     """Mean with interval of every metric, a row per structure, with counts."""
     metrics = [
         name
@@ -72,7 +97,7 @@ def summary_table(summary: pd.DataFrame) -> str:
     for structure, part in summary.groupby("structure", sort=False):
         by_metric = {str(row["metric"]): row for _, row in part.iterrows()}
         first = part.iloc[0]
-        cells = [Cell(_breakable(str(structure)), str(structure), "name")]
+        cells = [Cell(str(structure), str(structure), "name")]
         cells += [_count_cell(first[name], name) for name in counts]
         cells += [_interval_cell(by_metric.get(name), name) for name in metrics]
         rows.append(cells)
@@ -80,7 +105,7 @@ def summary_table(summary: pd.DataFrame) -> str:
     return make_table(["Structure", *map(_count_title, counts), *titles], rows)
 
 
-def case_table(cases: pd.DataFrame) -> str:
+def case_table(cases: pd.DataFrame) -> Table:
     """Every case and structure; sorts by a click on a head."""
     metrics = [name for name in CASE_METRICS if name in cases and cases[name].any()]
     extra = [
@@ -94,10 +119,8 @@ def case_table(cases: pd.DataFrame) -> str:
     rows = []
     for record in cases.to_dict(orient="records"):
         cells = [
-            Cell(_breakable(str(record["case_id"])), str(record["case_id"]), "name"),
-            Cell(
-                _breakable(str(record["structure"])), str(record["structure"]), "text"
-            ),
+            Cell(str(record["case_id"]), str(record["case_id"]), "name"),
+            Cell(str(record["structure"]), str(record["structure"]), "text"),
             _outcome_cell(str(record["outcome"])),
         ]
         cells += [_number_cell(record[name], name) for name in (*metrics, *volumes)]
@@ -106,7 +129,7 @@ def case_table(cases: pd.DataFrame) -> str:
     return make_table(header, rows, sortable=True, identifier="cases")
 
 
-def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> str:
+def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> Table:
     """Any table as it is, with readable heads; named columns as percentages."""
     header = [_plain_title(str(name)) for name in table.columns]
     rows = [
@@ -119,38 +142,20 @@ def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> str:
     return make_table(header, rows, plain=True)
 
 
-def _head(text: str, style: str, *, sortable: bool) -> str:
-    """A column's head, aligned as its cells are."""
-    side = ' class="text"' if style in ("name", "text") else ""
-    if not sortable:
-        return f"<th{side}>{escape(text)}</th>"
-    return f'<th{side}><button type="button">{escape(text)}</button></th>'
-
-
-def _td(cell: Cell) -> str:
-    style = f' class="{cell.style}"' if cell.style else ""
-    value = cell.sort_by
-    if isinstance(value, float) and math.isnan(value):
-        value = ""
-    return f'<td{style} data-sort="{escape(str(value))}">{cell.html}</td>'
-
-
 def _interval_cell(row: pd.Series | None, metric: str) -> Cell:
     if row is None:
         return Cell("–", style="number")
     known = metric_named(metric)
     mean = float(row["mean"])
     show: Callable[[float], str] = lambda v: format_number(v, unit=known.unit)  # noqa: E731
-    html = f"<b>{show(mean)}</b>"
     low, high = (float(row.get(name, math.nan)) for name in ("ci_low", "ci_high"))
-    if not math.isnan(low):
-        html += f"<small>{show(low)} – {show(high)}</small>"
-    return Cell(html, mean, "number")
+    interval = "" if math.isnan(low) else f"{show(low)} – {show(high)}"
+    return Cell(show(mean), _sortable(mean), "number", detail=interval, is_main=True)
 
 
 def _number_cell(value: float, metric: str) -> Cell:
-    unit = metric_named(metric).unit
-    return Cell(format_number(float(value), unit=unit), float(value), "number")
+    unit, number = metric_named(metric).unit, float(value)
+    return Cell(format_number(number, unit=unit), _sortable(number), "number")
 
 
 def _count_cell(value: float, name: str) -> Cell:
@@ -163,19 +168,18 @@ def _count_cell(value: float, name: str) -> Cell:
 
 def _outcome_cell(outcome: str) -> Cell:
     kind = "bad" if outcome in ("missed", "invented") else "quiet"
-    html = f'<span class="pill {kind}">{escape(outcome)}</span>'
-    return Cell(html, outcome, "text")
+    return Cell(outcome, outcome, "text", pill=kind)
 
 
 def _share_cell(value: object) -> Cell:
     number = float(value) if isinstance(value, (int, float)) else math.nan
     text = "–" if math.isnan(number) else f"{number:.1%}"
-    return Cell(text, number, "number")
+    return Cell(text, _sortable(number), "number")
 
 
 def _plain_cell(value: object) -> Cell:
     if isinstance(value, str):
-        return Cell(_breakable(value), value, "text")
+        return Cell(value, value, "text")
     number = float(value) if isinstance(value, (int, float)) else math.nan
     if math.isnan(number):
         return Cell("–", style="number")
@@ -184,9 +188,9 @@ def _plain_cell(value: object) -> Cell:
     return Cell(text, number, "number")
 
 
-def _breakable(text: str) -> str:
-    """A name that may continue on the next line behind an underscore or hyphen."""
-    return escape(text).replace("_", "_<wbr>").replace("-", "-<wbr>")
+def _sortable(value: float) -> float | str:
+    """What a number sorts by: nothing where it is none."""
+    return "" if math.isnan(value) else value
 
 
 def _titled(name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +11,20 @@ from medseg.files import atomic_write, write_text
 from medseg.networks.analysis.advice import advise
 from medseg.networks.analysis.inspection import Inspection
 from medseg.networks.analysis.shift import ShiftFinding
+from medseg.pages import data_uri, render
+from medseg.reporting.html_table import Cell, Table, make_table
 from medseg.reporting.network_picture import draw_network
 from medseg.reporting.text import format_columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2530; margin: 2rem auto;
-       max-width: 70rem; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #e3e7ec; }
-th:first-child, td:first-child { text-align: left; font-family: monospace; }
-.advice { border-left: 4px solid #c62f3b; padding: .3rem 1rem; background: #fbf1f2; }
-.fine { border-left: 4px solid #00b386; padding: .3rem 1rem; background: #effaf6; }
-img { max-width: 100%; }
-"""
+SECTIONS = {
+    "advice": "Advice",
+    "summary": "In numbers",
+    "sees": "What it sees",
+    "layers": "Layers",
+}
 
 TableRows = Sequence[Sequence[str]]
 
@@ -42,20 +38,20 @@ def write_network_page(folder: Path, found: Inspection, *, title: str) -> Path:
     picture = _png(draw_network(found, title=title))
     with atomic_write(folder / "inspect.png") as temporary:
         temporary.write_bytes(picture)
-    encoded = base64.b64encode(picture).decode("ascii")
-    advice = "".join(f'<p class="advice">{html.escape(t)}</p>' for t in advise(found))
-    page = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style>",
-        f"<h1>{html.escape(title)}</h1>",
-        advice or '<p class="fine">Nothing to change.</p>',
-        _table(("what", "value"), summary_rows(found)),
-        f'<img alt="effective receptive field" src="data:image/png;base64,{encoded}">',
-        f"<h2>Layers</h2>{_table(LAYER_HEADER, layer_rows(found))}",
-        "</html>",
-    ]
     path = folder / "inspect.html"
-    write_text(path, "\n".join(page))
+    page = render(
+        "network.html",
+        title=title,
+        subtitle="What the network is, costs, sees and gets wrong.",
+        figures={},
+        warnings=(),
+        sections=SECTIONS,
+        advice=advise(found),
+        picture=data_uri(folder / "inspect.png"),
+        summary=_table(("what", "value"), summary_rows(found), num_texts=2),
+        layers=_table(LAYER_HEADER, layer_rows(found), num_texts=2),
+    )
+    write_text(path, page)
     return path
 
 
@@ -194,13 +190,16 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _table(header: Sequence[str], rows: TableRows) -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
+def _table(header: Sequence[str], rows: TableRows, *, num_texts: int) -> Table:
+    """A table whose first columns are text, aligned to the left."""
+    cells = [
+        [
+            Cell(text, style="text" if n < num_texts else "number")
+            for n, text in enumerate(row)
+        ]
         for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    ]
+    return make_table(header, cells, plain=True)
 
 
 def _times(numbers: Sequence[object]) -> str:

@@ -119,7 +119,7 @@ def test_every_section_is_there(page):
         "pictures",
         "cases-box",
         "curves",
-        "ledger",
+        "sampling",
         "time",
         "facts",
     ]
