@@ -1,9 +1,10 @@
-"""What a user sees: bars with time left on a terminal, plain lines elsewhere."""
+"""What a user sees: bars with time left on a terminal and in notebooks, else lines."""
 
 import logging
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn, TypeVar
@@ -23,6 +24,7 @@ from rich.progress import (
 )
 
 from medseg.errors import MedsegError, OutputError
+from medseg.notebook import NotebookMeter, in_notebook
 from medseg.progress import Meter
 
 T = TypeVar("T")
@@ -52,14 +54,18 @@ class Console:
     """Progress for people; implements `medseg.progress.Progress`."""
 
     def __init__(self, *, quiet: bool = False, stream: IO[str] | None = None) -> None:
-        """Writes to standard error unless told otherwise.
+        """Writes to standard error, in notebooks below the cell, unless told otherwise.
 
         Args:
             quiet: Show warnings only.
             stream: Where to write.
         """
         self._quiet = quiet
-        self._rich = RichConsole(file=stream or sys.stderr, highlight=False)
+        self._notebook = stream is None and in_notebook()
+        usual = sys.stdout if self._notebook else sys.stderr
+        self._rich = RichConsole(
+            file=stream or usual, highlight=False, force_jupyter=False
+        )
         self._log: logging.Logger | None = None
 
     def log_to(self, path: Path) -> None:
@@ -85,6 +91,23 @@ class Console:
         if not self._quiet:
             self._rich.print(message, markup=False, soft_wrap=True)
 
+    def made(
+        self, places: Mapping[str, Path], *, then: Sequence[Sequence[object]] = ()
+    ) -> None:
+        """Says, as the last thing of a verb, what was made and what can follow.
+
+        Args:
+            places: Files and folders by what they are; those that are not there are
+                left out.
+            then: Commands that follow, each as its words.
+        """
+        there = {what: path for what, path in places.items() if path.exists()}
+        width = max([len(what) for what in there] + [4])
+        for what, path in there.items():
+            self.say(f"{what:<{width}}  {path}")
+        for words in then:
+            self.say(f"{'next':<{width}}  {shlex.join(map(str, words))}")
+
     def warn(self, message: str) -> None:
         """Shows one line, even when quiet."""
         if self._log is not None:
@@ -100,6 +123,8 @@ class Console:
             total = len(items)
         if self._quiet:
             yield from items
+        elif self._notebook:
+            yield from self._counted(items, label, total)
         elif self._rich.is_terminal:
             yield from self._bar(items, label, total)
         else:
@@ -108,6 +133,13 @@ class Console:
     @contextmanager
     def meter(self, *, label: str) -> Iterator[Meter]:
         """A bar for one long piece of work, with the time left."""
+        if self._notebook and not self._quiet:
+            bar = NotebookMeter(label)
+            try:
+                yield bar
+            finally:
+                bar.close()
+            return
         if self._quiet or not self._rich.is_terminal:
             yield _PlainMeter(self, label)
             return
@@ -121,9 +153,21 @@ class Console:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with RichProgress(*columns, console=self._rich, transient=True) as bar:
-            task = bar.add_task(label, total=1.0, note="")
-            yield _RichMeter(bar, int(task))
+        with RichProgress(*columns, console=self._rich, transient=True) as rich_bar:
+            task = rich_bar.add_task(label, total=1.0, note="")
+            yield _RichMeter(rich_bar, int(task))
+
+    def _counted(
+        self, items: Iterable[T], label: str, total: int | None
+    ) -> Iterator[T]:
+        """The items, with a bar below the cell; one alone is worth none."""
+        if total == 1:
+            yield from items
+            return
+        with self.meter(label=label) as meter:
+            for count, item in enumerate(items, start=1):
+                yield item
+                meter.update(count / total if total else 0.0, f"{count}")
 
     def _bar(self, items: Iterable[T], label: str, total: int | None) -> Iterator[T]:
         columns = (

@@ -52,7 +52,7 @@ def describe(error: ValidationError, kind: type[BaseModel]) -> str:
         path, holders = _locate(kind, item["loc"])
         name = ".".join(path) or "(top level)"
         said = groups.setdefault(name, [])
-        text = _in_words(item, path, holders)
+        text = _in_words(item, path, holders, kind)
         if text not in said:
             said.append(text)
         if item["type"] not in _SAY_ALL and not isinstance(_input(item), dict):
@@ -69,11 +69,13 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     return f" (nearest: {found[0]})" if found else ""
 
 
-def _in_words(item: ErrorDetails, path: list[str], holders: list[Any]) -> str:
+def _in_words(
+    item: ErrorDetails, path: list[str], holders: list[Any], top: type[BaseModel]
+) -> str:
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted(_fields(holders))
-        near = nearest_name(path[-1], known)
+        near = _elsewhere(top, path[-1]) or nearest_name(path[-1], known)
         return f"unknown key{near}; known keys: {', '.join(known)}"
     if kind == "value_error":
         return str(context.get("error", item["msg"]))
@@ -83,6 +85,26 @@ def _in_words(item: ErrorDetails, path: list[str], holders: list[Any]) -> str:
     if kind in {"literal_error", "union_tag_invalid"}:
         text += nearest_name(str(_input(item)), _quoted(text))
     return text
+
+
+def _elsewhere(top: type[BaseModel], key: str) -> str:
+    """Where else a key of this name belongs, such as `` (it is training.budget)``."""
+    found = list(dict.fromkeys(_paths_of(top, key)))
+    return f" (it is {' or '.join(found[:3])})" if found else ""
+
+
+def _paths_of(top: type[BaseModel], key: str) -> Iterator[str]:
+    """Paths of all fields of a name, those on the upper levels first."""
+    level: list[tuple[str, type[BaseModel]]] = [("", top)]
+    while level:
+        below: list[tuple[str, type[BaseModel]]] = []
+        for path, model in level:
+            for name, info in model.model_fields.items():
+                if name == key:
+                    yield path + name
+                kinds = _alternatives(info.annotation)
+                below += [(f"{path}{name}.", kind) for kind in kinds if _is_model(kind)]
+        level = below
 
 
 def _input(item: ErrorDetails) -> object:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -26,6 +27,8 @@ ALONE = (1.0, 0.5, 0.55, 0.6, 0.65, 0.7)
 """Depths of objects without a seed that are tried, at the best of both; 1 is none."""
 LEAST = (1.0, 1.5, 2.0)
 """Least sizes that are tried at last, as multiples of the one to begin with."""
+NUM_TRIALS = len(SEEDS) + len(FOREGROUNDS) + len(ALONE) + len(LEAST)
+"""Choices that are scored on each case, at most."""
 MOST_CASES = 60
 """Held-out cases that are looked at, evenly spread over all of them."""
 SMALLEST_SHARE = 0.5
@@ -88,6 +91,7 @@ def choose_decoding(
         for case_id in progress.track(chosen, label="looking for objects")
     ]
 
+    @cache  # each round begins with the best of the last
     def mean_score(settings: DecodingSettings) -> float:
         scores = [a.score(settings, predictor.plan, thresholds) for a in answers]
         return float(np.mean(scores))

@@ -12,6 +12,7 @@ from medseg.cli.doctor import doctor
 from medseg.cli.evaluate import evaluate
 from medseg.cli.export import export
 from medseg.cli.import_model import import_model
+from medseg.cli.init import init
 from medseg.cli.inspect import inspect
 from medseg.cli.pacs import pacs
 from medseg.cli.predict import predict
@@ -24,9 +25,9 @@ app = typer.Typer(
     help="From a folder of scans to a trained, tracked, honestly scored "
     "segmentation model, and a trained model into label maps for any folder of scans.",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -54,6 +55,7 @@ def medseg(
 
 
 app.command()(doctor)
+app.command()(init)
 app.command()(prepare)
 app.command()(train)
 app.command()(predict)

@@ -98,6 +98,10 @@ def compare(
             progress=console,
         )
     typer.echo(result.text)
+    console.made(
+        {"report": out / "report.html", "statistics": out / "statistics.csv"},
+        then=[("medseg", "ui", out / "runs")] if (out / "runs").is_dir() else [],
+    )
     raise typer.Exit(1 if result.failures else 0)
 
 

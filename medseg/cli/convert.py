@@ -98,6 +98,19 @@ def convert(
             progress=console,
         )
     console.say(f"{summary.describe()} into {out}")
-    for manifest in summary.manifests:
-        console.say(f"images with labels: {manifest}")
+    then: list[tuple[object, ...]] = [
+        ("medseg", "doctor", manifest) for manifest in summary.manifests
+    ]
+    if to == "nifti" and not then:
+        then = [("medseg", "predict", "MODEL", out, "-o", "segmented")]
+    console.made(
+        {
+            "table": out / "conversion.csv",
+            **{
+                f"data set {number}" if number > 1 else "data set": manifest
+                for number, manifest in enumerate(summary.manifests, start=1)
+            },
+        },
+        then=then if summary.exit_code == 0 else [],
+    )
     raise typer.Exit(summary.exit_code)

@@ -1,12 +1,15 @@
 """`medseg doctor`: what is wrong with a data set."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medseg.cli.options import DataSet, Quiet, Root
 from medseg.console import Console
+
+if TYPE_CHECKING:
+    from medseg.datasets.doctor import Report
 
 
 def doctor(
@@ -39,4 +42,16 @@ def doctor(
         from medseg.datasets.repair import repair as write_repairs
 
         typer.echo(write_repairs(report, repair, progress=progress).describe())
+    places = {"findings": out, "repaired": repair}
+    progress.made(
+        {what: path for what, path in places.items() if path is not None},
+        then=[_following(repair or dataset, report, repaired=repair is not None)],
+    )
     raise typer.Exit(report.exit_code)
+
+
+def _following(data: Path, report: "Report", *, repaired: bool) -> tuple[object, ...]:
+    """The command after an examination: repair what is wrong, else train."""
+    if any(finding.severity == "error" for finding in report.findings) and not repaired:
+        return ("medseg", "doctor", data, "--repair", "repaired")
+    return ("medseg", "train", "--data", data, "--budget", "15m", "-o", "runs/first")

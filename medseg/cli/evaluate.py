@@ -67,4 +67,11 @@ def evaluate(
             progress=console,
         )
     typer.echo(result.to_text())
+    console.made(
+        {
+            "cases": out / "cases.csv",
+            "summary": out / "summary.csv",
+            "report": out / "report.html",
+        }
+    )
     raise typer.Exit(1 if result.failed else 0)

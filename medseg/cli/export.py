@@ -21,4 +21,6 @@ def export(
     """
     from medseg.conversion.export import export as run
 
-    run(model, out, to=to, progress=Console(quiet=quiet))
+    console = Console(quiet=quiet)
+    run(model, out, to=to, progress=console)
+    console.made({"folder": out, "how to use it": out / "README.md"})

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from medseg.console import Console
+
 
 def inspect(
     source: Annotated[
@@ -45,3 +47,5 @@ def inspect(
         classes=classes,
     )
     typer.echo(format_inspection(found))
+    if out is not None:
+        Console().made({"page": out / "inspect.html", "picture": out / "inspect.png"})

@@ -101,6 +101,7 @@ def predict(
     """Write a label map for every scan, on the scan's own grid.
 
     Example: medseg predict runs/hippocampus_fold0 new_scans -o segmented
+
     An ensemble: medseg predict runs/fold0,runs/fold1 new_scans -o segmented
     """
     from medseg.inference.settings import InferenceSettings
@@ -156,4 +157,7 @@ def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
         + (f", {num_failed} failed" if num_failed else "")
         + (f", {num_aside} set aside" if num_aside else "")
     )
+    places = {"label maps": out, "table": out / "predictions.csv"}
+    then = ("medseg", "evaluate", out, "REFERENCES", "-o", "scores")
+    console.made(places, then=[then] if num_done else [])
     return 1 if num_failed or not num_done else 0

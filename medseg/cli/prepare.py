@@ -40,6 +40,7 @@ def prepare(
     """
     from medseg.runs.prepare import prepare_dataset
 
+    console = Console(quiet=quiet)
     prepare_dataset(
         dataset,
         out,
@@ -52,7 +53,13 @@ def prepare(
         compression="lz4" if compress else "none",
         workers=workers,
         device=device,
-        progress=Console(quiet=quiet),
+        progress=console,
+    )
+    console.made(
+        {"store": out, "plan": out / "plan.yaml"},
+        then=[
+            ("medseg", "train", "--data", out, "--budget", "15m", "-o", "runs/first")
+        ],
     )
 
 

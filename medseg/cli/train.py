@@ -2,20 +2,34 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medseg.cli.options import Data, Device, Out, Quiet, Root
+from medseg.cli.options import Data, Device, Quiet, Root
 from medseg.console import Console
-from medseg.errors import SettingsError
+from medseg.errors import MissingFileError, SettingsError
+
+if TYPE_CHECKING:
+    from medseg.runs.config import RunConfig
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML configuration.")],
-    out: Out,
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            help="YAML file, or the name of a configuration that comes with medseg; "
+            "without, everything is decided by the data. With --resume: the run."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The run's folder.")
+    ] = None,
     data: Data = None,
     root: Root = None,
+    named: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The same as CONFIG.")
+    ] = None,
     fold: Annotated[
         str | None,
         typer.Option(
@@ -24,7 +38,7 @@ def train(
         ),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Wall-clock time, such as 15m.")
+        str | None, typer.Option("--budget", help="Time to train, such as 15m.")
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Or: epochs.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Or: steps.")] = None,
@@ -37,7 +51,8 @@ def train(
         typer.Option("--only", help="Of these, train this one, counted from 0."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in OUT, to the step.")
+        bool,
+        typer.Option("--resume", help="Continue a run to the step; only it is needed."),
     ] = False,
     cache: Annotated[
         str | None,
@@ -65,14 +80,18 @@ def train(
     continues a stopped one. Several GPUs or machines: torchrun --nproc-per-node 2 -m
     medseg train ... shares each batch among the processes.
 
-    Example: medseg train configs/hippocampus_3d.yaml --data Task04_Hippocampus
-    --budget 15m -o runs/hippocampus_fold0
+    Example: medseg train --data Task04_Hippocampus --budget 15m -o runs/first
+
+    Example: medseg train hippocampus_3d --data Task04_Hippocampus -o runs/fold0
+
+    Example: medseg train --resume runs/fold0
     """
     from medseg.runs.config import read_config
-    from medseg.runs.train import train as run
     from medseg.training.process_group import is_main
 
-    console = Console(quiet=quiet or not is_main())
+    if config is not None and named is not None:
+        raise SettingsError(f"{config} and --config {named}: give one of them")
+    source, out = _source_and_run(named or config, out, resume=resume)
     overrides = _train_overrides(
         data=data,
         root=root,
@@ -84,40 +103,117 @@ def train(
         tracking_uri=tracking_uri,
     )
     _refuse_conflicts(fold=fold, networks=networks, only=only)
-    resolved = read_config(config, [*overrides, *(set_ or [])])
+    if resume and source is None:
+        source, fold = _config_of_run(out, fold=fold, networks=networks)
+    resolved = read_config(source, [*overrides, *(set_ or [])])
+    console = Console(quiet=quiet or not is_main())
     if is_main():
         console.log_to(out / "run.log")
-    if fold == "all":
-        from medseg.studies.cross_validate import cross_validate
-        from medseg.training.process_group import refuse_several
-
-        refuse_several("--fold all")
-        cross_validate(resolved, out, device=device, progress=console)
-        return
-    if networks:
-        from medseg.studies.train_ensemble import train_ensemble
-        from medseg.training.process_group import refuse_several
-
-        refuse_several("--networks")
-        train_ensemble(
+    if fold == "all" or networks:
+        _train_several(
             resolved,
             out,
             networks=networks,
             only=only,
             device=device,
-            progress=console,
+            console=console,
         )
         return
+    from medseg.runs.train import train as run
+
     result = run(
-        resolved,
-        out,
-        device=device,
-        resume=resume,
-        profile=profile,
-        progress=console,
+        resolved, out, device=device, resume=resume, profile=profile, progress=console
     )
     if result.fit.interrupted:
+        console.made({}, then=[("medseg", "train", "--resume", out)])
         raise typer.Exit(130)
+    console.made(_made(out), then=[predict_command(out)])
+
+
+def _train_several(
+    config: "RunConfig",
+    out: Path,
+    *,
+    networks: int | None,
+    only: list[int] | None,
+    device: str,
+    console: Console,
+) -> None:
+    """A run of every fold, or networks that predict together."""
+    from medseg.training.process_group import refuse_several
+
+    if networks:
+        from medseg.studies.train_ensemble import train_ensemble
+
+        refuse_several("--networks")
+        train_ensemble(
+            config, out, networks=networks, only=only, device=device, progress=console
+        )
+    else:
+        from medseg.studies.cross_validate import cross_validate
+
+        refuse_several("--fold all")
+        cross_validate(config, out, device=device, progress=console)
+    if not only:
+        console.made(
+            {"report": out / "report.html", "scores": out / "validation"},
+            then=[predict_command(out)],
+        )
+
+
+def predict_command(run: Path) -> tuple[object, ...]:
+    """What follows a training."""
+    return ("medseg", "predict", run, "SCANS", "-o", "segmented")
+
+
+def _made(out: Path) -> dict[str, Path]:
+    return {
+        "model": out / "model",
+        "scores": out / "validation" / "summary.csv",
+        "report": out / "report.html",
+        "log": out / "run.log",
+    }
+
+
+def _source_and_run(
+    config: Path | None, out: Path | None, *, resume: bool
+) -> tuple[Path | None, Path]:
+    """The configuration that was named and the run's folder.
+
+    Raises:
+        SettingsError: The run is not named.
+    """
+    if resume and out is None and config is not None and not config.is_file():
+        return None, config
+    if out is None:
+        raise SettingsError(
+            "name the run: medseg train --resume RUN"
+            if resume
+            else "name the run's folder: -o RUN"
+        )
+    return config, out
+
+
+def _config_of_run(
+    run: Path, *, fold: str | None, networks: int | None
+) -> tuple[Path, str | None]:
+    """The configuration of a run that was begun, and which fold it holds out.
+
+    Raises:
+        MissingFileError: There is no run.
+        SettingsError: The number of networks is not known.
+    """
+    for first, kind in (("", fold), ("fold0", "all"), ("network0", fold)):
+        path = run / first / "config.yaml"
+        if not path.is_file():
+            continue
+        if first == "network0" and not networks:
+            raise SettingsError(
+                f"{run}: holds networks that predict together; say how many with "
+                "--networks, as in the call that began them"
+            )
+        return path, kind
+    raise MissingFileError(f"{run}: no run to continue: it has no config.yaml")
 
 
 def _refuse_conflicts(

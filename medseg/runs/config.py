@@ -21,7 +21,9 @@ from medseg.instances.targets import Target
 from medseg.networks.settings import NetworkSettings
 from medseg.plugins import PluginName, PluginSettings, anchored
 from medseg.preparation.presets import Preset
+from medseg.runs.not_a_config import kind_of_path, kind_of_values
 from medseg.settings import Settings, apply_overrides, parse_settings, read_yaml
+from medseg.shipped_configs import find_config
 from medseg.tracking.address import require_no_credentials, require_tracking_uri
 from medseg.training.settings import TrainingSettings
 from medseg.types import AnyPath
@@ -175,33 +177,40 @@ def configure(
     return parse_settings(RunConfig, values, source=source)
 
 
-def read_config(path: Path, overrides: list[str]) -> RunConfig:
-    """The configuration in a YAML file, with ``--set`` overrides applied.
+def read_config(path: Path | None, overrides: list[str]) -> RunConfig:
+    """The configuration of a YAML file, with ``--set`` overrides applied.
+
+    Args:
+        path: The file, the name of one that comes with medseg, or None for one that
+            leaves everything open.
+        overrides: Such as ``training.seed=1``.
 
     Raises:
         MissingFileError: There is no such file.
-        SettingsError: It is a data set, a key is unknown or a value is wrong; each is
-            named by path.
+        SettingsError: It is something else, a key is unknown or a value is wrong; each
+            is named by path.
     """
-    values = apply_overrides(read_config_values(path), overrides)
-    return parse_settings(RunConfig, anchored(values, Path.cwd()), source=str(path))
+    values = {} if path is None else read_config_values(path)
+    values = anchored(apply_overrides(values, overrides), Path.cwd())
+    source = "settings" if path is None else str(path)
+    return parse_settings(RunConfig, values, source=source)
 
 
 def read_config_values(path: Path) -> dict[str, Any]:
-    """What a configuration's YAML file holds.
+    """What a configuration's YAML file, or one that comes with medseg, holds.
 
     Raises:
         MissingFileError: There is no such file.
-        SettingsError: It is a data set, or holds no keys.
+        SettingsError: It is no configuration of a run; what it is, is said.
     """
-    if path.suffix.lower() in {".csv", ".tsv", ".json"}:
-        raise SettingsError(
-            f"{path}: a data set, where a YAML configuration is expected; write "
-            f"medseg train CONFIG --data {path}"
-        )
+    path = find_config(path)
+    if kind := kind_of_path(path):
+        raise SettingsError(f"{path}: {kind}")
     values: Any = read_yaml(path) or {}
     if not isinstance(values, dict):
         parse_settings(RunConfig, values, source=str(path))  # says what it is
+    if kind := kind_of_values(values, path):
+        raise SettingsError(f"{path}: {kind}")
     return dict(anchored(values, path.parent))
 
 
@@ -209,6 +218,13 @@ def dump_config(config: RunConfig) -> str:
     """The resolved configuration as YAML, every default written out."""
     text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     return text
+
+
+def with_whole_paths(config: RunConfig) -> RunConfig:
+    """The configuration with paths that mean the same from any folder."""
+    paths = {"data": config.data, "root": config.root}
+    whole = {name: path.absolute() for name, path in paths.items() if path is not None}
+    return config.replaced(**whole)
 
 
 def code_commit() -> str:

@@ -11,7 +11,7 @@ from medseg.files import hash_text, write_text
 from medseg.plan import CONTRAST_LIMITS, Plan, write_plan
 from medseg.plugins import names_in, portable_name
 from medseg.progress import Progress
-from medseg.runs.config import RunConfig, dump_config
+from medseg.runs.config import RunConfig, dump_config, with_whole_paths
 from medseg.runs.data import open_data, split
 from medseg.runs.plugin_record import write_plugins
 from medseg.runs.resolve import change_plan, settle_training, with_mirrors
@@ -156,7 +156,8 @@ def write_setup(run: RunSetup) -> None:
         OutputError: The folder cannot be written.
     """
     if run.processes.is_main:
-        write_text(run.out / "config.yaml", dump_config(run.config))
+        config = with_whole_paths(run.config)
+        write_text(run.out / "config.yaml", dump_config(config))
         write_plan(run.out / "plan.yaml", run.plan)
         for place, text in write_plugins(run.out, run.config, run.plan).items():
             run.progress.say(f"{place}: {text}")

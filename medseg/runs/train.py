@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -16,7 +17,8 @@ from medseg.runs.finish import finish_run
 from medseg.runs.fit import fit_run
 from medseg.runs.fit_report import report_fit
 from medseg.runs.plugin_record import allow_plugins
-from medseg.runs.setup import set_up_run, write_setup
+from medseg.runs.setup import RunSetup, set_up_run, write_setup
+from medseg.runs.time_estimate import estimate_time
 from medseg.runs.tracked_run import require_tracking, tracked_run
 from medseg.scoring.result import Evaluation
 from medseg.store import Store
@@ -120,6 +122,7 @@ def _train(
         elif resume:
             progress.say(f"{out}: no checkpoint yet, so training starts from step 0")
         write_setup(run)
+        _announce(run)
         logger = stack.enter_context(
             tracked_run(
                 run.config if processes.is_main else _untracked(run.config),
@@ -135,6 +138,14 @@ def _train(
         report_fit(result, progress)
         evaluation = finish_run(run, result, logger)
     return TrainedRun(out, run.store, result, evaluation)
+
+
+def _announce(run: RunSetup) -> None:
+    """Says how long all of the run will take, where somebody listens."""
+    if isinstance(run.progress, Silent) or not (estimate := estimate_time(run)):
+        return
+    budget = run.settings.budget if run.settings.clock == "wall" else None
+    run.progress.say(f"time: {estimate.describe(budget, now=datetime.now())}")
 
 
 def _untracked(config: RunConfig) -> RunConfig:

@@ -10,6 +10,7 @@ from medseg.errors import MissingFileError
 from medseg.files import write_text
 from medseg.folder_lock import lock_folder
 from medseg.progress import Progress, Silent
+from medseg.shipped_configs import find_config
 from medseg.studies.comparison import (
     Comparison,
     compare_runs,
@@ -66,7 +67,8 @@ def compare(
     progress = progress or Silent()
     study, runs = open_study(study_path, data=data, root=root)
     with lock_folder(out):
-        write_text(out / "study.yaml", study_path.read_text(encoding="utf-8"))
+        text = find_config(study_path).read_text(encoding="utf-8")
+        write_text(out / "study.yaml", text)
         if not trained and any(not is_finished(run, out) for run in runs):
             prepare_study(runs, out, device=device, progress=progress)
         parent = open_parent(study, runs[0], out, progress)

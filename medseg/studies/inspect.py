@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from medseg.errors import MissingFileError, SettingsError
+from medseg.errors import SettingsError
 from medseg.model import DESCRIPTION, load_model
 from medseg.networks.analysis.costs import Precision
 from medseg.networks.analysis.inspection import Inspection, inspect_network
@@ -19,6 +19,7 @@ from medseg.runs.config import RunConfig, read_config
 from medseg.runs.plugin_record import allow_plugins
 from medseg.runs.resolve import change_plan, require_used
 from medseg.settings import apply_overrides, parse_settings, read_yaml
+from medseg.shipped_configs import find_config
 from medseg.store import Store
 from medseg.studies.study import read_study
 
@@ -100,8 +101,8 @@ def find_subject(
         MissingFileError: There is nothing at `source`.
         SettingsError: It does not say which network, or for which patches.
     """
-    if not source.exists():
-        raise MissingFileError(f"{source}: no such file or folder")
+    if not source.is_dir():
+        source = find_config(source)
     sizes = {"channels": channels, "classes": classes}
     if source.is_dir():
         _require_open(source, **sizes)

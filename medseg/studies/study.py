@@ -14,6 +14,7 @@ from medseg.evaluation.metrics import column_of
 from medseg.plugins import anchored
 from medseg.runs.config import RunConfig
 from medseg.settings import Settings, parse_settings, read_yaml
+from medseg.shipped_configs import find_config
 from medseg.training.settings import Duration
 
 
@@ -23,7 +24,8 @@ class StudySettings(Settings):
     name: str
     """Names the study in MLflow."""
     base: Path | None = None
-    """Configuration that all variations share, relative to the study's file."""
+    """Configuration that all variations share: a file, relative to the study's, or
+    the name of one that comes with medseg."""
     data: Path | None = None
     """Data set or prepared store; ``--data`` goes before it."""
     root: Path | None = None
@@ -88,14 +90,17 @@ def read_study(path: Path) -> tuple[StudySettings, list[StudyRun]]:
     """The study in a YAML file and its runs, fold by fold so that pairs come early.
 
     Raises:
-        MissingFileError: A file is not there.
+        MissingFileError: A file is not there, and none that comes with medseg has
+            its name.
         SettingsError: A key is unknown or a value is wrong, also in a variation.
     """
+    path = find_config(path)
     values = anchored(read_yaml(path) or {}, path.parent)
     study = parse_settings(StudySettings, values, source=str(path))
     base: dict[str, Any] = {}
     if study.base is not None:
-        file = path.parent / study.base
+        beside = path.parent / study.base
+        file = beside if beside.exists() else find_config(study.base)
         base = anchored(read_yaml(file) or {}, file.parent)
     return study, list(_runs(study, base, path))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from medseg.errors import SettingsError
 from medseg.files import write_text
 from medseg.progress import Progress
+from medseg.shipped_configs import find_config
 from medseg.studies.compare import compare, open_parent, open_study
 from medseg.studies.data import prepare_study
 from medseg.studies.study_run import train_run
@@ -90,7 +91,7 @@ def write_slurm_script(
     seconds = max((SPARE * b + 3600 for b in budgets if b is not None), default=86400)
     gpu = "" if device == "cpu" else "--gres=gpu:1 "
     text = SCRIPT.format(
-        study=_quoted(study_path.resolve()),
+        study=_quoted(find_config(study_path).resolve()),
         out=_quoted(out.resolve()),
         options=" ".join(map(_quoted, options)),
         python=_quoted(sys.executable),
