@@ -73,7 +73,9 @@ def count(store: Store, changes: dict[str, object]) -> list[dict[str, object]]:
         mock.patch.object(TrainingSteps, "take", from_the_second_on),
     ):
         plan = small_plan(store, **changes)
-        Rehearsal(store, plan, Path(folder), settings, steps=2, looks=False).run(gpu)
+        Rehearsal(store, plan, Path(folder), settings, steps=2, validations=False).run(
+            gpu
+        )
     return [
         {
             "part": part,

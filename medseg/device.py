@@ -71,6 +71,13 @@ def use_device(device: torch.device) -> None:
         module.set_device(device)
 
 
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device; a CUDA device copies while host and others go on."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def has_float64(device: torch.device) -> bool:
     """Whether the device computes in double precision, which Apple's do not."""
     return device.type != "mps"

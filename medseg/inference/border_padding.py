@@ -36,6 +36,14 @@ def take(image: Tensor, box: Box, beyond: Continuation = "zero") -> Tensor:
     return image
 
 
+def voxels_shown(part: slice, size: int, beyond: Continuation) -> slice:
+    """The voxels of an axis that a range shows, which may reach beyond its ends."""
+    if beyond == "zero" or (part.start >= 0 and part.stop <= size):
+        return slice(max(part.start, 0), min(part.stop, size))
+    where = _positions(part, size, beyond)
+    return slice(int(where.min()), int(where.max()) + 1)
+
+
 def _widths(box: Box, within: Box) -> list[int]:
     """Voxels to add before and after, last axis first, as `F.pad` wants them."""
     return [

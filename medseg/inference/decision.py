@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medseg.device import send
 from medseg.labels import LabelScheme
 
 
@@ -33,7 +34,7 @@ def class_scores(logits: Tensor, scheme: LabelScheme) -> Tensor:
     """
     if not scheme.regions:
         return logits
-    members = region_membership(scheme).to(logits)
+    members = send(region_membership(scheme), logits.device).to(logits.dtype)
     scores: Tensor = torch.tensordot(members, logits, dims=1)
     return scores
 

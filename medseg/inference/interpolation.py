@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medseg.device import send
 from medseg.placement import Placement
 
 
@@ -25,17 +26,16 @@ class AxisWeights:
 
     def part(self, start: int, stop: int, *, first: int = 0) -> "AxisWeights":
         """Those of voxels start to stop, prepared voxels counted from `first`."""
-        return AxisWeights(
-            self.lower[start:stop] - first,
-            self.upper[start:stop] - first,
-            self.weight[start:stop],
-        )
+        part = slice(start, stop)
+        lower, upper = self.lower[part], self.upper[part]
+        if first:
+            lower, upper = lower - first, upper - first
+        return AxisWeights(lower, upper, self.weight[part])
 
     def to(self, device: torch.device) -> "AxisWeights":
         """The same on a device."""
-        return AxisWeights(
-            self.lower.to(device), self.upper.to(device), self.weight.to(device)
-        )
+        parts = (self.lower, self.upper, self.weight)
+        return AxisWeights(*(send(part, device) for part in parts))
 
 
 def positions(placement: Placement) -> list[np.ndarray]:
@@ -71,15 +71,26 @@ def axis_weights(placement: Placement) -> list[AxisWeights]:
     return result
 
 
-def interpolate(values: Tensor, weights: list[AxisWeights]) -> Tensor:
-    """Values (L, I, J, K) of the prepared grid at the scan's voxels, axis by axis."""
-    for axis, one in enumerate(weights, start=1):
-        near = one.to(values.device)
-        shape = [1, 1, 1, 1]
-        shape[axis] = -1
-        values = torch.lerp(
-            values.index_select(axis, near.lower),
-            values.index_select(axis, near.upper),
-            near.weight.reshape(shape),
+def interpolate(values: Tensor, weights: list[AxisWeights], *, axis: int = 1) -> Tensor:
+    """Values of the prepared grid at the scan's voxels, axis by axis.
+
+    Args:
+        values: Shape (L, I, J, K).
+        weights: Of some axes, on the device of the values.
+        axis: The first of them.
+    """
+    for number, one in enumerate(weights, start=axis):
+        values = between(
+            values.index_select(number, one.lower),
+            values.index_select(number, one.upper),
+            one,
+            axis=number,
         )
     return values
+
+
+def between(lower: Tensor, upper: Tensor, one: AxisWeights, *, axis: int) -> Tensor:
+    """Linear interpolation between the neighbours along an axis, (L, I, J, K) each."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    return torch.lerp(lower, upper, one.weight.reshape(shape))

@@ -1,7 +1,7 @@
 """Finished rows of logits to labels, on a finer or coarser grid."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from medseg.inference.decision import class_scores
-from medseg.inference.interpolation import AxisWeights, interpolate
+from medseg.inference.host_copies import HostCopies
+from medseg.inference.interpolation import AxisWeights, between, interpolate
 from medseg.inference.streaming import LogitSlab
 from medseg.inference.tiling import Box, with_rows
 from medseg.labels import LabelScheme
@@ -54,6 +55,8 @@ class LabelWriter:
         self._scheme = scheme
         self._values = values
         self._weights = weights
+        self._copies = HostCopies()
+        self._on_device: list[AxisWeights] = []
 
     @property
     def whole(self) -> Box:
@@ -80,7 +83,7 @@ class LabelWriter:
             block: Voxels of the target.
         """
         kept = possible_classes(rows, self._scheme)
-        values = self._values[kept.cpu().numpy()]
+        values = self._values if kept is None else self._values[kept.numpy()]
         classes = _classes(rows, kept, self._scheme)
         if self._weights is None:
             skip, count = rows.new - rows.first, rows.stop - rows.new
@@ -90,6 +93,10 @@ class LabelWriter:
         for place, near in self.determined(rows, block):
             decided = _decide(rows, classes, near, kept, self._scheme)
             self._write(place, decided, values)
+
+    def finish(self) -> None:
+        """After the last rows: waits for those that a GPU has not handed over yet."""
+        self._copies.finish()
 
     def determined(
         self, rows: LogitSlab, block: Box, *, depth: int = 0, first: int = 0
@@ -105,19 +112,24 @@ class LabelWriter:
         Yields:
             Voxels of the target, and their neighbours in the rows' tensors.
         """
-        assert self._weights is not None
+        weights = self._weights_on(rows.sums.device)
         origin = [part.start for part in self.region(block)]
         origin[rows.axis] = rows.first
         for place in self._slabs(rows, block, depth, first):
             yield (
                 place,
                 [
-                    one.part(part.start, part.stop, first=start).to(rows.sums.device)
-                    for one, part, start in zip(
-                        self._weights, place, origin, strict=True
-                    )
+                    one.part(part.start, part.stop, first=start)
+                    for one, part, start in zip(weights, place, origin, strict=True)
                 ],
             )
+
+    def _weights_on(self, device: torch.device) -> list[AxisWeights]:
+        """The weights on a device, sent there once."""
+        assert self._weights is not None
+        if not self._on_device or self._on_device[0].weight.device != device:
+            self._on_device = [one.to(device) for one in self._weights]
+        return self._on_device
 
     def _slabs(
         self, rows: LogitSlab, block: Box, depth: int, first: int
@@ -135,38 +147,42 @@ class LabelWriter:
             begin = end
 
     def _write(self, place: Box, classes: Tensor, values: np.ndarray) -> None:
-        self._target[place] = values[classes.cpu().numpy()]
+        def write(found: np.ndarray) -> None:
+            self._target[place] = values[found]
+
+        self._copies.use(classes, write)
 
 
-def possible_classes(rows: LogitSlab, scheme: LabelScheme) -> Tensor:
-    """The classes that can win in the rows, in order, shape (n,).
+def possible_classes(rows: LogitSlab, scheme: LabelScheme) -> Tensor | None:
+    """The classes that can win in the rows, in order, shape (n,); None for all.
 
     One that nowhere exceeds the first is below it in every mean with positive weights
-    too. Of a hundred organs, few reach into the same rows.
+    too. Of a hundred organs, few reach into the same rows. A GPU is not asked: it would
+    be waited for, and goes through all classes in less time.
     """
-    device = rows.sums.device
-    if scheme.regions or scheme.num_classes < MANY_CLASSES:
-        return torch.arange(scheme.num_classes, device=device)
-    above = torch.zeros(scheme.num_classes, dtype=torch.bool, device=device)
+    on_gpu = rows.sums.device.type != "cpu"
+    if on_gpu or scheme.regions or scheme.num_classes < MANY_CLASSES:
+        return None
+    above = torch.zeros(scheme.num_classes, dtype=torch.bool)
     above[0] = True
     for _, part in _slabs_of(rows):
         above[1:] |= (part[1:] - part[:1]).flatten(1).amax(dim=1) > 0
     return above.nonzero().flatten()
 
 
-def _classes(rows: LogitSlab, kept: Tensor, scheme: LabelScheme) -> Tensor:
+def _classes(rows: LogitSlab, kept: Tensor | None, scheme: LabelScheme) -> Tensor:
     """The largest of the classes of each voxel, uint8; needs no division."""
     sums = rows.sums
     classes = torch.empty(sums.shape[1:], dtype=torch.uint8, device=sums.device)
     for start, part in _slabs_of(rows):
-        found = largest(class_scores(_only(part, kept, scheme), scheme))
+        found = largest(class_scores(_only(part, kept), scheme))
         classes.narrow(0, start, found.shape[0]).copy_(found)
     return classes
 
 
-def _only(logits: Tensor, kept: Tensor, scheme: LabelScheme) -> Tensor:
-    """Logits (L, ...) of some classes; all of them where they are of regions."""
-    if scheme.regions or len(kept) == len(logits):
+def _only(logits: Tensor, kept: Tensor | None) -> Tensor:
+    """Logits (L, ...) of some classes."""
+    if kept is None or len(kept) == len(logits):
         return logits
     return logits.index_select(0, kept)
 
@@ -192,25 +208,30 @@ def _decide(
     rows: LogitSlab,
     classes: Tensor,
     near: list[AxisWeights],
-    kept: Tensor,
+    kept: Tensor | None,
     scheme: LabelScheme,
 ) -> Tensor:
-    """The largest class of interpolated logits, uint8."""
+    """The largest class of interpolated logits, uint8; a GPU is waited for once."""
     decided = _agreed(classes, near)
-    mixed = decided == MIXED
-    num_mixed = int(mixed.sum())
-    if num_mixed > SPARSE_SHARE * decided.numel():
+    flat = decided.view(-1)
+    mixed = (flat == MIXED).nonzero().flatten()
+    if len(mixed) > SPARSE_SHARE * len(flat):
         return _interpolated(rows, near, kept, scheme)
-    if num_mixed:
-        where = mixed.nonzero()
+    if len(mixed):
         step = max(1, SLAB_VALUES // rows.sums.shape[0])
-        decided[mixed] = torch.cat(
-            [
-                _pointwise(rows, near, some, kept, scheme)
-                for some in torch.split(where, step)
-            ]
-        )
+        parts = [
+            _pointwise(rows, near, _indices(some, decided.shape), kept, scheme)
+            for some in torch.split(mixed, step)
+        ]
+        flat.index_copy_(0, mixed, torch.cat(parts))
     return decided
+
+
+def _indices(flat: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Along each of three axes, where voxels lie that are counted through."""
+    plane = shape[1] * shape[2]
+    within = flat % plane
+    return flat // plane, within // shape[2], within % shape[2]
 
 
 def _agreed(classes: Tensor, near: list[AxisWeights]) -> Tensor:
@@ -223,12 +244,12 @@ def _agreed(classes: Tensor, near: list[AxisWeights]) -> Tensor:
 
 
 def _interpolated(
-    rows: LogitSlab, near: list[AxisWeights], kept: Tensor, scheme: LabelScheme
+    rows: LogitSlab, near: list[AxisWeights], kept: Tensor | None, scheme: LabelScheme
 ) -> Tensor:
     """The largest class of all voxels."""
     return torch.cat(
         [
-            largest(class_scores(_only(values, kept, scheme), scheme)).to(torch.uint8)
+            largest(class_scores(_only(values, kept), scheme)).to(torch.uint8)
             for _, values in interpolated_slabs(rows, near)
         ]
     )
@@ -246,37 +267,38 @@ def interpolated_slabs(
     step = max(1, SLAB_VALUES // (rows.sums.shape[0] * shape[1] * shape[2]))
     for start in range(0, shape[0], step):
         first = near[0].part(start, start + step)
-        low, high = int(first.lower[0]), int(first.upper[-1]) + 1
-        values = rows.sums[:, low:high]
-        if rows.weights is not None:
-            values = values / rows.weights[low:high]
-        yield (
-            start,
-            interpolate(values, [first.part(0, step, first=low), *near[1:]]),
-        )
+        sides = []
+        for side in (first.lower, first.upper):
+            values = rows.sums.index_select(1, side)
+            if rows.weights is not None:
+                values /= rows.weights.index_select(0, side)
+            sides.append(values)
+        yield start, interpolate(between(*sides, first, axis=1), near[1:], axis=2)
 
 
 def _pointwise(
     rows: LogitSlab,
     near: list[AxisWeights],
-    where: Tensor,
-    kept: Tensor,
+    where: tuple[Tensor, Tensor, Tensor],
+    kept: Tensor | None,
     scheme: LabelScheme,
 ) -> Tensor:
-    """Only some voxels, given by their indices (n, 3)."""
-    every = torch.arange(len(rows.sums), device=rows.sums.device)
-    chosen = (every if scheme.regions else kept).unsqueeze(1)
-    total = torch.zeros((len(chosen), len(where)), device=rows.sums.device)
-    for corner in itertools.product((0, 1), repeat=3):
-        share: Tensor | float = 1.0
-        place = []
-        for axis, (one, is_upper) in enumerate(zip(near, corner, strict=True)):
-            index = where[:, axis]
-            weight = one.weight[index]
-            share = share * (weight if is_upper else 1 - weight)
-            place.append((one.upper if is_upper else one.lower)[index])
-        i, j, k = place
+    """Only some voxels, given by their indices along each axis, (n,) each."""
+    sides = [
+        (
+            (one.lower[index], 1 - (weight := one.weight[index])),
+            (one.upper[index], weight),
+        )
+        for one, index in zip(near, where, strict=True)
+    ]
+    chosen = slice(None) if kept is None else kept.unsqueeze(1)
+    total: Tensor | None = None
+    for corner in itertools.product(*sides):
+        (i, a), (j, b), (k, c) = corner
+        share = a * b * c
         if rows.weights is not None:
-            share = share / rows.weights[i, j, k]
-        total.addcmul_(rows.sums[chosen, i, j, k], torch.as_tensor(share))
+            share /= rows.weights[i, j, k]
+        part = rows.sums[chosen, i, j, k]
+        total = part.mul_(share) if total is None else total.addcmul_(part, share)
+    assert total is not None
     return largest(class_scores(total, scheme)).to(torch.uint8)

@@ -103,16 +103,21 @@ def resident_bytes() -> int:
     return int(psutil.Process(os.getpid()).memory_info().rss)
 
 
-def release_memory(device: torch.device) -> None:
+def trim_ram() -> None:
     """Gives freed memory back to the system, so that the peak stays what it must."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif sys.platform == "linux":
+    if sys.platform == "linux":
         import ctypes
 
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def release_memory(device: torch.device) -> None:
+    """After a lack of memory: what is free in many pieces becomes free as a whole."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    trim_ram()
 
 
 def too_small(*, name: str, what: str, allowed: int, needed: int) -> PredictionError:
@@ -128,6 +133,12 @@ EXPORT_BYTES = 64 * SLAB_VALUES
 
 MOST_STRIPS = 32
 
+BATCH_VOXELS = 2**22
+"""As many keep a large GPU busy: two windows of 128 x 128 x 128 at once."""
+
+MOST_WINDOWS = 16
+"""Most windows per call that are chosen by themselves."""
+
 WindowBytes = Callable[[tuple[int, ...]], int]
 """Activations for one window of a size, in bytes."""
 
@@ -141,14 +152,18 @@ class MemoryPlan:
         blocks: Strips of the scan's (cropped) grid, one after another.
         axis: Axis of the stream along which rows are finished.
         ram: Peak of resident memory that is expected, in bytes.
+        batch_size: Windows per call.
         sums_on_device: Whether sums of logits fit beside the windows on a GPU.
+        image_on_device: Whether the prepared scan does, too.
     """
 
     windows: WindowSpec
     blocks: tuple[Box, ...]
     axis: int
     ram: int
+    batch_size: int
     sums_on_device: bool
+    image_on_device: bool
 
 
 @dataclass(frozen=True)
@@ -160,9 +175,10 @@ class Demand:
         region: The voxels of the prepared grid that a block of it needs.
         layout: Order of the stream's axes.
         num_outputs: Channels of the logits.
-        batch_size: Windows per call.
+        batch_size: Windows per call; None for as many as pay and fit.
         window_bytes: Activations for one window.
         resident: Memory that the process holds already.
+        image: Bytes of the prepared scan.
         is_gpu: Whether windows are computed elsewhere.
     """
 
@@ -170,25 +186,38 @@ class Demand:
     region: Callable[[Box], Box]
     layout: AxisLayout
     num_outputs: int
-    batch_size: int
+    batch_size: int | None
     window_bytes: WindowBytes
     resident: int
+    image: int = 0
     is_gpu: bool = False
 
-    def sums(self, windows: WindowSpec, block: Box, axis: int) -> int:
-        """Bytes of sums and weights for a block."""
+    def sums(self, windows: WindowSpec, block: Box, axis: int, batch_size: int) -> int:
+        """Bytes of sums and weights for a block.
+
+        Where few windows lie across the axis, a batch takes some further along it.
+        """
         region = self.layout.box(self.region(block))
         sizes = [int(part.stop - part.start) for part in region]
-        depth = windows.size[axis]
-        if depth == 1:
-            depth = self.batch_size
+        across = prod(
+            -(-size // width)
+            for a, (size, width) in enumerate(zip(sizes, windows.size, strict=True))
+            if a != axis
+        )
+        depth = windows.size[axis] * -(-batch_size // across)
         cross = prod(sizes) // sizes[axis]
         rows = min(depth, sizes[axis])
         return 4 * cross * (self.num_outputs * (rows + 2) + 3 * rows)
 
-    def window(self, windows: WindowSpec) -> int:
-        """Bytes of a batch of windows in the network."""
-        return self.batch_size * self.window_bytes(windows.size)
+    def batch_sizes(self, windows: WindowSpec) -> list[int]:
+        """Windows per call that are worth a try, largest first."""
+        if self.batch_size is not None or not self.is_gpu:
+            return [self.batch_size or 1]
+        size = max(1, min(MOST_WINDOWS, BATCH_VOXELS // windows.voxels))
+        halved = [size]
+        while halved[-1] > 1:
+            halved.append(halved[-1] // 2)
+        return halved
 
 
 def plan_memory(
@@ -209,16 +238,23 @@ def plan_memory(
     needed, what = 0, "RAM"
     candidate: WindowSpec | None = windows
     while candidate is not None:
+        sizes = demand.batch_sizes(candidate)
         for count in range(1, MOST_STRIPS + 1):
             blocks = strips(demand, count, axis)
-            plan = _weigh(demand, candidate, blocks, axis, budget)
-            if plan.ram <= budget.ram and _fits_device(demand, candidate, budget):
-                return plan
+            plans = [_weigh(demand, candidate, blocks, axis, n, budget) for n in sizes]
+            fitting = [
+                plan
+                for plan in plans
+                if plan.ram <= budget.ram and _fits_device(demand, plan, budget)
+            ]
+            if fitting:  # several windows at once are worth less than sums on a GPU
+                return next((p for p in fitting if p.sums_on_device), fitting[-1])
             if len(blocks) < count:
                 break
-        needed, what = plan.ram, "RAM"
-        if not _fits_device(demand, candidate, budget):
-            needed, what = demand.window(candidate), "VRAM"
+        smallest = plans[-1]
+        needed, what = smallest.ram, "RAM"
+        if not _fits_device(demand, smallest, budget):
+            needed, what = _in_network(demand, smallest), "VRAM"
         candidate = candidate.halved()
     allowed = budget.ram if what == "RAM" else budget.vram
     raise too_small(name=name, what=what, allowed=allowed, needed=needed)
@@ -235,8 +271,13 @@ def strips(demand: Demand, count: int, axis: int) -> tuple[Box, ...]:
     )
 
 
-def _fits_device(demand: Demand, windows: WindowSpec, budget: MemoryBudget) -> bool:
-    return not demand.is_gpu or demand.window(windows) <= budget.vram
+def _fits_device(demand: Demand, plan: MemoryPlan, budget: MemoryBudget) -> bool:
+    return not demand.is_gpu or _in_network(demand, plan) <= budget.vram
+
+
+def _in_network(demand: Demand, plan: MemoryPlan) -> int:
+    """Bytes of a batch of windows in the network."""
+    return plan.batch_size * demand.window_bytes(plan.windows.size)
 
 
 def _weigh(
@@ -244,14 +285,24 @@ def _weigh(
     windows: WindowSpec,
     blocks: tuple[Box, ...],
     axis: int,
+    batch_size: int,
     budget: MemoryBudget,
 ) -> MemoryPlan:
-    sums = max(demand.sums(windows, block, axis) for block in blocks)
-    window = demand.window(windows)
-    on_device = demand.is_gpu and sums + window + EXPORT_BYTES <= budget.vram
+    sums = max(demand.sums(windows, block, axis, batch_size) for block in blocks)
+    window = batch_size * demand.window_bytes(windows.size)
+    taken = sums + window + EXPORT_BYTES
+    on_device = demand.is_gpu and taken <= budget.vram
     ram = demand.resident + EXPORT_BYTES
     if not on_device:
         ram += sums
     if not demand.is_gpu:
         ram += window
-    return MemoryPlan(windows, blocks, axis, ram, on_device)
+    return MemoryPlan(
+        windows,
+        blocks,
+        axis,
+        ram,
+        batch_size,
+        sums_on_device=on_device,
+        image_on_device=on_device and taken + demand.image <= budget.vram,
+    )

@@ -1,10 +1,11 @@
 """Single objects of a scan: finished rows of logits kept as bytes, then decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from medseg.inference.host_copies import HostCopies
 from medseg.inference.streaming import LogitSlab
 from medseg.inference.tiling import Box, with_rows
 from medseg.instances.decoding import decode
@@ -23,6 +24,7 @@ class ObjectMapWriter:
     """Takes rows of logits of levels; what is kept needs two bytes a voxel."""
 
     depths: ObjectMaps
+    copies: HostCopies = field(default_factory=HostCopies)
 
     @classmethod
     def start(cls, shape: tuple[int, ...]) -> "ObjectMapWriter":
@@ -47,10 +49,17 @@ class ObjectMapWriter:
             block: Voxels of the target.
         """
         place = with_rows(block, rows.axis, rows.new, rows.stop)
-        shares = torch.softmax(rows.logits(), dim=0)
-        part = ObjectMaps.of_probabilities(shares.cpu().numpy())
-        self.depths.foreground[place] = part.foreground
-        self.depths.depth[place] = part.depth
+
+        def keep(shares: np.ndarray) -> None:
+            part = ObjectMaps.of_probabilities(shares)
+            self.depths.foreground[place] = part.foreground
+            self.depths.depth[place] = part.depth
+
+        self.copies.use(torch.softmax(rows.logits(), dim=0), keep)
+
+    def finish(self) -> None:
+        """After the last rows: waits for those that a GPU has not handed over yet."""
+        self.copies.finish()
 
 
 def decode_prepared(

@@ -18,8 +18,8 @@ from medseg.inference.memory_plan import (
     Demand,
     find_budget,
     plan_memory,
-    release_memory,
     resident_bytes,
+    trim_ram,
 )
 from medseg.inference.objects import ObjectMapWriter, decode_prepared, on_scan
 from medseg.inference.probability_writer import (
@@ -231,16 +231,17 @@ class Predictor:
         asked = self._windows()
         shape = layout.shape(image.shape[1:])
         axis = 0 if layout.spatial_dims == 2 else rolling_axis(shape, asked.size)
-        release_memory(self.device)
+        trim_ram()
         ram, vram = self.settings.max_ram, self.settings.max_vram
         demand = Demand(
             whole=writer.whole,
             region=writer.region,
             layout=layout,
             num_outputs=self.plan.num_outputs,
-            batch_size=self.settings.batch_size,
+            batch_size=self._batch_size,
             window_bytes=self._window_bytes,
             resident=resident_bytes(),
+            image=image.nbytes,
             is_gpu=self.device.type == "cuda",
         )
         budget = find_budget(self.device, ram=ram, vram=vram)
@@ -251,11 +252,18 @@ class Predictor:
             predict_for=self._predict_for,
             device=self.device,
             plan=plan_memory(demand, asked, axis=axis, budget=budget, name=name),
-            batch_size=self.settings.batch_size,
             notes=notes,
         )
         run.report(asked)
         return run
+
+    @property
+    def _batch_size(self) -> int | None:
+        """Windows per call; None for as many as pay and fit."""
+        size = self.settings.batch_size
+        if size == "auto":  # what memory is free must not decide the last bit
+            return 1 if self.settings.reproducible else None
+        return size
 
     def _windows(self) -> WindowSpec:
         """The windows that were asked for or calibrated."""

@@ -22,8 +22,9 @@ class InferenceSettings(Settings):
     """Average the logits over test-time flips along the axes that training mirrored;
     None does what the scores of the model were made with. In a run's configuration,
     None is no."""
-    batch_size: int = Field(default=1, ge=1)
-    """Windows per pass through the network."""
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Windows per pass through the network; auto takes several small ones at once on a
+    GPU that has room for them, else one."""
     engine: Literal["auto", "torch", "torch-compile", "onnx", "openvino"] = "auto"
     """What runs the network; auto takes the fastest that is installed and agrees with
     torch in float32 (a short measurement, remembered in the user's cache)."""
@@ -47,6 +48,11 @@ class InferenceSettings(Settings):
     that they come from. Only for models whose difference was measured at import."""
     ensemble: Literal["logits", "probabilities"] = "logits"
     """What is averaged over the models of an ensemble."""
+
+    @property
+    def least_batch_size(self) -> int:
+        """Windows per pass whatever the device."""
+        return 1 if self.batch_size == "auto" else self.batch_size
 
     @model_validator(mode="after")
     def _reproducible_is_one_engine(self) -> "InferenceSettings":

@@ -1,7 +1,7 @@
 """One prepared scan through the network, within a budget, whatever memory does."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from medseg.inference.label_writer import LabelWriter
 from medseg.inference.layout import AxisLayout
 from medseg.inference.memory_plan import MemoryPlan, release_memory
 from medseg.inference.objects import ObjectMapWriter
-from medseg.inference.streaming import ConstantWindows, LogitSlab, Predict, stream_rows
+from medseg.inference.streaming import LogitSlab, Predict, WindowCount, stream_rows
 from medseg.inference.tiling import Box
 from medseg.inference.window_spec import WindowSpec
 
@@ -31,7 +31,6 @@ class SlidingWindowRun:
         predict_for: What runs the windows.
         device: Where windows are predicted.
         plan: Windows and strips that were expected to fit.
-        batch_size: Windows per call.
         notes: Gets a line for whatever had to be changed.
     """
 
@@ -41,20 +40,21 @@ class SlidingWindowRun:
     predict_for: PredictFor
     device: torch.device
     plan: MemoryPlan
-    batch_size: int
     notes: list[str]
-    num_windows: int = 0
-    num_repeated: int = 0
+    count: WindowCount = field(default_factory=WindowCount)
+    _on_device: Tensor | None = None
+    """The image where windows are predicted, once it was asked for."""
 
     def fill(self, writer: LabelWriter | ObjectMapWriter) -> None:
         """Writes the labels of the whole scan, strip by strip."""
         for block in self.plan.blocks:
             for rows in self.rows(writer.region(block)):
                 writer.put(rows, block)
-        if self.num_repeated:
+        writer.finish()
+        if self.count.num_repeated:
             self.notes.append(
-                f"{self.num_repeated} of {self.num_windows} windows held a single "
-                "value and were answered once"
+                f"{self.count.num_repeated} of {self.count.num_windows} windows held a "
+                "single value and were answered once"
             )
 
     def rows(self, region: Box) -> Iterator[LogitSlab]:
@@ -91,35 +91,45 @@ class SlidingWindowRun:
                 release_memory(self.device)
                 self.notes.append(
                     f"out of memory ({failure}): went on with windows of "
-                    f"{self.plan.windows.describe()}, batches of {self.batch_size}"
+                    f"{self.plan.windows.describe()}, batches of {self.plan.batch_size}"
                 )
 
     def _stream(self, region: Box) -> Iterator[LogitSlab]:
         windows = self.plan.windows
         image = self.layout.image(self.image)
         sums_on = self.device if self.plan.sums_on_device else torch.device("cpu")
-        predict = ConstantWindows(self.layout.predict(self.predict_for(windows)))
-        yield from stream_rows(
-            predict,
+        return stream_rows(
+            self.layout.predict(self.predict_for(windows)),
             image,
             windows.tiling(tuple(image.shape[1:]), axis=self.plan.axis),
             region=region,
-            batch_size=self.batch_size,
+            batch_size=self.plan.batch_size,
             device=self.device,
             sums_on=sums_on,
+            held=self._held(),
+            count=self.count,
         )
-        self.num_windows += predict.num_windows
-        self.num_repeated += predict.num_repeated
+
+    def _held(self) -> Tensor | None:
+        """The image on a GPU that has room for it, sent there once."""
+        if not self.plan.image_on_device:
+            self._on_device = None
+            return None
+        if self._on_device is None:
+            self._on_device = self.image.to(self.device)
+        return self.layout.image(self._on_device)
 
     def _shrink(self) -> bool:
-        """Half the batch, then sums off the device, then half the window."""
-        if self.batch_size > 1:
-            self.batch_size //= 2
+        """Half the batch, then the scan and sums off the device, then half a window."""
+        if self.plan.batch_size > 1:
+            self.plan = replace(self.plan, batch_size=self.plan.batch_size // 2)
             return True
         windows = self.plan.windows.halved()
         if windows is None:
             return False
-        self.plan = replace(self.plan, windows=windows, sums_on_device=False)
+        self.plan = replace(
+            self.plan, windows=windows, sums_on_device=False, image_on_device=False
+        )
         return True
 
     def report(self, asked: WindowSpec) -> None:

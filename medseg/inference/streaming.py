@@ -1,13 +1,16 @@
 """Logits of a scan, slab by slab: finished slabs are handed on and forgotten."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from medseg.device import send
 from medseg.inference.border_padding import take
+from medseg.inference.constant_windows import Values, constant_values
 from medseg.inference.rolling import BlendWeights, RollingSum, depth_needed
 from medseg.inference.tiling import Box, Tile, Tiling, common
 
@@ -70,6 +73,24 @@ class LogitSlab:
         return LogitSlab(axis, self.first, self.new, self.stop, sums, weights)
 
 
+@dataclass
+class WindowCount:
+    """Windows of a stream.
+
+    Attributes:
+        num_windows: All of them so far.
+        num_repeated: Those that held one value alone, as another one before, and were
+            answered as that one was.
+    """
+
+    num_windows: int = 0
+    num_repeated: int = 0
+
+
+Window = tuple[Tile, Values | None]
+"""A tile, and the values of its channels where it holds no others."""
+
+
 def stream_rows(
     predict: Predict,
     image: Tensor,
@@ -79,17 +100,21 @@ def stream_rows(
     batch_size: int = 1,
     device: torch.device | None = None,
     sums_on: torch.device | None = None,
+    held: Tensor | None = None,
+    count: WindowCount | None = None,
 ) -> Iterator[LogitSlab]:
     """Rows of logits along the tiling's axis, each when its last window was computed.
 
     Args:
-        predict: The network.
-        image: Shape (C, *spatial), anywhere.
+        predict: The network; windows of one same value are given to it once.
+        image: Shape (C, *spatial), on the host.
         tiling: Windows over the image.
         region: The part that is wanted; windows that do not touch it are left out.
         batch_size: Windows per call of `predict`.
         device: Where windows go to be predicted; where the image is by default.
         sums_on: Where sums of logits are held; on `device` by default.
+        held: The image where windows are cut out, such as on the device.
+        count: Is told of the windows.
 
     Yields:
         Rows that together cover the region along the axis, once and in order.
@@ -97,12 +122,12 @@ def stream_rows(
     device = image.device if device is None else device
     region = region or tuple(slice(0, n) for n in tiling.shape)
     axis = tiling.axis
-    if tiling.importance is not None:
-        tiling = replace(tiling, importance=tiling.importance.to(sums_on or device))
-    batches = list(_batches(_touching(tiling.tiles, region), batch_size))
-    rows = region[axis]
-    targets = [[tile.target for tile in batch] for batch in batches]
     sums_on = sums_on or device
+    if tiling.importance is not None:
+        tiling = replace(tiling, importance=send(tiling.importance, sums_on))
+    batches = _batches(_touching(image, tiling, region), batch_size, axis=axis)
+    rows = region[axis]
+    targets = [[tile.target for tile, _ in batch] for batch in batches]
     sums = RollingSum(
         region=region,
         axis=axis,
@@ -112,89 +137,102 @@ def stream_rows(
     weights = None
     if not tiling.is_exact:
         weights = BlendWeights(tiling, region, device=sums_on)
+    answers = _Answers(
+        predict, image if held is None else held, tiling, device, count or WindowCount()
+    )
     new = rows.start
-    unfinished = _first_rows(batches, axis, rows.stop)
+    unfinished = _first_rows(targets, axis, rows.stop)
     for batch, after in zip(batches, unfinished[1:], strict=True):
-        _compute(predict, image, tiling, batch, sums, device)
+        for tile, logits in answers.of(batch):
+            share = None if tiling.importance is None else tiling.importance[tile.inner]
+            sums.add(logits[(slice(None), *tile.inner)], tile.target, share)
         if after > new:
             for first, stop, part in sums.finished(new, after):
                 start = stop - part.shape[axis + 1]
-                share = None if weights is None else weights.rows(start, stop)
-                yield LogitSlab(axis, start, first, stop, part, share)
+                total = None if weights is None else weights.rows(start, stop)
+                yield LogitSlab(axis, start, first, stop, part, total)
             new = after
             sums.forget(new - 1)
 
 
-def _compute(
-    predict: Predict,
-    image: Tensor,
-    tiling: Tiling,
-    batch: Sequence[Tile],
-    sums: RollingSum,
-    device: torch.device,
-) -> None:
-    parts = [take(image, tile.source, tiling.beyond) for tile in batch]
-    joined = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
-    logits = predict(joined.to(device)).float()
-    for tile, answer in zip(batch, logits, strict=True):
-        weights = tiling.importance
-        if weights is not None:
-            weights = weights[tile.inner]
-        sums.add(answer[(slice(None), *tile.inner)], tile.target, weights)
+class _Answers:
+    """What the network says to windows; to those of one same value, once."""
+
+    def __init__(
+        self,
+        predict: Predict,
+        image: Tensor,
+        tiling: Tiling,
+        device: torch.device,
+        count: WindowCount,
+    ) -> None:
+        self._predict = predict
+        self._image = image
+        self._beyond = tiling.beyond
+        self._device = device
+        self._count = count
+        self._known: dict[tuple[Values, tuple[int, ...]], Tensor] = {}
+
+    def of(self, batch: Sequence[Window]) -> Iterator[tuple[Tile, Tensor]]:
+        """Tiles in their order, with logits of shape (L, *window)."""
+        self._count.num_windows += len(batch)
+        several = [tile for tile, values in batch if values is None]
+        answers = iter(self._compute(several) if several else ())
+        for tile, values in batch:
+            yield tile, next(answers) if values is None else self._same(tile, values)
+
+    def _compute(self, tiles: Sequence[Tile]) -> Tensor:
+        parts = [take(self._image, tile.source, self._beyond) for tile in tiles]
+        joined = parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+        return self._predict(send(joined, self._device)).float()
+
+    def _same(self, tile: Tile, values: Values) -> Tensor:
+        key = (values, _input_size(tile))
+        if key in self._known:
+            self._count.num_repeated += 1
+        else:  # the last one alone is kept
+            self._known = {key: self._compute([tile])[0]}
+        return self._known[key]
 
 
-def _touching(tiles: Sequence[Tile], region: Box) -> list[Tile]:
-    return [tile for tile in tiles if common(tile.target, region) is not None]
+def _touching(image: Tensor, tiling: Tiling, region: Box) -> list[Window]:
+    tiles = [tile for tile in tiling.tiles if common(tile.target, region) is not None]
+    values = constant_values(image, tiles, tiling.beyond)
+    return list(zip(tiles, values, strict=True))
 
 
-def _batches(tiles: Sequence[Tile], size: int) -> Iterator[list[Tile]]:
-    """Neighbours in the order of the tiles, of one size of input."""
-    for _, alike in itertools.groupby(tiles, key=_input_size):
-        some = iter(alike)
-        while batch := list(itertools.islice(some, size)):
-            yield batch
+def _batches(windows: Sequence[Window], size: int, *, axis: int) -> list[list[Window]]:
+    """Neighbours in the order of the tiles, of one size of input.
+
+    Windows of one value need no place in a batch, and join that of their neighbours. A
+    batch reaches no further along the axis than its size asks for, since all rows that
+    it adds to are held.
+    """
+    per_start = Counter(tile.target[axis].start for tile, _ in windows)
+    order = {start: number for number, start in enumerate(sorted(per_start))}
+    most_starts = -(-size // max(per_start.values(), default=1))
+    batches: list[list[Window]] = []
+    for _, alike in itertools.groupby(windows, key=lambda one: _input_size(one[0])):
+        computed, first, batch = 0, 0, list[Window]()
+        for window in alike:
+            tile, values = window
+            start = order[tile.target[axis].start]
+            is_full = computed == size and values is None
+            if batch and (is_full or start - first >= most_starts):
+                batches.append(batch)
+                computed, batch = 0, []
+            first = first if batch else start
+            computed += values is None
+            batch.append(window)
+        batches.append(batch)
+    return batches
 
 
 def _input_size(tile: Tile) -> tuple[int, ...]:
     return tuple(part.stop - part.start for part in tile.source)
 
 
-def _first_rows(batches: Sequence[Sequence[Tile]], axis: int, last: int) -> list[int]:
+def _first_rows(targets: Sequence[Sequence[Box]], axis: int, last: int) -> list[int]:
     """For each batch, the first row that it or a later one adds to; then the end."""
-    firsts = [min(tile.target[axis].start for tile in batch) for batch in batches]
+    firsts = [min(target[axis].start for target in batch) for batch in targets]
     return list(itertools.accumulate(reversed([*firsts, last]), min))[::-1]
-
-
-class ConstantWindows:
-    """A network that computes a constant window once and repeats the answer.
-
-    Air around a body that was clipped to one value, or a margin of zeros. Nothing is
-    assumed but that the network answers equal inputs equally, so that results do not
-    change.
-
-    Attributes:
-        num_windows: Windows so far.
-        num_repeated: Those of them that were not computed.
-    """
-
-    def __init__(self, predict: Predict) -> None:
-        self._predict = predict
-        self._answers: dict[tuple[float, ...], Tensor] = {}
-        self.num_windows = 0
-        self.num_repeated = 0
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        """Logits of a batch of windows, in memory that may be shared."""
-        self.num_windows += len(batch)
-        if len(batch) > 1:
-            return self._predict(batch)
-        flat = batch[0].flatten(1)
-        corner = flat[:, 0]
-        if not bool((flat == corner[:, None]).all()):
-            return self._predict(batch)
-        key = (*batch.shape[2:], *corner.tolist())
-        if key in self._answers:
-            self.num_repeated += 1
-        else:
-            self._answers = {key: self._predict(batch)}
-        return self._answers[key]

@@ -98,7 +98,7 @@ class Ensemble:
             model=model.weights_sha256,
             device=device,
             window=window,
-            batch_size=settings.batch_size,
+            batch_size=settings.least_batch_size,
         )
         return choose_engine(
             model,

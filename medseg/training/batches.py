@@ -15,7 +15,7 @@ from torch import Tensor
 from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.plugin_transforms import Transforms
 from medseg.augmentation.settings import AugmentationSettings
-from medseg.device import use_device
+from medseg.device import send, use_device
 from medseg.instances.moved_distance_levels import levels_of
 from medseg.plan import Plan
 from medseg.sampling import Draw, PatchSampler, SamplingStats, gather
@@ -287,13 +287,7 @@ class BatchSource:
         patches = gather(self._cases, draws, spatial_dims=dims, padding=padding)
         images, labels = patches.images, patches.targets
         shown = patches.labels.numpy()
-        return self._sent(images), self._sent(labels), shown
-
-    def _sent(self, tensor: Tensor) -> Tensor:
-        """The tensor where batches are needed; a GPU copies while others go on."""
-        if self.device.type != "cuda":
-            return tensor.to(self.device)
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        return send(images, self.device), send(labels, self.device), shown
 
     def _unannotated_in(self, draws: Sequence[Draw]) -> Tensor | None:
         """Classes that the patches' cases do not annotate, None for none."""
@@ -304,7 +298,7 @@ class BatchSource:
         )
         for number, draw in enumerate(draws):
             table[number, list(self._unannotated[draw.case_index])] = True
-        return self._sent(table)
+        return send(table, self.device)
 
     def _levels(self, painted: Tensor) -> Tensor:
         """Levels of single objects as they lie now."""

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import CPU, Pointwise, plan, random_network
@@ -13,7 +12,6 @@ from medseg.geometry import affine_from_spacing
 from medseg.inference.predictor import Predictor
 from medseg.inference.region_of_interest import air_limit, narrowed
 from medseg.inference.settings import InferenceSettings
-from medseg.inference.streaming import ConstantWindows
 from medseg.plan import ChannelPlan
 from medseg.preparation import preprocess
 from medseg.volume import Volume
@@ -106,20 +104,3 @@ def test_a_part_of_the_scan_lies_where_its_voxels_lie(
     centre = np.linalg.inv(prepared.placement.prepared.affine) @ part.cropped.affine
     assert np.all(centre[:3, 3] >= start - 0.5 - 1e-9)
     assert part.source.mismatch(prepared.placement.source) == ""
-
-
-def test_constant_windows_are_computed_once() -> None:
-    calls = []
-
-    def watch(batch: torch.Tensor) -> torch.Tensor:
-        calls.append(batch)
-        return 2 * batch
-
-    network = ConstantWindows(watch)
-    zeros, ones = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
-    mixed = ones.clone()
-    mixed[..., 1, 1] = 0
-    for batch in (zeros, zeros, mixed, zeros, ones, ones):
-        assert torch.equal(network(batch), 2 * batch)
-    assert len(calls) == 3
-    assert (network.num_windows, network.num_repeated) == (6, 3)

@@ -42,8 +42,16 @@ STEP_LAUNCHES = {
 """Of each part of a training step: two patches, a network of three stages with two
 outputs, the default loss."""
 
-WINDOW_LAUNCHES = 300
-"""Of prediction for each window, without the network's own."""
+WINDOW_LAUNCHES = 4
+"""Of prediction for each window, without the network's own: its sums, in two pieces
+where they meet the end of the ring, and a share of making a batch."""
 
-WINDOW_WAITS = 30
-"""Times that the host waits for the device in prediction, for each window."""
+ROWS_LAUNCHES = 110
+"""Of prediction for each set of finished rows, which become labels on another grid."""
+
+SCAN_WAITS = 1
+"""Times that the host waits for the device in prediction: the scan is sent there."""
+
+ROWS_WAITS = 2
+"""The same for each set of finished rows: it is asked how many voxels lie between
+different labels, and their labels are waited for when the next rows are under way."""

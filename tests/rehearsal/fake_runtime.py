@@ -72,7 +72,8 @@ def _cuda(gpu: "FakeGPU") -> dict[str, Any]:
             pass
 
         def record(self, stream: Any = None) -> None:
-            gpu.asked.add(torch.cuda.current_device())
+            index = torch.cuda.current_device() if stream is None else stream.index
+            gpu.asked.add(index)
 
         def wait(self, stream: Any = None) -> None:
             pass
@@ -130,6 +131,9 @@ def _cuda(gpu: "FakeGPU") -> dict[str, Any]:
         "set_rng_state": nothing,
         "get_rng_state_all": lambda: [torch.zeros(16, dtype=torch.uint8)] * NUM_DEVICES,
         "set_rng_state_all": nothing,
+        "current_stream": lambda device=None: SimpleNamespace(
+            index=torch.cuda.current_device() if device is None else _index(device)
+        ),
         "Event": Event,
     }
 

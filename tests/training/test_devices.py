@@ -16,6 +16,7 @@ from medseg.inference.memory_plan import find_budget
 from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings
 from medseg.store import Store
+from medseg.training import batches as batches_module
 from medseg.training.batches import BatchSource
 from medseg.training.compilation import wants_compiling
 from medseg.training.determinism import arithmetic
@@ -88,7 +89,7 @@ def in_a_thread(batches: BatchSource, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a source make batches ahead as for a GPU, though its tensors are here."""
     monkeypatch.setattr(batches, "device", SimpleNamespace(type="cuda", index=1))
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    monkeypatch.setattr(BatchSource, "_sent", lambda self, tensor: tensor)
+    monkeypatch.setattr(batches_module, "send", lambda tensor, device: tensor)
 
 
 def test_a_run_saved_before_its_first_step_begins_where_it_was(

@@ -66,7 +66,7 @@ def choose_engine(
     """
     allowed = candidates(settings, device=device)
     results = EngineBenchmarks(
-        model, book, device, tuple(window), settings.batch_size, clock
+        model, book, device, tuple(window), settings.least_batch_size, clock
     )
     new = results.complete(allowed, progress=progress)
     usable = [variant for variant in allowed if not results.of(variant).doubt]
