@@ -7,13 +7,6 @@ the programs that tests start.
 """
 
 import os
-import shutil
-
-if shutil.which("nvidia-smi") is None:
-    # without a GPU, Triton's kernels are interpreted; read when Triton is imported
-    os.environ["TRITON_INTERPRET"] = "1"
-
-import os
 import signal
 import subprocess
 import warnings
@@ -22,6 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    # without a GPU, Triton's kernels are interpreted; read when Triton is imported
+    os.environ["TRITON_INTERPRET"] = "1"
+
 from hypothesis import HealthCheck, settings
 from predict_phantoms import Predict
 from workflow_models import make_model

@@ -38,12 +38,12 @@ def constant_values(
         [voxels_shown(slice(*part), size, beyond) for part in along]
         for along, size in zip(parts, image.shape[1:], strict=True)
     ]
-    low, high = (values.numpy() for values in _extremes(image, shown))
+    low, high = (values.movedim(0, -1).numpy() for values in _extremes(image, shown))
     found: list[Values | None] = []
     for tile in tiles:
         keys = [_part(tile, axis) for axis in axes]
         place = tuple(part.index(key) for part, key in zip(parts, keys, strict=True))
-        least, largest = low[(slice(None), *place)], high[(slice(None), *place)]
+        least, largest = low[place], high[place]
         is_padded = beyond == "zero" and any(
             start < 0 or stop > size
             for (start, stop), size in zip(keys, image.shape[1:], strict=True)

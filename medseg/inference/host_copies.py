@@ -34,7 +34,7 @@ class HostCopies:
             use(values.cpu().numpy())
             return
         copied = values.to("cpu", non_blocking=True)  # pinned, since it may come later
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(values.device))
         self._under_way.append((event, copied, use))
         while len(self._under_way) > MOST_WAITING:

@@ -267,13 +267,17 @@ def interpolated_slabs(
     step = max(1, SLAB_VALUES // (rows.sums.shape[0] * shape[1] * shape[2]))
     for start in range(0, shape[0], step):
         first = near[0].part(start, start + step)
-        sides = []
-        for side in (first.lower, first.upper):
-            values = rows.sums.index_select(1, side)
-            if rows.weights is not None:
-                values /= rows.weights.index_select(0, side)
-            sides.append(values)
-        yield start, interpolate(between(*sides, first, axis=1), near[1:], axis=2)
+        lower, upper = _logits_of(rows, first.lower), _logits_of(rows, first.upper)
+        values = between(lower, upper, first, axis=1)
+        yield start, interpolate(values, near[1:], axis=2)
+
+
+def _logits_of(rows: LogitSlab, places: Tensor) -> Tensor:
+    """Logits at places along the first axis, (L, n, J, K)."""
+    values = rows.sums.index_select(1, places)
+    if rows.weights is not None:
+        values /= rows.weights.index_select(0, places)
+    return values
 
 
 def _pointwise(

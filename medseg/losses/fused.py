@@ -149,6 +149,7 @@ class FusedLoss(nn.Module):
         return (
             outputs[0].device.type == "cuda"
             and outputs[0].dtype in TRITON_TYPES
+            and all(logits.dtype == outputs[0].dtype for logits in outputs)
             and self.channels.num_channels <= TRITON_CHANNELS
             and has_triton()
         )

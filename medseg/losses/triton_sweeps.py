@@ -1,10 +1,11 @@
-"""The loss by Triton's kernels: a few launches for all samples and outputs.
+"""The loss by Triton's kernels: four launches for all samples and outputs.
 
 Three operators of PyTorch's, so that they can also be traced on tensors without values:
-sums over the voxels (a launch per output of the network and one more), the loss with
-its derivatives by the sums (one), and the gradients (one per output).
+sums over the voxels (two launches), the loss with its derivatives by the sums (one),
+and the gradients (one).
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +20,9 @@ from medseg.losses.terms import Terms
 from medseg.losses.triton_kernels import (
     add_up_kernel,
     gradient_kernel,
-    slopes_kernel,
     sums_kernel,
 )
+from medseg.losses.triton_slopes import slopes_kernel
 
 BLOCK = 4096
 """Logits that a program holds at a time: 32 for each of its 128 threads."""
@@ -187,23 +188,21 @@ def _sums(
         dtype=torch.float32,
         device=target.device,
     )
-    for logits, own in zip(outputs, partial, strict=True):
-        flat = logits.flatten(2)
-        sums_kernel[num_parts, num_samples](
-            flat,
-            target,
-            membership,
-            own,
-            flat.shape[2],
-            flat.shape[1],
-            num_classes,
-            num_parts,
-            *flat.stride(),
-            *_geometry(logits, target),
-            **_constants(sigmoid, squared, voxel_gamma, channel_gamma),
-            BLOCK_C=block_c,
-            BLOCK_V=block_v,
-        )
+    flat = [z.flatten(2) for z in outputs]
+    sums_kernel[num_parts, num_samples, len(outputs)](
+        tuple(flat),
+        target,
+        membership,
+        partial,
+        outputs[0].shape[1],
+        num_classes,
+        num_parts,
+        *_grids(outputs, flat),
+        *_target_grid(target),
+        **_constants(sigmoid, squared, voxel_gamma, channel_gamma),
+        BLOCK_C=block_c,
+        BLOCK_V=block_v,
+    )
     sums = partial.new_empty(
         (len(outputs), num_samples, ROWS, block_c), dtype=torch.float64
     )
@@ -224,7 +223,7 @@ def _(
     voxel_gamma: float | None,
     channel_gamma: float | None,
 ) -> Tensor:
-    declare_launches("medseg::loss_sums", len(outputs) + 1)
+    declare_launches("medseg::loss_sums", 2)
     block_c, _ = _blocks(outputs[0].shape[1])
     shape = (len(outputs), len(target), ROWS, block_c)
     return outputs[0].new_empty(shape, dtype=torch.float64)
@@ -318,27 +317,26 @@ def _gradients(
 ) -> list[Tensor]:
     """The gradient of each output, of its shape, strides and type."""
     block_c, block_v = _blocks(outputs[0].shape[1])
-    results = []
-    for logits, own in zip(outputs, slopes, strict=True):
-        flat, result = logits.flatten(2), torch.empty_like(logits)
-        out = result.flatten(2)
-        gradient_kernel[triton.cdiv(flat.shape[2], block_v), len(target)](
-            flat,
-            target,
-            membership,
-            own,
-            upstream,
-            out,
-            flat.shape[2],
-            flat.shape[1],
-            *flat.stride(),
-            *out.stride(),
-            *_geometry(logits, target),
-            **_constants(sigmoid, squared, voxel_gamma, channel_gamma),
-            BLOCK_C=block_c,
-            BLOCK_V=block_v,
-        )
-        results.append(result)
+    flat, results = [z.flatten(2) for z in outputs], [*map(torch.empty_like, outputs)]
+    out = [result.flatten(2) for result in results]
+    blocks = [triton.cdiv(z.shape[2], block_v) for z in flat]
+    first = [0, *itertools.accumulate(blocks)]
+    gradient_kernel[first[-1], len(target)](
+        tuple(flat),
+        target,
+        membership,
+        slopes,
+        upstream,
+        tuple(out),
+        outputs[0].shape[1],
+        tuple(first[:-1]),
+        *_grids(outputs, flat),
+        *_columns([z.stride() for z in out]),
+        *_target_grid(target),
+        **_constants(sigmoid, squared, voxel_gamma, channel_gamma),
+        BLOCK_C=block_c,
+        BLOCK_V=block_v,
+    )
     return results
 
 
@@ -354,7 +352,7 @@ def _(
     voxel_gamma: float | None,
     channel_gamma: float | None,
 ) -> list[Tensor]:
-    declare_launches("medseg::loss_gradients", len(outputs))
+    declare_launches("medseg::loss_gradients", 1)
     return [torch.empty_like(logits) for logits in outputs]
 
 
@@ -364,13 +362,26 @@ def _blocks(num_channels: int) -> tuple[int, int]:
     return block_c, max(16, BLOCK // block_c)
 
 
-def _geometry(logits: Tensor, target: Tensor) -> list[int]:
-    """Sizes of an output and of the target, then the target's strides; 3D always."""
-    missing = 5 - logits.ndim
-    sizes = [1] * missing + list(logits.shape[2:])
-    full = [1] * missing + list(target.shape[1:])
+def _grids(outputs: Sequence[Tensor], flat: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    """Of all outputs each: number of voxels, strides, and sizes along three axes."""
+    return _columns(
+        [
+            (z.shape[2], *z.stride(), *[1] * (5 - grid.ndim), *grid.shape[2:])
+            for grid, z in zip(outputs, flat, strict=True)
+        ]
+    )
+
+
+def _columns(rows: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    return list(zip(*rows, strict=True))
+
+
+def _target_grid(target: Tensor) -> list[int]:
+    """Sizes of the target along three axes, then its strides, the samples' first."""
+    missing = 4 - target.ndim
+    sizes = [1] * missing + list(target.shape[1:])
     strides = [0] * missing + list(target.stride()[1:])
-    return [*sizes, *full, target.stride(0), *strides]
+    return [*sizes, target.stride(0), *strides]
 
 
 def _constants(

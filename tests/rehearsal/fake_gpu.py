@@ -24,6 +24,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from medseg.losses.launches import counted_launches
+
 aten = torch.ops.aten
 
 
@@ -113,6 +115,7 @@ class FakeGPU:
     def __enter__(self) -> "FakeGPU":
         self._stack = ExitStack()
         replace_runtime(self, self._stack)
+        self._stack.enter_context(counted_launches(self.mode.hear))
         self._stack.enter_context(self.mode)
         self._stack.enter_context(GeneratorCheck())
         return self
@@ -136,6 +139,11 @@ class FakeDispatch(FakeTensorMode):
         self.seen, self.pinned = seen, pinned
         self._truth, self._float64 = truth, float64
         self._inner = threading.local()
+        self._declared: dict[str, int] = {}
+
+    def hear(self, operator: str, number: int) -> None:
+        """Notes how many kernels an operator of the project's launches inside."""
+        self._declared[operator] = number
 
     def make(
         self,
@@ -228,7 +236,8 @@ class FakeDispatch(FakeTensorMode):
         new = [t for t in outputs if not any(t is one for one in inputs)]
         read = new if name in SELECTING else inputs
         moved = sum(t.numel() * t.element_size() for t in (*read, *new))
-        self.seen.note_launch(name, moved=moved)
+        number = self._declared.pop(func._schema.name, 1)
+        self.seen.note_launch(name, number=number, moved=moved)
 
     def _to_copy(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         source, target = args[0], kwargs.get("device")

@@ -19,7 +19,12 @@ from medseg.losses import DeepSupervisionLoss, LossSettings, build_loss
 from medseg.losses.launches import has_triton
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(LossSettings)
-KINDS = get_args(get_args(LossSettings)[0])
+KINDS = [
+    kind
+    for kind in get_args(get_args(LossSettings)[0])
+    if isinstance(kind.model_fields["name"].default, str)
+]
+"""Of the losses that are the project's own."""
 NAMES = sorted(kind.model_fields["name"].default for kind in KINDS)
 WEIGHTED = sorted(
     kind.model_fields["name"].default
@@ -99,18 +104,19 @@ def test_of_half_precision(gpu: FakeGPU, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.skipif(not has_triton(), reason="hidden on purpose in this run")
+@pytest.mark.parametrize("num_outputs", [1, 5, 12])
 @pytest.mark.parametrize("regions", [(), REGIONS])
 def test_of_many_samples_and_outputs(
-    gpu: FakeGPU, regions: tuple[tuple[int, ...], ...]
+    gpu: FakeGPU, regions: tuple[tuple[int, ...], ...], num_outputs: int
 ) -> None:
     with gpu:
         chosen = ADAPTER.validate_python({"name": "dice_ce"})
         loss = build_loss(chosen, num_classes=3, regions=regions).to("cuda")
         outputs = [
-            torch.randn(9, len(regions) or 3, *(32 >> level,) * 3, device="cuda")
+            torch.randn(9, len(regions) or 3, *(32 - 2 * level,) * 3, device="cuda")
             .bfloat16()
             .requires_grad_()
-            for level in range(5)
+            for level in range(num_outputs)
         ]
         target = torch.zeros(9, 32, 32, 32, dtype=torch.uint8, device="cuda")
         with gpu.seen.during("loss"):

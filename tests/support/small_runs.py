@@ -11,7 +11,7 @@ from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings, gather
 from medseg.store import Store
 from medseg.training.batches import Batch, BatchSource
-from medseg.training.length import RunLength
+from medseg.training.length import RunLength, StepLength
 from medseg.training.logger import NullLogger
 from medseg.training.loop import FitResult, RunContext, fit
 from medseg.training.segmentation_loss import segmentation_loss
@@ -20,6 +20,17 @@ from medseg.training.state import TrainingState, fresh_state
 
 CPU = torch.device("cpu")
 SMALL = UNetSettings(channels=(4, 8), strides=(1, 2), dropout=0.1)
+
+
+class Interrupted(StepLength):
+    """The schedule of a long run that is cut short."""
+
+    def __init__(self, steps: int, *, stop_after: int) -> None:
+        super().__init__(steps)
+        self.stop_after = stop_after
+
+    def done(self, step: int) -> float:
+        return 1.0 if step >= self.stop_after else super().done(step)
 
 
 def small_plan(store: Store, *, dims: int, network: UNetSettings) -> Plan:

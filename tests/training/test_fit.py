@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import CPU, SMALL, run, small_plan
+from small_runs import CPU, SMALL, Interrupted, run, small_plan
 
 from medseg.errors import NonFiniteLossError, NonFiniteWeightsError, TrainingError
 from medseg.inference.predictor import Predictor
@@ -27,17 +27,6 @@ def test_two_runs_of_one_seed_are_equal(tiny_store: Store, tmp_path: Path) -> No
     first = run(tiny_store, tmp_path / "a", StepLength(6))
     second = run(tiny_store, tmp_path / "b", StepLength(6))
     assert torch.equal(weights_of(first), weights_of(second))
-
-
-class Interrupted(StepLength):
-    """The schedule of a long run that is cut short."""
-
-    def __init__(self, steps: int, *, stop_after: int) -> None:
-        super().__init__(steps)
-        self.stop_after = stop_after
-
-    def done(self, step: int) -> float:
-        return 1.0 if step >= self.stop_after else super().done(step)
 
 
 def test_a_resumed_run_ends_with_the_same_weights(
