@@ -28,7 +28,7 @@ help:
 	@echo "make format   settles the style where that can be done by itself"
 	@echo "make bench    every benchmark that needs no data set, as JSON in benchmarks/results/"
 	@echo "make gpu      all that only a GPU can show, with PYTHON's PyTorch"
-	@echo "make nightly  all tests, the slow ones too, then audit and sbom"
+	@echo "make nightly  all tests, the slow ones too, types on other systems, audit, sbom"
 	@echo "make audit    known vulnerabilities of the installed packages (asks PyPI)"
 	@echo "make sbom     what is installed, as CycloneDX, in dist/"
 	@echo "make clean    removes what these targets made"
@@ -79,6 +79,8 @@ gpu:
 
 nightly: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --timeout 1800 -n $(WORKERS) --dist loadfile
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 	$(MAKE) audit sbom
 	$(BIN)/python benchmarks/faults.py
 

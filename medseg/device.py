@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -138,5 +137,11 @@ def peak_memory_mb(device: torch.device) -> float:
         high = next((x for x in lines if x.startswith("VmHWM")), None)
         if high is not None:
             return int(high.split()[1]) * 1024 / 1e6
+    if sys.platform == "win32":
+        import psutil
+
+        return float(psutil.Process().memory_info().peak_wset) / 1e6
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

@@ -113,7 +113,7 @@ def hash_text(text: str) -> str:
 
 
 def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as stream:
+    with path.open("r+b") as stream:  # Windows flushes no file that is only read
         os.fsync(stream.fileno())
 
 

@@ -5,7 +5,6 @@ malicious; a large scan may take its time. The limits are far above what any hea
 file of its size needs.
 """
 
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ def limit_memory(num_bytes: int) -> None:
 
 def without_core_dumps() -> None:
     """Keeps a crash of this process from writing its memory to disk."""
-    if os.name != "posix":
+    if sys.platform == "win32":
         return
     import resource
 

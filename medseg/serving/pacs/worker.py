@@ -108,7 +108,8 @@ class Worker:
             return
         self.stop()
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        ends: Any = context.Pipe()  # of another type on Windows
+        self._pipe, theirs = ends
         self._process = context.Process(
             target=_serve, args=(theirs, self._options), daemon=True
         )
