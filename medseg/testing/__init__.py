@@ -3,6 +3,7 @@
 from typing import Any
 
 from medseg.testing.tiny_cells import make_tiny_cells
+from medseg.testing.tiny_dicom import make_tiny_dicom
 from medseg.testing.tiny_study import make_tiny_membranes, make_tiny_study
 
 _CHECKS = (
@@ -17,7 +18,13 @@ _CHECKS = (
     "check_transform",
 )
 
-__all__ = ["make_tiny_cells", "make_tiny_membranes", "make_tiny_study", *_CHECKS]
+__all__ = [
+    "make_tiny_cells",
+    "make_tiny_dicom",
+    "make_tiny_membranes",
+    "make_tiny_study",
+    *_CHECKS,
+]
 
 
 def __getattr__(name: str) -> Any:
