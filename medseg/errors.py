@@ -23,6 +23,12 @@ The message says which file or case, what was expected, what was found and what 
 do. No message carries a patient's name.
 """
 
+ONE_AXIS = (
+    "one-dimensional signals are out of scope; medseg segments pictures and volumes, "
+    "of 2 or 3 axes"
+)
+"""What is said of lines of values, wherever they turn up."""
+
 
 class MedsegError(Exception):
     """Base of all errors that medseg raises on purpose.

@@ -13,7 +13,13 @@ from medseg.datasets.case import Case
 from medseg.datasets.check_label import check_label_map
 from medseg.datasets.finding import Finding, FindingKind
 from medseg.datasets.ignored_rim import RIM_VALUE, is_rim
-from medseg.errors import GeometryError, InputError, LabelError, MissingFileError
+from medseg.errors import (
+    ONE_AXIS,
+    GeometryError,
+    InputError,
+    LabelError,
+    MissingFileError,
+)
 from medseg.geometry import Grid
 from medseg.io.label_reading import label_map_of
 from medseg.labels import LabelScheme
@@ -155,6 +161,15 @@ def _check_image(path: Path, volume: Volume, case: Case) -> Iterator[Finding]:
             "not finite",
             f"{bad} of {voxels.size} voxels are NaN or infinite",
             "export the scan anew, or set these voxels to the background's intensity",
+            "error",
+        )
+    if sum(size > 1 for size in volume.grid.shape) == 1:
+        yield Finding(
+            case.case_id,
+            path,
+            "one axis",
+            f"a line of {' × '.join(map(str, volume.grid.shape))} voxels; {ONE_AXIS}",
+            "take the case out",
             "error",
         )
     for number, channel in enumerate(voxels):

@@ -18,6 +18,7 @@ FindingKind = Literal[
     "direction",
     "not finite",
     "constant",
+    "one axis",
     "equal channels",
     "label values",
     "label type",

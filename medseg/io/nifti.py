@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.errors import GeometryError, UnreadableFileError
+from medseg.errors import ONE_AXIS, GeometryError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.bytestream import ByteSource, open_file
 from medseg.io.geometry_warning import settle_affine, warn_geometry
@@ -194,7 +194,7 @@ def _shape_of(header: NiftiHeader, path: Path) -> tuple[Shape, int]:
     if not 2 <= rank <= 7 or min(dims) < 1:
         raise UnreadableFileError(
             f"{path}: dimensions {dims} in the header, expected 2 to 5 axes of at "
-            "least 1 voxel"
+            f"least 1 voxel{f'; {ONE_AXIS}' if rank == 1 else ''}"
         )
     return _split_axes(dims, path)
 

@@ -1,6 +1,6 @@
 """From settings to a network."""
 
-from medseg.errors import PluginError, SettingsError
+from medseg.errors import ONE_AXIS, PluginError, SettingsError
 from medseg.networks.blocks import initialize
 from medseg.networks.core import Core
 from medseg.networks.deeplab import DeepLabCore
@@ -43,6 +43,8 @@ def build_network(
         SettingsError: The settings do not fit the number of axes.
         PluginError: A network by path cannot be found, was not allowed, or is none.
     """
+    if spatial_dims == 1:
+        raise SettingsError(f"network {settings.name}: {ONE_AXIS}")
     try:
         core = _build_core(settings, spatial_dims, in_channels, out_channels)
     except PluginError:

@@ -16,6 +16,7 @@ from medseg.preparation.preprocessing import (
     nonzero_box,
     require_contrast,
     require_finite,
+    require_two_axes,
     with_channels,
 )
 from medseg.preparation.stain import Stretch
@@ -49,6 +50,7 @@ def measure_case(
     volume, label_map = read_case(case, scheme)
     name = f"{case.case_id}: {', '.join(path.name for path in case.images)}"
     volume = with_channels(volume, channels, name=name)
+    require_two_axes(volume.grid.shape, name)
     require_contrast(volume.voxels, name)
     indices = scheme.to_indices(label_map.voxels, name=f"{case.case_id}: {case.label}")
     return measure(volume, indices, scheme.num_classes, case.case_id, reorient=reorient)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medseg.errors import GeometryError, InputError
+from medseg.errors import ONE_AXIS, GeometryError, InputError
 from medseg.geometry import Grid, Reorientation, canonical_reorientation
 from medseg.grid_limits import require_grid_size
 from medseg.instances.object_colouring import paint
@@ -19,7 +19,7 @@ from medseg.resampling import (
     resample_objects,
     resample_volume,
 )
-from medseg.types import Affine, ImageArray, LabelArray, MaskArray, Spacing
+from medseg.types import Affine, ImageArray, LabelArray, MaskArray, Shape, Spacing
 from medseg.volume import LabelMap, Volume
 
 AS_STORED = Reorientation((0, 1, 2), (False, False, False))
@@ -267,6 +267,18 @@ def require_contrast(voxels: ImageArray, name: str) -> None:
         raise InputError(
             f"{name}: all voxels are {values} everywhere, so that nothing can be "
             "learnt from it; export the scan anew, or take the case out"
+        )
+
+
+def require_two_axes(shape: Shape, name: str) -> None:
+    """Refuses a line of voxels.
+
+    Raises:
+        InputError: Only one axis has more than a voxel.
+    """
+    if sum(size > 1 for size in shape) == 1:
+        raise InputError(
+            f"{name}: a line of {' × '.join(map(str, shape))} voxels; {ONE_AXIS}"
         )
 
 

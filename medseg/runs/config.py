@@ -14,7 +14,7 @@ from pydantic import (
     field_validator,
 )
 
-from medseg.errors import SettingsError
+from medseg.errors import ONE_AXIS, SettingsError
 from medseg.evaluation.settings import MetricSettings
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.targets import Target
@@ -47,6 +47,13 @@ class PreparationSettings(Settings):
     skip_broken: bool = False
     """Go on without cases that cannot be read."""
 
+    @field_validator("spatial_dims", mode="before")
+    @classmethod
+    def _not_one_axis(cls, value: object) -> object:
+        if value == 1 and not isinstance(value, bool):
+            raise ValueError(ONE_AXIS)
+        return value
+
 
 class PlanChanges(Settings):
     """Numbers of the plan that this run replaces; the store stays as it is."""
@@ -60,6 +67,13 @@ class PlanChanges(Settings):
     """Patches per step."""
     network: NetworkSettings | None = None
     """The network."""
+
+    @field_validator("patch_size")
+    @classmethod
+    def _not_one_axis(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and len(value) == 1:
+            raise ValueError(ONE_AXIS)
+        return value
 
 
 class TrackerSettings(PluginSettings):
