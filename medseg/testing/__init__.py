@@ -4,6 +4,7 @@ from typing import Any
 
 from medseg.testing.tiny_cells import make_tiny_cells
 from medseg.testing.tiny_dicom import make_tiny_dicom
+from medseg.testing.tiny_roads import make_tiny_roads
 from medseg.testing.tiny_study import make_tiny_membranes, make_tiny_study
 
 _CHECKS = (
@@ -22,6 +23,7 @@ __all__ = [
     "make_tiny_cells",
     "make_tiny_dicom",
     "make_tiny_membranes",
+    "make_tiny_roads",
     "make_tiny_study",
     *_CHECKS,
 ]
