@@ -54,14 +54,14 @@ def make_tiny_dicom(
 def _slice(volume: Volume, pixels: np.ndarray, k: int) -> "Dataset":
     """One file's data set; pixels of shape (rows, columns), LPS as DICOM has it."""
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
     position, spacing = to_lps @ [0, 0, k, 1], np.abs(to_lps[:3, :3]).sum(axis=0)
     image = Dataset()
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = _CT_IMAGE
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = UID(_CT_IMAGE)
     image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     image.Modality, image.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
     image.StudyDate, image.StudyTime = "20260101", "120000"
