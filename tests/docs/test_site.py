@@ -101,7 +101,8 @@ def test_rows_say_type_bounds_and_default(row):
 def test_every_verb_and_option_is_in_the_command_reference():
     page = command_page()
     for verb in app.registered_commands:
-        assert f"\n## {verb.callback.__name__}\n" in page
+        name = verb.name or verb.callback.__name__
+        assert f"\n## {name}\n" in page
     predict = page.split("\n## predict\n")[1].split("\n## ")[0]
     assert "medseg predict MODEL SCANS [OPTIONS]" in predict
     assert "| `--flips`, `--no-flips` |" in predict
