@@ -68,6 +68,10 @@ def predict(
             help="The model's own rules.",
         ),
     ] = True,
+    page: Annotated[
+        bool,
+        typer.Option("--page/--no-page", help="Pictures of all scans in report.html."),
+    ] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Segment again what is done already.")
     ] = False,
@@ -133,6 +137,7 @@ def predict(
             codes=codes,
             postprocess=postprocessing,
             probabilities=probabilities,
+            page=page,
         ),
         "series": series or (),
         "key_path": key,

@@ -89,7 +89,9 @@ def predict(
         jobs = shortest_first(jobs)
     with lock_folder(out):
         table = PredictionTable(out)
-        return segment_all(jobs, segmenter, table, overwrite=overwrite, progress=shown)
+        lines = segment_all(jobs, segmenter, table, overwrite=overwrite, progress=shown)
+        segmenter.write_page(table.lines)
+    return lines
 
 
 def collector_for(segmenter: Segmenter, names: Pseudonymizer) -> Collector:

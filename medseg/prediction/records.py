@@ -78,6 +78,11 @@ class PredictionTable:
         """The line of a scan whose results are there."""
         return self._kept.get(scan)
 
+    @property
+    def lines(self) -> list[Prediction]:
+        """What became of each scan, by name."""
+        return sorted(self._lines.values(), key=lambda line: line.scan)
+
     def put(self, line: Prediction) -> None:
         """Adds or replaces a scan's line.
 

@@ -24,6 +24,7 @@ from medseg.model import Model
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
 from medseg.prediction.ensemble import load_ensemble
+from medseg.prediction.folder_page import draw_scan, write_folder_page
 from medseg.prediction.modality import modality_of
 from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
 from medseg.prediction.scan import Scan
@@ -51,6 +52,8 @@ class ScanOptions:
     """Apply the rules that are kept with the model."""
     probabilities: bool = False
     """Write each scan's probabilities to a .b2nd file beside its label map."""
+    page: bool = False
+    """Write a small picture of each scan, and ``report.html`` with all of them."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,16 @@ class Segmenter:
         with remarks_by_thread():
             return self.write(self.compute(self.read(scan, earlier)))
 
+    def write_page(self, lines: Sequence[Prediction]) -> None:
+        """Writes the page of the output folder, where one is wanted.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        if self.options.page:
+            engine = self.segmentation.engine
+            write_folder_page(self.out, lines, model=self.model, engine=engine)
+
     def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanJob:
         """The scan with its volume, or with its line where there is nothing to do."""
         job = ScanJob(scan)
@@ -192,6 +205,9 @@ class Segmenter:
                 job.notes.append(f"probabilities are in {shares}")
             job.label_map = label_map
             job.presence = self.segmentation.presence(loaded.volume, name=job.scan.name)
+            if self.options.page:
+                scheme = self.model.plan.labels
+                draw_scan(self.out, job.scan.name, loaded.volume, label_map, scheme)
             if job.scan.series is None and not loaded.is_repaired:
                 job.like = job.scan.files[0]
             if self.model.plan.instance_target != "none":

@@ -136,6 +136,7 @@ class _Loop:
             lines = segment_all(
                 [scan], self._segmenter, self._table, progress=self._progress
             )
+            self._segmenter.write_page(self._table.lines)
             for line in lines:
                 if line.status == "done":
                     self._progress.say(f"{line.scan}: done in {line.seconds:.1f} s")

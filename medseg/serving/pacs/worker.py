@@ -153,7 +153,7 @@ def _loaded(options: WorkerOptions) -> Callable[[Path, Path], list[StudyResult]]
         Path(),
         device=options.device,
         settings=InferenceSettings(**(options.settings or {})),
-        options=ScanOptions(strict=options.strict, seg=True),
+        options=ScanOptions(strict=options.strict, seg=True, page=True),
         series=options.series,
     )
 
@@ -163,6 +163,7 @@ def _loaded(options: WorkerOptions) -> Callable[[Path, Path], list[StudyResult]]
         with lock_folder(out):
             table = PredictionTable(out)
             lines = segment_all(scans, segmenter, table, progress=Silent())
+            segmenter.write_page(table.lines)
         return [
             StudyResult(line.scan, line.status, line.outputs, line.reason, line.seconds)
             for line in lines

@@ -1,0 +1,182 @@
+"""The page of a folder of predictions: failures, remarks, a picture of each scan.
+
+It is ``report.html`` beside ``predictions.csv``, and says the same to people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import MedsegError
+from medseg.files import write_text
+from medseg.labels import LabelScheme
+from medseg.model import Model
+from medseg.pages import data_uri, render
+from medseg.prediction.records import Prediction
+from medseg.reporting.html_table import Cell, Table, make_table
+from medseg.reporting.page import ShownPicture
+from medseg.volume import LabelMap, Volume
+
+PAGE, PICTURES = "report.html", "pictures"
+MOST_PICTURES = 200
+"""A page with more would be slow to open."""
+_SECTIONS = {
+    "failed": "Failed and set aside",
+    "remarks": "Remarks",
+    "pictures": "Pictures",
+    "cases-box": "Every scan",
+    "facts": "How it was done",
+}
+
+
+def draw_scan(
+    out: Path, name: str, volume: Volume, label_map: LabelMap, scheme: LabelScheme
+) -> None:
+    """Writes the small picture of a scan; none where it cannot be drawn.
+
+    Args:
+        out: The output folder.
+        name: Of the scan.
+        volume: The scan.
+        label_map: Its label map, on the scan's grid.
+        scheme: What its values mean.
+    """
+    from medseg.reporting.mosaic import make_tile, write_tile
+
+    try:
+        tile = make_tile(
+            volume, prediction=label_map, reference=None, scheme=scheme, title=name
+        )
+        write_tile(_picture_of(out, name), tile, scheme=scheme)
+    except MedsegError:
+        _picture_of(out, name).unlink(missing_ok=True)
+
+
+def write_folder_page(
+    out: Path, lines: Sequence[Prediction], *, model: Model, engine: str = ""
+) -> None:
+    """Writes ``report.html`` beside the table of an output folder.
+
+    Args:
+        out: The output folder.
+        lines: What became of each scan, those of earlier calls among them.
+        model: What segmented them.
+        engine: What ran the network, in words.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    failed = [line for line in lines if not line.is_segmented]
+    odd = [line for line in lines if line.is_segmented and line.warnings]
+    pictures, left_out = _pictures(out, [line for line in lines if line.is_segmented])
+    parts: dict[str, Any] = {
+        "failed": _table(("scan", "status", "where", "reason"), map(_fault, failed)),
+        "remarks": _table(("scan", "remarks"), map(_remarks, odd)),
+        "pictures": pictures,
+        "cases-box": _every_scan(lines),
+    }
+    there = {name for name, content in parts.items() if content}
+    num_failed = sum(line.failed for line in failed)
+    page = render(
+        "predictions.html",
+        title=f"Predictions: {out.resolve().name}",
+        subtitle=f"{model.plan.name}: {', '.join(model.plan.labels.structures)}",
+        figures={
+            "segmented": str(len(lines) - len(failed)),
+            "failed": str(num_failed),
+            "set aside": str(len(failed) - num_failed),
+            "with remarks": str(len(odd)),
+        },
+        warnings=(),
+        sections={
+            name: text
+            for name, text in _SECTIONS.items()
+            if name in there or name == "facts"
+        },
+        failed=parts["failed"],
+        remarks=parts["remarks"],
+        pictures=pictures,
+        left_out=left_out,
+        scans=parts["cases-box"],
+        facts={"Model": _model_facts(model, engine)},
+    )
+    write_text(out / PAGE, page)
+
+
+def _model_facts(model: Model, engine: str) -> dict[str, str]:
+    origin = model.provenance
+    facts = {
+        "identity": model.identity,
+        "data set": origin.dataset,
+        "made": origin.created,
+        "labels": model.plan.labels.describe(),
+        "engine": engine,
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _pictures(out: Path, lines: Sequence[Prediction]) -> tuple[list[ShownPicture], str]:
+    """Scans with remarks first, then the smallest findings; and what is left out."""
+    drawn = [line for line in lines if _picture_of(out, line.scan).is_file()]
+    ranked = sorted(drawn, key=lambda line: (not line.warnings, _volume(line)))
+    shown = []
+    for line in ranked[:MOST_PICTURES]:
+        uri = data_uri(_picture_of(out, line.scan))
+        detail = f"{_volume(line):.4g} ml" + (" · see remarks" * bool(line.warnings))
+        shown.append(ShownPicture(line.scan, detail, uri, uri))
+    missing = len(lines) - len(shown)
+    return shown, f"{missing} scans are not pictured." if missing else ""
+
+
+def _picture_of(out: Path, name: str) -> Path:
+    return out / PICTURES / f"{name}.png"
+
+
+def _volume(line: Prediction) -> float:
+    return sum(line.volumes_ml.values())
+
+
+def _fault(line: Prediction) -> list[Cell]:
+    kind = "bad" if line.failed else "quiet"
+    status = Cell(line.status, line.status, "text", pill=kind)
+    return [_text(line.scan), status, _text(line.source), _text(line.reason)]
+
+
+def _remarks(line: Prediction) -> list[Cell]:
+    return [_text(line.scan), _text("; ".join(line.warnings))]
+
+
+def _every_scan(lines: Sequence[Prediction]) -> Table | None:
+    structures = dict.fromkeys(name for line in lines for name in line.volumes_ml)
+    asked = dict.fromkeys(name for line in lines for name in line.presence)
+    header = ["Scan", "Status", *(f"{name} [ml]" for name in structures)]
+    header += [*(f"presence of {name}" for name in asked), "Seconds"]
+    rows = []
+    for line in lines:
+        kind = "bad" if line.failed else "quiet"
+        row = [_text(line.scan), Cell(line.status, line.status, "text", pill=kind)]
+        row += [_number(line.volumes_ml.get(name)) for name in structures]
+        row += [_number(line.presence.get(name)) for name in asked]
+        rows.append([*row, _number(line.seconds)])
+    if not rows:
+        return None
+    return make_table(header, rows, sortable=True, identifier="cases")
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table | None:
+    made = make_table(header, rows)
+    return made if made.rows else None
+
+
+def _text(text: str) -> Cell:
+    return Cell(text, text, "text")
+
+
+def _number(value: float | None) -> Cell:
+    return (
+        Cell("–", style="number")
+        if value is None
+        else Cell(f"{value:.4g}", value, "number")
+    )
