@@ -19,7 +19,8 @@ from medseg.reporting.html_table import Cell, Table, make_table
 from medseg.reporting.page import ShownPicture
 from medseg.volume import LabelMap, Volume
 
-PAGE, PICTURES = "report.html", "pictures"
+PAGE, PICTURES = "report.html", ".pictures"
+"""Hidden, so that nobody takes the pictures for label maps or scans."""
 MOST_PICTURES = 200
 """A page with more would be slow to open."""
 _SECTIONS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 130
+
+
+def _is_not_about_a_home(record: logging.LogRecord) -> bool:
+    """Lets through all but matplotlib's notes on a home folder that it cannot write."""
+    text = record.getMessage()
+    return "MPLCONFIGDIR" not in text and not text.startswith("mkdir -p failed")
+
+
+logging.getLogger("matplotlib").addFilter(_is_not_about_a_home)
 
 
 def dark_figure(width: float, height: float) -> Figure:

@@ -21,8 +21,10 @@ FOREIGN = {
 
 
 def options() -> dict[str, set[str]]:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    return {
+    program = get_command(app)
+    commands = program.commands  # type: ignore[attr-defined]
+    before_the_verb = {flag for p in program.params for flag in p.opts}
+    return {"": before_the_verb} | {
         name: {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)}
         | {"--help", "--debug"}
         for name, command in commands.items()

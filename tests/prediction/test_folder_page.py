@@ -1,5 +1,8 @@
 """The page of a folder of predictions."""
 
+import os
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 from predict_phantoms import SECRETS, Predict, planted_series
 
+from medseg.evaluation.pairs import references_in
 from medseg.geometry import affine_from_spacing
 from medseg.io import write_volume
 from medseg.prediction.segmenter import ScanOptions
@@ -35,6 +39,7 @@ class Shown(HTMLParser):
 
 def scan(path: Path, seed: int) -> None:
     voxels = np.random.default_rng(seed).normal(size=(1, 24, 28, 20)).astype(np.float32)
+    path.parent.mkdir(exist_ok=True)
     write_volume(path, Volume(voxels, affine_from_spacing((1.0, 1.0, 1.5))))
 
 
@@ -98,4 +103,32 @@ def test_nothing_of_it_is_written_unless_asked(
     scan(tmp_path / "one.nii.gz", 1)
     call(model, tmp_path / "one.nii.gz", tmp_path / "out")
     assert not (tmp_path / "out" / "report.html").exists()
-    assert not (tmp_path / "out" / "pictures").exists()
+    assert not (tmp_path / "out" / ".pictures").exists()
+
+
+def test_drawing_without_a_home_says_nothing_of_it(model: Path, tmp_path: Path) -> None:
+    scan(tmp_path / "one.nii.gz", 1)
+    program = [sys.executable, "-m", "medseg", "predict"]
+    paths = [str(model), str(tmp_path / "one.nii.gz"), "-o", str(tmp_path / "out")]
+    nowhere = {"HOME": os.devnull, "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
+    options = ["--engine", "torch", "--precision", "float32"]
+    done = subprocess.run(
+        [*program, *paths, *options],
+        env=dict(os.environ) | nowhere,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert "MPLCONFIGDIR" not in done.stderr
+
+
+def test_pictures_are_no_predictions_and_no_scans(
+    model: Path, call: Predict, tmp_path: Path
+) -> None:
+    scan(tmp_path / "scans" / "one.nii.gz", 1)
+    out = tmp_path / "scans" / "segmented"
+    for _ in range(2):
+        lines = call(model, tmp_path / "scans", out, options=PAGE)
+        assert [line.scan for line in lines] == ["one"]
+    assert list(references_in(out)) == ["one"]

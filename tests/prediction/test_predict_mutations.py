@@ -249,7 +249,8 @@ def test_every_damaged_input_has_its_line_and_harms_nothing(
     assert "Traceback" not in done.stderr, done.stderr[-3000:]
     report = json.loads(said.read_text())
     cache = os.environ["XDG_CACHE_HOME"]  # of engines that were measured
-    own = (str(tmp_path / "key"), str(said), str(out), str(model), cache)
+    drawing = os.environ["XDG_CONFIG_HOME"]  # matplotlib's settings
+    own = (str(tmp_path / "key"), str(said), str(out), str(model), cache, drawing)
     there = {str(tmp_path)}  # where the key lies; making it again does nothing
     temporary = Path(tempfile.gettempdir()).resolve()  # readers' sockets, for a while
     writes = [w for w in report["writes"] if Path(w).parent != temporary]
@@ -273,7 +274,7 @@ def test_every_damaged_input_has_its_line_and_harms_nothing(
     assert {path for path in paths if is_claimed(path)} <= listed
     assert {p: p.stat().st_mtime_ns for p in tree.rglob("*")} == before
     assert {p.name for p in tmp_path.iterdir()} == {"tree", "out", "key", "said.json"}
-    assert not list(out.glob("*/*"))
+    assert [p.name for p in out.glob("*/*")] == ["good.png"]  # its picture
 
 
 def is_claimed(path: Path) -> bool:
