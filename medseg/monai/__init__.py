@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         GeneralizedDiceLoss,
         TverskyLoss,
     )
+    from medseg.monai.patches import EpochSampler, PatchDataset
+    from medseg.monai.reader import MedsegReader
 
 _HOMES = {
     "DiceLoss": "losses",
@@ -32,14 +34,20 @@ _HOMES = {
     "SlidingWindowInferer": "inferers",
     "sliding_window_inference": "inferers",
     "sliding_window_labels": "label_maps",
+    "EpochSampler": "patches",
+    "PatchDataset": "patches",
+    "MedsegReader": "reader",
 }
 
 __all__ = [
     "DiceCELoss",
     "DiceFocalLoss",
     "DiceLoss",
+    "EpochSampler",
     "FocalLoss",
     "GeneralizedDiceLoss",
+    "MedsegReader",
+    "PatchDataset",
     "SlidingWindowInferer",
     "TverskyLoss",
     "sliding_window_inference",
