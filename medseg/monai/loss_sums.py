@@ -12,6 +12,10 @@ from medseg.monai.loss_targets import label_map, one_hot_labels, packed_masks
 
 MAX_AXES = 5
 """The passes know two and three spatial axes, and one."""
+LARGE_BYTES = 32 << 20
+"""Logits above this: the C library asks the system for new memory for each result."""
+MANY_CHANNELS = 4
+"""Channels from which a chunk of voxels keeps a core's vector units busy."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def sums_of(request: Request, logits: Tensor, target: Tensor) -> VoxelSums | Non
         logits: Shape (N, L, *spatial).
         target: Shape (N, L or 1, *spatial).
     """
-    if not _is_plain(logits, target):
+    if not _is_plain(logits, target) or not is_faster(request, logits):
         return None
     logits, target = _as_tensor(logits), _as_tensor(target)
     found = _labels(request, logits, target)
@@ -61,6 +65,23 @@ def sums_of(request: Request, logits: Tensor, target: Tensor) -> VoxelSums | Non
     region = RegionTerm(TverskyLoss(), squared=request.squared)
     terms = Terms(request.sigmoid, region, request.voxel, request.channel)
     return voxel_sums(logits, labels, channels=channels, terms=terms)
+
+
+def is_faster(request: Request, logits: Tensor) -> bool:
+    """Whether the passes are worth it; measured by ``benchmarks/monai_parts.py``.
+
+    A processor adds up regions alone as quickly by MONAI's few operations, until their
+    results are so large that fresh memory costs more than arithmetic.
+    """
+    if logits.device.type != "cpu":
+        return True
+    is_large = logits.numel() * logits.element_size() > LARGE_BYTES
+    has_many = logits.shape[1] >= MANY_CHANNELS
+    if request.channel is not None:
+        return is_large or request.channel.gamma > 0
+    if request.voxel is not None:
+        return is_large or has_many
+    return is_large and has_many and not request.sigmoid
 
 
 def _is_plain(logits: Tensor, target: Tensor) -> bool:

@@ -96,8 +96,7 @@ def dice_ce_value(
     elif ce.reduction == "mean":  # PyTorch weighs soft labels without a weighted mean
         total = total / sums.num_valid
     overlap = _reduced_overlap(loss.dice, _dice, sums, logits)
-    value = loss.lambda_dice * overlap + loss.lambda_ce * total
-    return value.to(overlap.dtype)
+    return loss.lambda_dice * overlap + loss.lambda_ce * total.to(overlap.dtype)
 
 
 def dice_focal_value(
@@ -116,8 +115,7 @@ def dice_focal_value(
         return None
     total = _reduced_focal(loss.focal, sums.channel, logits)
     overlap = _reduced_overlap(loss.dice, _dice, sums, logits)
-    value = loss.lambda_dice * overlap + loss.lambda_focal * total
-    return value.to(overlap.dtype)
+    return loss.lambda_dice * overlap + loss.lambda_focal * total.float()
 
 
 def _overlap_value(

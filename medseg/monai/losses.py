@@ -7,6 +7,9 @@ or wrong, MONAI's own `forward` answers, so that values, gradients, warnings and
 are its own.
 """
 
+from inspect import signature
+from typing import Any
+
 from monai.losses import dice, focal_loss, tversky
 from torch import Tensor
 
@@ -59,20 +62,27 @@ class FocalLoss(focal_loss.FocalLoss):
 class DiceCELoss(dice.DiceCELoss):
     """`monai.losses.DiceCELoss`; the arguments are its own."""
 
+    __signature__ = signature(dice.DiceCELoss)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dice.__class__ = DiceLoss  # where only this part can be served
+
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         """The loss of logits (N, L, *spatial) for a target (N, L or 1, *spatial)."""
         served = dice_ce_value(self, input, target)
-        if served is not None:
-            return served
-        dice = dice_value(self.dice, input, target)
-        if dice is None:
-            return super().forward(input, target)
-        ce = self.bce if input.shape[1] == 1 else self.ce
-        return self.lambda_dice * dice + self.lambda_ce * ce(input, target)
+        return super().forward(input, target) if served is None else served
 
 
 class DiceFocalLoss(dice.DiceFocalLoss):
     """`monai.losses.DiceFocalLoss`; the arguments are its own."""
+
+    __signature__ = signature(dice.DiceFocalLoss)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dice.__class__ = DiceLoss  # where the parts can be served, not the sum
+        self.focal.__class__ = FocalLoss
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         """The loss of logits (N, L, *spatial) for a target (N, L or 1, *spatial)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -79,7 +80,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         """
         if num_patches < 1:
             raise SettingsError(f"num_patches is {num_patches}, expected 1 or more")
-        opened = store if isinstance(store, Store) else Store.open(store)
+        opened = store if isinstance(store, Store) else Store.open(Path(store))
         plan = opened.plan
         size = tuple(plan.patch_size if patch_size is None else patch_size)
         if len(size) != plan.spatial_dims or min(size) < 1:

@@ -12,8 +12,10 @@ import torch
 from monai.data import MetaTensor
 
 import medseg.monai as ours
+from medseg.losses.terms import ChannelTerm, VoxelTerm
 from medseg.losses.voxel_sums import voxel_sums
 from medseg.monai import loss_sums
+from medseg.monai.loss_sums import Request
 
 CLASSES = 3
 NAMES = [
@@ -96,6 +98,12 @@ OPTIONS = {
 }
 INPUTS = list(itertools.product([2, 3], [1, CLASSES], ["labels", "masks", "soft"]))
 """Spatial axes, channels of the logits, and kinds of target."""
+
+
+@pytest.fixture(autouse=True)
+def _served_though_small(monkeypatch):
+    """So small as in these tests, MONAI's formulas would be taken on a CPU."""
+    monkeypatch.setattr(loss_sums, "is_faster", lambda request, logits: True)
 
 
 def all_combinations(name):
@@ -273,6 +281,32 @@ def test_served_combinations_do_not_ask_monai(
     found, _ = outcome(ours, name, options, logits, target)
     for mine, other in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=2e-5, atol=1e-6)
+
+
+IS_FASTER = loss_sums.is_faster
+MIXED = ChannelTerm(gamma=2.0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "channels", "size", "faster"),
+    [
+        (Request(sigmoid=False, to_onehot_y=True), 4, 64, False),
+        (Request(sigmoid=False, to_onehot_y=True), 14, 96, True),
+        (Request(sigmoid=False, to_onehot_y=True), 2, 192, False),
+        (Request(sigmoid=True, to_onehot_y=False), 7, 128, False),
+        (Request(sigmoid=False, to_onehot_y=True, voxel=VoxelTerm()), 4, 64, True),
+        (Request(sigmoid=False, to_onehot_y=True, voxel=VoxelTerm()), 2, 64, False),
+        (Request(sigmoid=False, to_onehot_y=True, voxel=VoxelTerm()), 2, 192, True),
+        (Request(sigmoid=True, to_onehot_y=False, channel=MIXED), 3, 64, True),
+        (Request(sigmoid=True, to_onehot_y=False, channel=ChannelTerm()), 1, 64, False),
+    ],
+)
+def test_small_losses_of_regions_are_left_to_monai_on_a_cpu(
+    request_, channels, size, faster
+):
+    logits = torch.empty(1).expand(2, channels, size, size, size)
+    assert IS_FASTER(request_, logits) is faster
+    assert IS_FASTER(request_, logits.to("meta"))
 
 
 @pytest.mark.parametrize("name", NAMES)
