@@ -16,7 +16,7 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     names: dict = {}
     threads = torch.get_num_threads()
     try:
-        for cell in re.findall(r"```{code-cell}\n(.*?)```", PAGE.read_text(), re.S):
+        for cell in re.findall(r"```{code-cell} ipython3\n(.*?)```", PAGE.read_text(), re.S):
             exec(compile(cell, str(PAGE), "exec"), names)
     finally:
         torch.use_deterministic_algorithms(mode=False)
