@@ -7,6 +7,7 @@ import pytest
 import torch
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "monai_spleen.md"
+CELL = r"```{code-cell} ipython3\n(.*?)```"
 
 
 @pytest.mark.filterwarnings("ignore:.*NvImgCodec.*:UserWarning")
@@ -16,7 +17,7 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     names: dict = {}
     threads = torch.get_num_threads()
     try:
-        for cell in re.findall(r"```{code-cell} ipython3\n(.*?)```", PAGE.read_text(), re.S):
+        for cell in re.findall(CELL, PAGE.read_text(), re.S):
             exec(compile(cell, str(PAGE), "exec"), names)
     finally:
         torch.use_deterministic_algorithms(mode=False)
