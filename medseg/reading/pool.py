@@ -185,7 +185,15 @@ def guarded(
         raise UnreadableFileError(f"{shown}: {known}")
     limits = limits_for(files, seconds=seconds)
     with SharedFile() as shared, _current().one() as reader:
-        call = Call(function, args, shown, limits.memory, shared.address, allowance())
+        call = Call(
+            function,
+            args,
+            shown,
+            limits.memory,
+            shared.address,
+            allowance(),
+            _working_folder(),
+        )
         try:
             answer = reader.ask(call, limits.seconds)
         except Exception as error:
@@ -225,6 +233,14 @@ def stop_readers() -> None:
         readers, _readers = _readers, None
     if readers is not None:
         readers.stop()
+
+
+def _working_folder() -> str:
+    """Where relative paths start; empty where that folder was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - as it is, links and all
+    except FileNotFoundError:
+        return ""
 
 
 def _start_one() -> None:

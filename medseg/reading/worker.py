@@ -37,6 +37,8 @@ class Call:
     """Where its large arrays go."""
     plugins: Allowance = NOTHING_ALLOWED
     """Readers by path that the parent uses."""
+    folder: str = ""
+    """The caller's working folder, which relative paths start from; empty: any."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def carry_out(call: Call) -> Answer:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            if call.folder:  # the caller may have moved on since this process began
+                os.chdir(call.folder)
             with recorded_geometry() as geometry:
                 value = call.function(*call.args)
         remarks = tuple(

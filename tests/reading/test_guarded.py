@@ -240,3 +240,22 @@ def test_a_call_that_ends_while_a_reader_starts_ends_without_a_word(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def folder_and_text(path: Path) -> tuple[str, str]:
+    return str(Path.cwd()), path.read_text()
+
+
+@pytest.mark.parametrize("how", ["first", "moved", "moved again"])
+def test_relative_paths_start_where_the_caller_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A notebook that changes its folder has readers that began in another."""
+    for name in ("first", "moved", "moved again"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.txt").write_text(name)
+    for name in ("first", how):
+        monkeypatch.chdir(tmp_path / name)
+        there = Path("same.txt")
+        found = guarded(folder_and_text, there, files=[there])
+        assert found == (str((tmp_path / name).resolve()), name)
