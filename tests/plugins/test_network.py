@@ -11,8 +11,13 @@ import yaml
 from medseg import plugins
 from medseg.conversion.export import export
 from medseg.errors import ModelError, PluginError, TrainingError
+from medseg.inference.exact_tiling import exact_axes
 from medseg.io import read_label_map
 from medseg.model import load_model
+from medseg.networks.analysis.measured_field import measured_field
+from medseg.networks.analysis.receptive_field import receptive_field
+from medseg.networks.build import build_network
+from medseg.networks.settings import PluginNetworkSettings
 from medseg.prediction.predict import predict
 from medseg.runs.config import RunConfig, read_config
 from medseg.runs.train import train
@@ -176,3 +181,20 @@ def test_a_prepared_store_of_others_runs_nothing(
     )
     with pytest.raises(PluginError, match="nobody allowed its code"):
         train(config, tmp_path / "run", device="cpu")
+
+
+def test_how_far_a_network_sees_is_measured() -> None:
+    """A kernel of 3 with stride 2, one of 3 at that distance, back by 2 x 2.
+
+    Output voxels 2m and 2m+1 see 2m−3 to 2m+3 (7 voxels): 1 + 2 of the first kernel
+    and 2 x 2 of the second; the farther side of 2m+1 is 4 away, of 2m it is 3.
+    """
+    plugins.allow(HERE / "own_network.py")
+    settings = PluginNetworkSettings(name="own_network.py:HalfNet", multiple_of=2)
+    network = build_network(settings, spatial_dims=2, in_channels=1, out_channels=2)
+    found = measured_field(network)
+    assert found is not None
+    assert found.extent == (7, 7)
+    assert found.radius == (4, 4)
+    assert isinstance(exact_axes(network), str)
+    assert receptive_field(network) is None

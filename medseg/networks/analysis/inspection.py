@@ -16,6 +16,7 @@ from medseg.networks.analysis.effective_field import (
 )
 from medseg.networks.analysis.fixed_statistics import BY_IMAGE, with_fixed_statistics
 from medseg.networks.analysis.layers import Layer, list_layers
+from medseg.networks.analysis.measured_field import measured_field
 from medseg.networks.analysis.receptive_field import ReceptiveField, receptive_field
 from medseg.networks.analysis.shift import (
     ShiftFinding,
@@ -23,6 +24,7 @@ from medseg.networks.analysis.shift import (
     usual_shifts,
 )
 from medseg.networks.network import SegmentationNetwork
+from medseg.networks.plugin_network import PluginCore
 from medseg.networks.settings import NetworkSettings
 
 MOST_FLOPS = 2e12
@@ -40,7 +42,8 @@ class Inspection:
         precision: Of convolutions.
         layers: In the order of computation.
         costs: Of one batch.
-        theoretical: Receptive field by arithmetic; None for SwinUNETR.
+        theoretical: Receptive field by arithmetic, or by the gradient of a network by
+            path; None for SwinUNETR and others that neither can follow.
         field: Effective receptive field, of the patch's size; sums to 1.
         radii: Voxels that hold 50, 90 and 99 % of it.
         beyond: Share of it beyond the theoretical one, where statistics of
@@ -101,7 +104,10 @@ def inspect_network(
     per_sample = 3 * costs.flops_per_voxel * prod(size)
     samples = int(np.clip(MOST_FLOPS // per_sample, 1, 8))
     field = effective_field(network, size, num_samples=samples, seed=seed)
-    theoretical = receptive_field(network)
+    if isinstance(network.core, PluginCore):
+        theoretical = measured_field(network)
+    else:
+        theoretical = receptive_field(network)
     radius = theoretical.radius if theoretical else (None,) * len(size)
     held = field
     if any(isinstance(module, BY_IMAGE) for module in network.modules()):
