@@ -55,6 +55,8 @@ class PluginCore(Core):
                 f"*spatial) for images {tuple(x.shape)}, found "
                 f"{[tuple(z.shape) for z in found] or 'something else'}"
             )
+        if self.training and not torch.compiler.is_compiling():
+            _let_go(self.body)
         outputs = found if self.training else found[:1]
         return outputs, outputs[0]
 
@@ -76,6 +78,21 @@ class PluginCore(Core):
                 f"no other size; axis {axis} of the input has {size}"
             )
         return only[axis]
+
+
+def _let_go(body: nn.Module) -> None:
+    """Detaches what modules keep of a pass beside their weights: DynUNet keeps heads.
+
+    It would hold the graph of the step in memory, and could not be copied.
+    """
+    for module in body.modules():
+        for key, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                setattr(module, key, value.detach())
+            elif isinstance(value, list):
+                for number, part in enumerate(value):
+                    if isinstance(part, Tensor) and part.grad_fn is not None:
+                        value[number] = part.detach()
 
 
 def make_plugin_network(
