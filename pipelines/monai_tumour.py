@@ -40,7 +40,7 @@ def main() -> None:
         manifest = ROOT / "data_manifests" / "glioma_2d.yaml"
         settings = [f"data={manifest}", f"root={options.data}"]
         settings += [f"fold={options.fold}", f"training.budget={options.budget}"]
-        settings += [f"training.clock={options.clock}"]
+        settings += [f"training.clock={options.clock}", "metrics.distances=false"]
 
     rows = []
     for name in options.only or RECIPES:
