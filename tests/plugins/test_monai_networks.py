@@ -128,7 +128,7 @@ def check(case: str, folder: Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            memory = f"{predict_memory(network, (1, 1, *plan.patch_size)) / 1e6:.0f}"
+            memory = f"{predict_memory(network, (1, 1, *plan.patch_size)) / 1e6:.1f}"
         except Exception as error:  # noqa: BLE001 - a row of a table
             memory = f"not foreseen: {type(error).__name__}"
         try:
@@ -143,7 +143,7 @@ def check(case: str, folder: Path) -> str:
         f"from {settings.smallest_size[0]}"  # type: ignore[index]
     )
     return (
-        f"| `{name}` | {dims}D | {count_parameters(network) / 1e6:.2f} | {takes} | "
+        f"| `{name}` | {dims}D | {count_parameters(network)  / 1e6:.3f} | {takes} | "
         f"{values[0]:.3f} → {values[-1]:.3f} | {seconds:.2f} | {memory} | {onnx} |"
     )
 
