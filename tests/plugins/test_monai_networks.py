@@ -143,7 +143,7 @@ def check(case: str, folder: Path) -> str:
         f"from {settings.smallest_size[0]}"  # type: ignore[index]
     )
     return (
-        f"| `{name}` | {dims}D | {count_parameters(network)  / 1e6:.3f} | {takes} | "
+        f"| `{name}` | {dims}D | {count_parameters(network) / 1e6:.3f} | {takes} | "
         f"{values[0]:.3f} → {values[-1]:.3f} | {seconds:.2f} | {memory} | {onnx} |"
     )
 
