@@ -121,6 +121,8 @@ def smoke(options: argparse.Namespace, device: torch.device) -> None:
                 start = finished(device)
                 value = step_once(state, batch, loss)
                 row |= {"value": float(value), "seconds": finished(device) - start}
+            except ModuleNotFoundError as error:
+                row["not measured"] = f"{error.name} is absent"
             except Exception as error:  # noqa: BLE001 - the others want their turn
                 options.failed = True
                 row |= {"error": " ".join(f"{type(error).__name__}: {error}".split())}

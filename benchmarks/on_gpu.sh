@@ -25,7 +25,7 @@ say() { # part, then why it was not measured
 if [ -n "${WHEELS:-}" ]; then
   packages="$(mktemp -d)"
   trap 'rm -rf "$packages"' EXIT
-  "$python" -m pip install -q --no-index --no-deps --target "$packages" \
+  timeout --kill-after 5 90 "$python" -m pip install -q --no-index --no-deps --target "$packages" \
     "$WHEELS"/*.whl || { say packages "the wheels could not be installed"; failed=1; }
   export PYTHONPATH="$PYTHONPATH:$packages"
 fi

@@ -12,7 +12,7 @@ import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -22,10 +22,8 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 from hypothesis import HealthCheck, settings
-from predict_phantoms import Predict
 from workflow_models import make_model
 
-from medseg.console import Console
 from medseg.datasets import load_dataset
 from medseg.inference.settings import InferenceSettings
 from medseg.plan import ChannelPlan, Plan
@@ -34,6 +32,9 @@ from medseg.prediction.records import Prediction
 from medseg.preparation import prepare
 from medseg.store import Store
 from medseg.testing.tiny_study import make_tiny_study
+
+if TYPE_CHECKING:
+    from predict_phantoms import Predict  # needs packages that a bare machine lacks
 
 PLAIN = InferenceSettings(engine="torch", precision="float32", overlap=0.5)
 """The reference; measuring engines and windows has tests of its own."""
@@ -134,10 +135,12 @@ def _own_key(
 
 
 @pytest.fixture
-def call() -> Predict:
+def call() -> "Predict":
     def run(
         model: Path, scans: Path, out: Path, *, loud: bool = False, **options: Any
     ) -> list[Prediction]:
+        from medseg.console import Console  # needs more than a bare machine has
+
         progress = Console(quiet=not loud)
         options.setdefault("settings", PLAIN)
         with warnings.catch_warnings():

@@ -1,21 +1,26 @@
 """Trains and predicts where no other packages can be imported than those named here.
 
     python import_gate.py FOLDER
+    python import_gate.py --collect      the tests that a GPU is wanted for, not run
 
 A machine with a GPU may be bare: what a run needs there is written down here, and
 whatever a package on the list requires by itself counts as part of it.
 """
 
+import os
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+# pebble ends readers of foreign files that hang; training from a store needs none
 NEEDED = (
     "torch numpy scipy pandas pydantic PyYAML jaxtyping typing_extensions "
     "psutil filelock nibabel connected-components-3d safetensors pebble"
 )
+
+NEEDED_BY_TESTS = "pytest hypothesis"
 
 CONFIG = {
     "fold": None,  # nothing is held out: scores and reports need more packages
@@ -44,9 +49,9 @@ class Gate:
         return getattr(self._finder, name)
 
 
-def closed_modules() -> frozenset[str]:
+def closed_modules(needed: str = NEEDED) -> frozenset[str]:
     """Modules of packages that are installed and neither needed nor required."""
-    allowed, waiting = {"medseg"}, NEEDED.split()
+    allowed, waiting = {"medseg"}, needed.split()
     while waiting:
         name = _normal(waiting.pop())
         if name in allowed:
@@ -73,9 +78,28 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def close(closed: frozenset[str]) -> None:
+    """Lets nothing else be imported from now on."""
+    sys.meta_path = [Gate(finder, closed) for finder in sys.meta_path]  # type: ignore[misc]
+
+
+def collect() -> int:
+    """Collects the tests marked gpu; pytest's exit code."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    close(closed_modules(f"{NEEDED} {NEEDED_BY_TESTS}"))
+    import pytest
+
+    root = Path(__file__).parents[1]
+    script = (root / "benchmarks" / "on_gpu.sh").read_text(encoding="utf-8")
+    files = [str(root / name) for name in re.findall(r"tests/\S+\.py", script)]
+    options = ["-q", "-m", "gpu", "-o", "addopts=", "--collect-only"]
+    quiet = ["-p", "no:cacheprovider", "-W", "ignore::pytest.PytestConfigWarning"]
+    return int(pytest.main([*options, *quiet, *files]))
+
+
 def main(folder: Path) -> None:
     closed = closed_modules()
-    sys.meta_path = [Gate(finder, closed) for finder in sys.meta_path]  # type: ignore[misc]
+    close(closed)
     from medseg.prediction.predict import predict
     from medseg.runs.config import RunConfig
     from medseg.runs.train import train
@@ -91,4 +115,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--collect":
+        sys.exit(collect())
     main(Path(sys.argv[1]))

@@ -137,12 +137,12 @@ def _erode(image: Tensor) -> Tensor:
     """Smallest value along each axis among three neighbours, a cross."""
     dims = image.ndim - 2
     pool = F.max_pool3d if dims == 3 else F.max_pool2d
-    smallest = []
+    turned, largest = -image, []
     for axis in range(dims):
         size = tuple(3 if d == axis else 1 for d in range(dims))
         padding = tuple(1 if d == axis else 0 for d in range(dims))
-        smallest.append(-pool(-image, size, 1, padding))
-    return reduce(torch.minimum, smallest)
+        largest.append(pool(turned, size, 1, padding))
+    return -reduce(torch.maximum, largest)
 
 
 def _dilate(image: Tensor) -> Tensor:

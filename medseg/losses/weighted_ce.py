@@ -53,12 +53,27 @@ class TopKCrossEntropyLoss(nn.Module):
             ignore_index=IGNORE_INDEX,
             reduction="none",
         )
-        losses = losses[target != IGNORE_INDEX]
-        if losses.numel() == 0:
-            return 0 * logits.sum()
-        count = math.ceil(self.share * losses.numel())
-        hardest = losses.topk(count, sorted=False).values
-        return hardest.mean() + nonfinite_alarm(logits)
+        mean_of = _hardest if losses.device.type == "cpu" else _hardest_unasked
+        hardest = mean_of(losses, target != IGNORE_INDEX, share=self.share)
+        return hardest + nonfinite_alarm(logits)
+
+
+def _hardest(losses: Tensor, counted: Tensor, *, share: float) -> Tensor:
+    """Mean of the share of losses that are largest, 0 where none counts."""
+    losses = losses[counted]
+    if losses.numel() == 0:
+        return losses.sum()
+    count = math.ceil(share * losses.numel())
+    return losses.topk(count, sorted=False).values.mean()
+
+
+def _hardest_unasked(losses: Tensor, counted: Tensor, *, share: float) -> Tensor:
+    """The same with all of them sorted, so that a GPU is not asked how many count."""
+    count = (share * counted.sum(dtype=torch.float64)).ceil()
+    falling = losses.masked_fill(~counted, -math.inf).flatten().sort(descending=True)
+    is_hard = torch.arange(losses.numel(), device=losses.device) < count
+    total = torch.where(is_hard, falling.values, 0).sum()
+    return total / count.clamp_min(1).to(total.dtype)
 
 
 class SeparationCELoss(nn.Module):

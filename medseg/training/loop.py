@@ -70,7 +70,7 @@ def fit(
         state.restore(load_checkpoint(folder, identity=context.identity))
         require_finite_weights(state.network, step=state.step)
         batches.load_state_dict(state.batches, step=state.step)
-    state.share_with(processes, device)
+    state.share_with(processes, device, in_parts=(settings.accumulate or 1) > 1)
     run = build_trainer(
         plan,
         settings,
@@ -125,11 +125,11 @@ def _make_ready(
             watch=run.watch,
             progress=progress,
         )
-    if state.processes.size == 1 and wants_compiling(settings, device):
+    network = None
+    if wants_compiling(settings, device):
         with run.watch.measure("compiling"):
-            state.runner = compile_if_faster(
-                state, batches.peek(), loss, progress=progress
-            )
+            network = compile_if_faster(state, batches.peek(), loss, progress=progress)
+    state.run_with(network or state.network)
 
 
 def _train(

@@ -88,8 +88,17 @@ class ProcessGroup:
                 distributed.all_reduce(value)
         return value
 
-    def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """The network with gradients averaged over all processes."""
+    def parallel(
+        self, network: nn.Module, device: torch.device, *, same_graph: bool = False
+    ) -> nn.Module:
+        """The network with gradients averaged over all processes.
+
+        Args:
+            network: As it is in this process.
+            device: Of this process.
+            same_graph: Each step goes the same way through the network, so that what
+                it leaves out need not be looked for in every step.
+        """
         if self.size == 1:
             return network
         from torch.nn.parallel import DistributedDataParallel
@@ -100,7 +109,8 @@ class ProcessGroup:
             return DistributedDataParallel(
                 network,
                 device_ids=[device] if device.type == "cuda" else None,
-                find_unused_parameters=True,
+                find_unused_parameters=not same_graph,
+                static_graph=same_graph,
                 gradient_as_bucket_view=True,
             )
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from medseg.device import random_state, set_random_state
 from medseg.errors import PluginError
 from medseg.networks.build import build_network
+from medseg.networks.network import SegmentationNetwork
 from medseg.networks.pretrained import load_pretrained
 from medseg.plan import Plan
 from medseg.plugins import find
@@ -68,24 +69,42 @@ class TrainingState:
     """State of the batch source after the last batch that was trained on."""
     processes: ProcessGroup = field(default_factory=ProcessGroup)
     """The processes that take each step together."""
+    in_parts: bool = False
+    """Whether a step's patches go through the network in several parts."""
     runner: nn.Module | None = None
     """The network as a step calls it, such as with gradients shared; None as it is."""
 
-    def share_with(self, processes: ProcessGroup, device: torch.device) -> None:
-        """Takes each step together with other processes from now on.
+    def share_with(
+        self, processes: ProcessGroup, device: torch.device, *, in_parts: bool = False
+    ) -> None:
+        """Takes each step together with other processes, once `run_with` was called.
 
         Random numbers of layers, such as dropout's, differ from process to process.
+
+        Args:
+            processes: All of them.
+            device: Of this process.
+            in_parts: Whether a process passes its share of a batch in several parts.
         """
-        self.processes = processes
+        self.processes, self.in_parts = processes, in_parts
         if processes.size == 1:
             return
         if device.type == "cuda":  # statistics over the whole batch, as alone
             nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
-        self.runner = processes.parallel(self.network, device)
         if not processes.is_main:
             torch.manual_seed(
                 torch.initial_seed() + self.step * processes.size + processes.number
             )
+
+    def run_with(self, network: nn.Module) -> None:
+        """Steps call this form of the network, such as a compiled one, from now on.
+
+        What shares gradients listens to every backward pass of the network: trials of
+        steps come before.
+        """
+        # torch cannot record a graph while gradients are kept back (no_sync)
+        same = _takes_one_way(self.network) and not self.in_parts
+        self.runner = self.processes.parallel(network, self.device, same_graph=same)
 
     @property
     def device(self) -> torch.device:
@@ -137,6 +156,11 @@ class TrainingState:
         self.batches = values["batches"]
         torch.set_rng_state(values["torch_rng"])
         set_random_state(self.device, values.get("device_rng"))
+
+
+def _takes_one_way(network: nn.Module) -> bool:
+    """Whether steps use the same layers: a presence head is left out of some."""
+    return isinstance(network, SegmentationNetwork) and network.presence is None
 
 
 def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:

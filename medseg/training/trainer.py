@@ -86,6 +86,7 @@ class TrainingSteps:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                self._refuse_among_others(error)
                 self._relieve()
                 self.batches.restart()
 
@@ -109,13 +110,18 @@ class TrainingSteps:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self.state.processes.size > 1:  # the others have gone on
-                parts = 2 * self.memory_fallback.parts
-                raise TrainingError(
-                    f"memory ended; set training.accumulate={parts} "
-                    "or more, or training.recompute=true, and --resume"
-                ) from error
+            self._refuse_among_others(error)
             return None
+
+    def _refuse_among_others(self, error: BaseException) -> None:
+        """Ends a run of several processes, which must go on alike."""
+        if self.state.processes.size == 1:
+            return
+        parts = 2 * self.memory_fallback.parts
+        raise TrainingError(
+            f"memory ended; set training.accumulate={parts} "
+            "or more, or training.recompute=true, and --resume"
+        ) from error
 
 
 REPORT_SECONDS = 2.0

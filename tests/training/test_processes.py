@@ -5,22 +5,26 @@ The processes are forked, which is quick; `torchrun` itself is tried in
 """
 
 import os
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from small_runs import CPU, SMALL, small_plan
-from torch import distributed
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.errors import SettingsError
 from medseg.progress import Silent
 from medseg.sampling import PatchSampler, SamplingSettings
 from medseg.store import Store
+from medseg.training import compilation
 from medseg.training.batches import BatchSource
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
@@ -29,6 +33,7 @@ from medseg.training.process_group import LostProcessError, ProcessGroup, refuse
 from medseg.training.settings import TrainingSettings
 
 LOST, DIED = 7, 9
+PLAIN = TrainingSettings(precision="float32")
 
 
 class Dying(StepLength):
@@ -52,8 +57,10 @@ def run(
     steps: int = 6,
     die_before: int | None = None,
     resume: bool = False,
+    settings: TrainingSettings = PLAIN,
+    **changes: object,
 ) -> FitResult:
-    network = SMALL.model_copy(update={"dropout": 0.0})  # else differs by process
+    network = SMALL.model_copy(update={"dropout": 0.0, **changes})  # else differs
     plan = small_plan(store, dims=3, network=network)
     plan = plan.model_copy(update={"batch_size": 3})
     train_ids, held_out = store.split(0)
@@ -72,7 +79,7 @@ def run(
     )
     return fit(
         plan,
-        TrainingSettings(precision="float32"),
+        settings,
         batches=batches,
         validation_cases=[store.case(case_id) for case_id in held_out],
         device=CPU,
@@ -132,6 +139,87 @@ def test_two_processes_take_the_steps_of_one(tiny_store: Store, tmp_path: Path) 
     assert two["best_dice"] == pytest.approx(one["best_dice"], abs=1e-3)
     assert two["batches"]["sampler"] == one["batches"]["sampler"]
     assert two["batches"]["ledger"] == one["batches"]["ledger"]  # no patch twice
+
+
+def one_way() -> Any:
+    """Notes how the gradients of a run are shared."""
+    seen: list[tuple[nn.Module, bool]] = []
+    wrap = DistributedDataParallel.__init__
+
+    def noted(self: Any, network: nn.Module, **options: Any) -> None:
+        seen.append((network, options["static_graph"]))
+        assert options["find_unused_parameters"] != options["static_graph"]
+        wrap(self, network, **options)
+
+    return seen, mock.patch.object(DistributedDataParallel, "__init__", noted)
+
+
+@pytest.mark.parametrize(
+    ("presence_head", "parts"), [(False, 1), (False, 2), (True, 1)]
+)
+def test_what_a_step_leaves_out_is_looked_for_where_it_differs(
+    tiny_store: Store, tmp_path: Path, presence_head: bool, parts: int
+) -> None:
+    settings = PLAIN.model_copy(update={"accumulate": parts})
+    options = {"settings": settings, "presence_head": presence_head, "steps": 3}
+
+    def work(processes: ProcessGroup) -> None:
+        seen, patched = one_way()
+        with patched:
+            run(tiny_store, tmp_path / "two", processes, **options)
+        assert [same for _, same in seen] == [not presence_head and parts == 1]
+
+    run(tiny_store, tmp_path / "one", ProcessGroup(), **options)
+    assert in_two_processes(tmp_path / "two", work) == [0, 0]
+    one, two = (weights(tmp_path / n) for n in ("one", "two"))
+    assert torch.allclose(one, two, atol=1e-5)
+
+
+class Traced(nn.Module):
+    """Stands for a compiled network."""
+
+    def __init__(self, network: nn.Module, *, delay: float) -> None:
+        super().__init__()
+        self.network, self.delay = network, delay
+
+    def forward(self, x: torch.Tensor) -> Any:
+        time.sleep(self.delay)
+        return self.network(x)
+
+
+@pytest.mark.parametrize("slower_in", [None, 1])
+def test_processes_compile_together_or_not_at_all(
+    tiny_store: Store, tmp_path: Path, slower_in: int | None
+) -> None:
+    """A step of one process that is slower compiled keeps the others from it, too."""
+    settings = PLAIN.model_copy(update={"compile": "on"})
+
+    def work(processes: ProcessGroup) -> None:
+        def compiled(network: nn.Module) -> nn.Module:
+            slow = processes.number == slower_in
+            return Traced(network, delay=0.5 if slow else 0.0)
+
+        plain = compilation._try
+
+        def timed(state: Any, network: nn.Module, *rest: Any) -> tuple[float, float]:
+            value, _ = plain(state, network, *rest)
+            quick = isinstance(network, Traced) and not network.delay
+            return value, 1.0 if quick else 2.0 + isinstance(network, Traced)
+
+        seen, patched = one_way()
+        with (
+            patched,
+            mock.patch.object(torch, "compile", compiled),
+            mock.patch.object(compilation, "_try", timed),
+        ):
+            run(tiny_store, tmp_path / "two", processes, settings=settings, steps=3)
+        kinds = [isinstance(network, Traced) for network, _ in seen]
+        assert kinds == [slower_in is None]
+
+    run(tiny_store, tmp_path / "one", ProcessGroup(), steps=3)
+    assert in_two_processes(tmp_path / "two", work) == [0, 0]
+    one, two = (weights(tmp_path / n) for n in ("one", "two"))
+    assert torch.allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
