@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-STEPS = 60
-NUM_TRAINING, NUM_TEST = 4, 2
+STEPS = 40
+NUM_TRAINING, NUM_TEST = 3, 1
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Kind:
         block: ``plain`` or ``residual``.
         cascade: Trains a low-resolution stage first.
         cleaned: Post-processing is determined and applied.
+        features: Of the stages.
+        slim: Leave the optimiser out of the checkpoint, to keep it small.
     """
 
     data: Callable[[Path], dict[str, Any]]
@@ -60,6 +62,8 @@ class Kind:
     block: str = "plain"
     cascade: bool = False
     cleaned: bool = False
+    features: tuple[int, ...] = (8, 16, 24)
+    slim: bool = False
 
 
 def set_paths(work: Path) -> None:
@@ -143,6 +147,39 @@ class Source:
         return make
 
     @classmethod
+    def phantoms(cls) -> Callable[[Path], dict[str, Any]]:
+        """Two channels with an ellipsoid and a core in it, in thick slices."""
+
+        def make(raw: Path) -> dict[str, Any]:
+            import numpy as np
+            import SimpleITK as sitk  # noqa: N813
+
+            for number in range(NUM_TRAINING + NUM_TEST):
+                random = np.random.default_rng(number)
+                grid = np.stack(np.mgrid[-1:1:9j, -1:1:26j, -1:1:22j])
+                centre = random.uniform(-0.2, 0.2, 3)[:, None, None, None]
+                far = np.sqrt(((grid - centre) ** 2).sum(0))
+                label = (far < 0.7).astype(np.uint8) + (far < 0.35)
+                images = []
+                for channel in range(2):
+                    values = 100 + 60 * (label > channel) + 20 * grid[channel]
+                    values += random.normal(0, 15, values.shape)
+                    values[:, :2] = values[:, :, -3:] = 0
+                    images.append(values.astype(np.int16))
+                volumes = [sitk.GetImageFromArray(part) for part in (*images, label)]
+                for volume in volumes:
+                    volume.SetSpacing((0.9, 0.8, 3.6))
+                    volume.SetOrigin((-12.0, 7.5, 30.0))
+                    volume.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+                save_case(raw, f"case_{number:02d}", volumes[:2], volumes[2], ".nii.gz")
+            return {
+                "channel_names": {"0": "T1", "1": "T2"},
+                "labels": {"background": 0, "shell": 1, "core": 2},
+            }
+
+        return make
+
+    @classmethod
     def brats(cls, *, regions: bool) -> Callable[[Path], dict[str, Any]]:
         """FLAIR and T1c in blocks around the tumour; overlapping regions."""
 
@@ -192,7 +229,7 @@ class Source:
 
     @classmethod
     def thorax(cls) -> Callable[[Path], dict[str, Any]]:
-        """Blocks of a CT at a third of its resolution."""
+        """Blocks of a CT at a sixth of its resolution."""
 
         def make(raw: Path) -> dict[str, Any]:
             import SimpleITK as sitk  # noqa: N813
@@ -206,8 +243,8 @@ class Source:
                 save_case(
                     raw,
                     f"case_{number:02d}",
-                    [image[60:450:4, 90:430:4, low:high:2]],
-                    label[60:450:4, 90:430:4, low:high:2],
+                    [image[60:450:6, 90:430:6, low:high:3]],
+                    label[60:450:6, 90:430:6, low:high:3],
                     ".nii.gz",
                 )
             organs = ["left_lung", "right_lung", "heart", "cord", "liver", "tumour"]
@@ -404,8 +441,8 @@ MODELS: dict[str, Kind] = {
     ),
     "ct_old_plans": Kind(
         Source.thorax(),
-        (6.0, 4.5, 4.5),
-        (24, 48, 48),
+        (11.0, 7.0, 7.0),
+        (16, 40, 40),
         HALVES,
         ISOTROPIC,
         changes={"normalization_schemes": ["CTNormalization"]},
@@ -447,6 +484,16 @@ MODELS: dict[str, Kind] = {
         ISOTROPIC,
         changes={"normalization_schemes": ["NoNormalization"]},
         trainer="nnUNetTrainerBN",
+    ),
+    "golden": Kind(
+        Source.phantoms(),
+        (3.2, 1.0, 1.0),
+        (6, 16, 16),
+        [[1, 1, 1], [1, 2, 2], [2, 2, 2]],
+        [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+        folds=2,
+        features=(4, 6, 8),
+        slim=True,
     ),
     "cascade": Kind(
         Source.hippocampus(),
@@ -511,7 +558,7 @@ def write_plans(
             + network,
             "arch_kwargs": {
                 "n_stages": stages,
-                "features_per_stage": [8, 16, 24][:stages],
+                "features_per_stage": list(kind.features[:stages]),
                 "conv_op": f"torch.nn.modules.conv.Conv{dims}d",
                 "kernel_sizes": kind.kernels,
                 "strides": kind.strides,
@@ -688,6 +735,8 @@ def train(
     trainer.optimizer = optimizer
     trainer.current_epoch = 1
     folder = Path(trainer.output_folder)
+    if kind.slim:
+        trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), 0.01)
     trainer.save_checkpoint(str(folder / "checkpoint_final.pth"))
     for stem, values in (("plans", plans), ("dataset", dataset)):
         (folder.parent / f"{stem}.json").write_text(json.dumps(values))

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from medseg.errors import PredictionError
 from medseg.inference.nnunet.axes import nnunet_image
 from medseg.inference.nnunet.decision import decide
 from medseg.inference.nnunet.preprocess import NnUNetInput, prepare
 from medseg.inference.nnunet.resample import Resize
-from medseg.inference.nnunet.windows import STEP, Predict, mirrored, window_logits
+from medseg.inference.nnunet.windows import STEP, Predict, logit_slabs, mirrored
 from medseg.inference.settings import InferenceSettings
 from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.plan import Plan
@@ -88,32 +87,28 @@ class NnUNetPredictor:
         return image.label_map(whole)
 
     def _labels(self, prepared: NnUNetInput) -> np.ndarray:
+        """Labels of the cropped scan, slab by slab."""
         resampling = Resize.between(
             self.recipe.resampling_logits,
             prepared.cropped,
             spacing=prepared.new_spacing,
             new_spacing=prepared.spacing,
         )
-        logits = self._logits(torch.from_numpy(prepared.voxels))
-        return decide(logits, resampling, region_order=self.recipe.region_order)
-
-    @torch.inference_mode()
-    def _logits(self, image: Tensor) -> Tensor:
-        """Mean logits of all folds, summed in float16 as nnU-Net does."""
         overlap = self.settings.overlap
-        total: Tensor | None = None
-        for network in self.networks:
-            logits = window_logits(
-                mirrored(self._in_its_axes(network), self.flips),
-                image,
-                self.recipe.patch_size,
-                num_outputs=self.plan.num_outputs,
-                step=STEP if overlap == "auto" else 1 - overlap,
-                device=self.device,
-            )
-            total = logits if total is None else total.add_(logits)
-        assert total is not None
-        return total if len(self.networks) == 1 else total.div_(len(self.networks))
+        slabs = logit_slabs(
+            [mirrored(self._in_its_axes(one), self.flips) for one in self.networks],
+            torch.from_numpy(prepared.voxels),
+            self.recipe.patch_size,
+            num_outputs=self.plan.num_outputs,
+            step=STEP if overlap == "auto" else 1 - overlap,
+            device=self.device,
+        )
+        return decide(
+            slabs,
+            prepared.voxels.shape[1:],
+            resampling,
+            region_order=self.recipe.region_order,
+        )
 
     @property
     def flips(self) -> Sequence[int]:

@@ -43,6 +43,18 @@ class Resize:
         axis = separate_axis(how, spacing, new_spacing)
         return cls(how, (first, second, third), axis)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether each new voxel is a weighted mean of its neighbours, in float64.
+
+        Slices may be copied along one axis.
+        """
+        return (
+            self.how.function == "resample_data_or_seg_to_shape"
+            and self.how.order == 1
+            and (self.axis is None or self.how.order_z == 0)
+        )
+
     def changes(self, shape: Sequence[int]) -> bool:
         """Whether anything is done to an array of a shape."""
         return self.how.function != "no_resampling_hack" and self.shape != tuple(shape)

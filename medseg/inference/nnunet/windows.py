@@ -28,20 +28,23 @@ def window_starts(size: int, window: int, *, step: float = STEP) -> list[int]:
     return [int(np.round(apart * index)) for index in range(count)]
 
 
-def window_slices(
+def window_layers(
     shape: Sequence[int], window: Sequence[int], *, step: float = STEP
-) -> Iterator[tuple[slice | int, ...]]:
-    """Windows in an image of shape (a, b, c), in nnU-Net's order.
+) -> Iterator[tuple[int, list[tuple[slice, ...]]]]:
+    """Where windows lie in an image of shape (a, b, c), in nnU-Net's order.
 
-    Windows of two axes go through every slice of the first.
+    Yields:
+        For each place along the first axis, it and the places along the others. Windows
+        of two axes go through every slice of the first.
     """
     flat = len(window) == 2
     inner = [
         [slice(start, start + side) for start in window_starts(size, side, step=step)]
-        for size, side in zip(shape[1 if flat else 0 :], window, strict=True)
+        for size, side in zip(shape[1:], window[-2:], strict=True)
     ]
-    outer: list[Sequence[slice | int]] = [range(shape[0])] if flat else []
-    yield from itertools.product(*outer, *inner)
+    outer = range(shape[0]) if flat else window_starts(shape[0], window[0], step=step)
+    for start in outer:
+        yield start, list(itertools.product(*inner))
 
 
 @lru_cache(maxsize=4)
@@ -80,49 +83,86 @@ def mirrored(predict: Predict, axes: Sequence[int]) -> Predict:
     return averaged
 
 
-@torch.inference_mode()
-def window_logits(
-    predict: Predict,
+def logit_slabs(
+    networks: Sequence[Predict],
     image: Tensor,
     window: tuple[int, ...],
     *,
     num_outputs: int,
     step: float = STEP,
     device: torch.device,
-) -> Tensor:
-    """Logits of an image, float16 (L, a, b, c) on the CPU.
+) -> Iterator[Tensor]:
+    """Mean logits of all networks, float16, slab by slab along the first axis.
 
-    Sums are float16, as nnU-Net's are on every device: its label maps depend on that.
+    Each slab has the shape (L, rows, b, c) and begins where the last one ended. Sums
+    are float16, as nnU-Net's are on every device, and in its order: its label maps
+    depend on that. Only the rows that windows still overlap are kept.
 
     Args:
-        predict: The network, flips included.
+        networks: One for each fold, flips included.
         image: Float32 (C, a, b, c).
         window: Voxels of a window.
         num_outputs: L.
         step: Share of a window from one to the next.
-        device: Where the network runs.
+        device: Where the networks run.
 
     Raises:
         PredictionError: The sums exceed float16.
     """
     padded, inside = _padded(image, window)
     shape = padded.shape[1:]
-    sums = torch.zeros((num_outputs, *shape), dtype=torch.float16)
-    weights = torch.zeros(shape, dtype=torch.float16)
+    layers = list(window_layers(shape, window, step=step))
+    depth = window[0] if len(window) == 3 else 1
     weight = gaussian(window)
-    for place in window_slices(shape, window, step=step):
-        part = padded[(slice(None), *place)][None].contiguous().to(device)
-        logits = predict(part)[0].cpu()
-        logits = logits * weight
-        sums[(slice(None), *place)] += logits
-        weights[place] += weight
-    torch.div(sums, weights, out=sums)
-    if torch.isinf(sums).any():
+    sums = [
+        torch.zeros((num_outputs, depth, *shape[1:]), dtype=torch.float16)
+        for _ in networks
+    ]
+    weights = torch.zeros((depth, *shape[1:]), dtype=torch.float16)
+    for number, (start, places) in enumerate(layers):
+        for place in places:
+            rows = slice(start, start + depth) if len(window) == 3 else start
+            row = slice(None) if len(window) == 3 else 0
+            part = padded[(slice(None), rows, *place)][None].contiguous().to(device)
+            for network, total in zip(networks, sums, strict=True):
+                logits = _answer(network, part)
+                total[(slice(None), row, *place)] += logits * weight
+            weights[(row, *place)] += weight
+        final = (
+            layers[number + 1][0] if number + 1 < len(layers) else shape[0]
+        ) - start
+        slab = _mean(sums, weights, final)
+        kept = slice(max(inside[0].start - start, 0), max(inside[0].stop - start, 0))
+        yield slab[(slice(None), kept, *inside[1:])]
+        for total in (*sums, weights[None]):
+            total[:, : depth - final] = total[:, final:].clone()
+            total[:, depth - final :] = 0
+
+
+@torch.inference_mode()
+def _answer(network: Predict, part: Tensor) -> Tensor:
+    return network(part)[0].cpu().clone()
+
+
+def _mean(sums: Sequence[Tensor], weights: Tensor, rows: int) -> Tensor:
+    """Mean over the folds of the first rows' logits.
+
+    Raises:
+        PredictionError: One is infinite.
+    """
+    mean: Tensor | None = None
+    for total in sums:
+        logits = torch.div(total[:, :rows], weights[:rows])
+        mean = logits if mean is None else mean.add_(logits)
+    assert mean is not None
+    if len(sums) > 1:
+        mean /= len(sums)
+    if torch.isinf(mean).any():
         raise PredictionError(
             "the network's logits exceed what nnU-Net's float16 sums hold; nnU-Net "
             "itself refuses this scan"
         )
-    return sums[(slice(None), *inside)]
+    return mean
 
 
 def _padded(image: Tensor, window: tuple[int, ...]) -> tuple[Tensor, tuple[slice, ...]]:
