@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-STEPS = 40
+STEPS = 30
 NUM_TRAINING, NUM_TEST = 3, 1
 
 
@@ -62,7 +62,7 @@ class Kind:
     block: str = "plain"
     cascade: bool = False
     cleaned: bool = False
-    features: tuple[int, ...] = (8, 16, 24)
+    features: tuple[int, ...] = (6, 12, 16)
     slim: bool = False
 
 

@@ -51,6 +51,11 @@ def export(
             f"{model_folder}: holds {len(members.models)} models; export them one by "
             "one, and average their logits where they are used"
         )
+    if members.joint.exact is not None and members.joint.exact.cascade:
+        raise ModelError(
+            f"{model_folder}: needs the label maps of a previous stage, which no other "
+            "program makes; it cannot be exported"
+        )
     if to == "monai-bundle" and members.joint.plan.instance_target != "none":
         raise ModelError(
             f"{model_folder}: numbers single objects by watershed, which no bundle "

@@ -12,7 +12,12 @@ import yaml
 from nnunet_folders import Example
 
 from medseg.conversion.import_model import import_model
-from medseg.errors import MissingFileError, ModelError, OutputError
+from medseg.errors import (
+    MissingFileError,
+    ModelError,
+    OutputError,
+    PredictionError,
+)
 from medseg.geometry import affine_from_spacing
 from medseg.imported.nnunet import read_nnunet
 from medseg.inference.nnunet.postprocess import keep_largest
@@ -87,6 +92,18 @@ def test_folds_and_previous_stage(tmp_path: Path, volume: Volume) -> None:
         read_nnunet(source)
     import_model(source, tmp_path / "again", previous=tmp_path / "elsewhere")
     assert same(tmp_path / "again", tmp_path / "model", volume)
+
+
+def test_settings_of_other_windows_are_said_to_be_left_out(
+    tmp_path: Path, volume: Volume
+) -> None:
+    source = Example(mirror=None).write(tmp_path / "source")
+    settings = InferenceSettings(roi="body", max_ram="8g")  # type: ignore[arg-type]
+    notes: list[str] = []
+    SegmentationModel.load(source, settings=settings).segment(volume, notes=notes)
+    assert notes == ["exact mode does without max_ram, roi"]
+    with pytest.raises(PredictionError, match="no probabilities"):
+        SegmentationModel.load(source).segment(volume, probabilities=tmp_path / "p")
 
 
 def test_zip(tmp_path: Path, volume: Volume) -> None:

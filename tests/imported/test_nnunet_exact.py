@@ -55,6 +55,16 @@ def test_volume(tmp_path: Path) -> None:
     compare(tmp_path, Example(), scan())
 
 
+def test_the_scan_stays_as_it_was(tmp_path: Path) -> None:
+    voxels = np.asfortranarray(scan().voxels[0])[None]  # as NIfTI files are read
+    volume = Volume(voxels, scan().affine)
+    model = SegmentationModel.load(Example(mirror=None).write(tmp_path))
+    before = volume.voxels.copy()
+    first = model.segment(volume).voxels
+    np.testing.assert_array_equal(volume.voxels, before)
+    np.testing.assert_array_equal(model.segment(volume).voxels, first)
+
+
 def test_two_folds(tmp_path: Path) -> None:
     compare(tmp_path, Example(folds=("0", "3")), scan())
 

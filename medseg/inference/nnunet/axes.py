@@ -61,9 +61,9 @@ def nnunet_image(volume: Volume, recipe: NnUNetRecipe) -> NnUNetImage:
     if recipe.reader == "NaturalImage2DIO":
         sides = PICTURE_SPACING
     first, second, third = recipe.transpose
-    # nnU-Net's arrays are made contiguous as read, and transposed as views
-    read = np.ascontiguousarray(
-        turn.apply(volume.voxels).transpose(0, 3, 2, 1), dtype=np.float32
+    # a copy, since it is normalised in place; transposed as a view, as in nnU-Net
+    read = np.array(
+        turn.apply(volume.voxels).transpose(0, 3, 2, 1), dtype=np.float32, order="C"
     )
     return NnUNetImage(
         voxels=read.transpose(0, first + 1, second + 1, third + 1),

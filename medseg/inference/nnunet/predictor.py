@@ -69,11 +69,13 @@ class NnUNetPredictor:
                 "no probabilities are written in exact mode, which keeps logits of one "
                 "class at a time; use --fast, or leave --probabilities out"
             )
+        if notes is not None and (left_out := _left_out(self.settings)):
+            notes.append(f"exact mode does without {', '.join(left_out)}")
         volume = with_channels(volume, self.plan.channel_names, name=name)
         require_finite(volume.voxels, name)
         earlier = None
         if self.previous is not None:
-            earlier = self.previous.predict(volume, name=name, notes=notes)
+            earlier = self.previous.predict(volume, name=name)
         image = nnunet_image(volume, self.recipe)
         shape = image.voxels.shape[1:]
         before = None if earlier is None else image.arranged(earlier.voxels)
@@ -121,3 +123,16 @@ class NnUNetPredictor:
         order = (0, 1, *(2 + int(n) for n in np.argsort(axes)))
         back = tuple(int(n) for n in np.argsort(order))
         return lambda window: network(window.permute(order)).permute(back)
+
+
+def _left_out(settings: InferenceSettings) -> list[str]:
+    """Settings that were made and belong to medseg's own windows."""
+    asked = {
+        "max_ram": settings.max_ram is not None,
+        "max_vram": settings.max_vram is not None,
+        "roi": settings.roi not in {"auto", "all"},
+        "engine": settings.engine not in {"auto", "torch"},
+        "precision": settings.precision not in {"auto", "float32"},
+        "window_size": settings.window_size is not None,
+    }
+    return [name for name, is_asked in asked.items() if is_asked]
