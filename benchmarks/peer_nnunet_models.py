@@ -8,10 +8,10 @@ WORK gets, for each model of `MODELS`, nnU-Net's results folder, scans, the labe
 of nnU-Net's own predictor (``nnUNetPredictor``, one process, on the CPU), and a line in
 ``models.json``. `nnunet_exact.py` compares medseg with them.
 
-Each network is trained for `STEPS` steps of Adam (rate 3e-3) by nnU-Net's own loss on
-patches of cases that nnU-Net's own preprocessor prepared, and saved by nnU-Net's own
-trainer; seed 0. They are small and know little: what is compared is arithmetic. The
-plans are written here; `planned` lets nnU-Net's planner write them.
+Each network is trained for `STEPS` steps (slices: 150) of Adam (rate 3e-3) by nnU-Net's
+own loss on patches of cases that nnU-Net's own preprocessor prepared, and saved by
+nnU-Net's own trainer; seed 0. They are small and know little: what is compared is
+arithmetic. The plans are written here.
 """
 
 import argparse
@@ -46,6 +46,7 @@ class Kind:
         cascade: Trains a low-resolution stage first.
         cleaned: Post-processing is determined and applied.
         features: Of the stages.
+        steps: Of training.
         slim: Leave the optimiser out of the checkpoint, to keep it small.
     """
 
@@ -63,6 +64,7 @@ class Kind:
     cascade: bool = False
     cleaned: bool = False
     features: tuple[int, ...] = (6, 12, 16)
+    steps: int = STEPS
     slim: bool = False
 
 
@@ -454,6 +456,7 @@ MODELS: dict[str, Kind] = {
         (32, 32),
         [[1, 1], [2, 2], [2, 2]],
         [[3, 3]] * 3,
+        steps=150,
     ),
     "pictures": Kind(
         Source.nuclei(),
@@ -690,7 +693,7 @@ def train(
             )[:2]
         )
     patch = manager.patch_size
-    for _ in range(STEPS):
+    for _ in range(kind.steps):
         inputs, targets = [], []
         for _ in range(2):
             data, seg = cases[random.integers(len(cases))]
