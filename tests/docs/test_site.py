@@ -1,7 +1,9 @@
 """The documentation site: what its pages are made of, and what checks them."""
 
+import os
 import sys
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -166,3 +168,26 @@ def test_search_works_from_the_disk(tiny_site):
     found = search(tiny_site, "receptive", browser=browser)
     assert "idea.html" in {address.split("#")[0] for address in found}
     assert search(tiny_site, "nowherewritten", browser=browser) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts],
+    ids=lambda page: str(page.relative_to(DOCS)),
+)
+def test_notebooks_say_their_language_and_pages_are_listed(page: Path) -> None:
+    """Without either, `make docs` ends with a warning, which it takes for an error."""
+    text = page.read_text(encoding="utf-8")
+    if text.startswith("---\nfile_format: mystnb\n"):
+        assert "\n  language: python\n" in text.split("---")[1]
+    name = page.relative_to(DOCS).with_suffix("")
+    if name.name == "index" or "generated" in name.parts:
+        return
+    listed = 0
+    for contents in DOCS.rglob("index.md"):
+        parts = contents.read_text(encoding="utf-8").split("```{toctree}")[1:]
+        for line in "\n".join(parts).split("```")[0].splitlines():
+            if line and not line.startswith((":", "`")):
+                entry = PurePosixPath(os.path.normpath(contents.parent / line))
+                listed += fnmatch(str(DOCS / name), str(entry))
+    assert listed, f"{name} is in no list of contents (docs/*/index.md)"
