@@ -1,17 +1,20 @@
 """Label maps by MONAI's sliding window, without a volume of logits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from monai.utils.enums import BlendMode, PytorchPadMode
 from torch import Tensor
 
-from medseg.inference.streaming import stream_rows
-from medseg.inference.tiling import Box, Tile, Tiling
+from medseg.inference.streaming import LogitSlab, stream_rows
+from medseg.inference.tiling import Box, Tile, Tiling, rolling_axis
 from medseg.monai.window_answers import Predictor, flat_answer
-from medseg.monai.window_sums import AXIS
 from medseg.monai.windows import grid_or_none, without_meta_data
+
+ROWS_AT_ONCE = 8
+"""Rows that are decided on together."""
 
 
 def largest_class(logits: Tensor) -> Tensor:
@@ -48,8 +51,8 @@ def sliding_window_labels(
     """Label maps of images; logits of a volume exist at no time.
 
     The label map of `sliding_window_inference(...).argmax(1, keepdim=True)`, decided
-    on rows of the first axis as they are finished: memory is a window's depth of
-    logits, whatever the length of the axis and the number of classes elsewhere.
+    on rows as they are finished, along the axis that is the most windows long: memory
+    is a window's depth of logits, whatever the length of that axis.
 
     Args:
         inputs: Images (N, C, *spatial), floating-point numbers.
@@ -86,8 +89,10 @@ def sliding_window_labels(
             "(N, C, *spatial), a window for each spatial axis and an overlap below 1"
         )
     images = found.padded(without_meta_data(inputs), mode=padding_mode, value=cval)
-    tiles = tuple(Tile(box, box, _from_zero(box)) for box in found.boxes)
-    tiling = Tiling(tiles, found.size, AXIS, found.importance.float())
+    axis = rolling_axis(found.size, found.window)
+    boxes = sorted(found.boxes, key=lambda box: int(box[axis].start))
+    tiles = tuple(Tile(box, box, _from_zero(box)) for box in boxes)
+    tiling = Tiling(tiles, found.size, axis, found.importance.float())
     region = tuple(
         slice(before, n - after)
         for n, (before, after) in zip(found.size, found.padding, strict=True)
@@ -106,7 +111,7 @@ def sliding_window_labels(
     labels = [
         torch.cat(
             [
-                decide(slab.logits()).to(target)
+                decide(piece.logits()).to(target)
                 for slab in stream_rows(
                     predict,
                     image,
@@ -115,8 +120,9 @@ def sliding_window_labels(
                     batch_size=sw_batch_size,
                     device=found.importance.device,
                 )
+                for piece in _pieces(slab)
             ],
-            dim=1 + AXIS,
+            dim=1 + axis,
         )
         for image in images
     ]
@@ -125,3 +131,10 @@ def sliding_window_labels(
 
 def _from_zero(box: Box) -> Box:
     return tuple(slice(0, part.stop - part.start) for part in box)
+
+
+def _pieces(slab: LogitSlab) -> Iterator[LogitSlab]:
+    """A few rows at a time, so that decisions take little memory of their own."""
+    for start in range(slab.new, slab.stop, ROWS_AT_ONCE):
+        stop = min(start + ROWS_AT_ONCE, slab.stop)
+        yield replace(slab, new=start, stop=stop)
