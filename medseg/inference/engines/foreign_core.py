@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from medseg.networks.core import Core
 from medseg.networks.network import SegmentationNetwork
+from medseg.networks.plugin_network import PluginCore
 
 
 class ForeignCore(Core):
@@ -56,8 +57,12 @@ def takes_any_size(network: SegmentationNetwork) -> bool:
     """Whether one recorded graph of the core is right for every size that fits.
 
     Not where sizes decide how the layers are put together: unpadded convolutions crop
-    by computed margins, and shifted windows are masked by size.
+    by computed margins, and shifted windows are masked by size. Of networks by path
+    this is believed of those alone whose sizes are those of their strides: others pad
+    inside, by amounts that a recorded graph would keep (MONAI's BasicUNet).
     """
+    if isinstance(network.core, PluginCore) and not network.core.sizes.are_strides:
+        return False
     body = getattr(network.core, "body", None)
     shifts = type(body).__name__ == "SwinUNETR"
     return not (any(network.output_margin) or shifts)
