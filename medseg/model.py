@@ -358,9 +358,10 @@ def _require_fitting(plan: Plan, weights: Path, exact: NnUNetRecipe | None) -> N
     try:
         with torch.device("meta"):
             expected = _network_of(plan, weights.parent, exact).state_dict()
-    except PluginError:
-        raise
-    except ModelError:  # said when it is built in earnest; MONAI's SwinUNETR needs that
+    except (
+        ModelError,
+        PluginError,
+    ):  # said when it is built in earnest; MONAI's SwinUNETR needs that
         return
     try:
         with safe_open(weights, framework="pt") as file:

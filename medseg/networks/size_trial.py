@@ -34,7 +34,7 @@ class Sizes:
     def are_strides(self) -> bool:
         """Whether strides alone explain them: steps above 1, two of them at least."""
         steps = zip(self.multiple_of, self.smallest, strict=True)
-        return self.only is None and all(1 < m and n <= 2 * m for m, n in steps)
+        return self.only is None and all(m > 1 and n <= 2 * m for m, n in steps)
 
 
 def find_sizes(
