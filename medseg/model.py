@@ -358,11 +358,8 @@ def _require_fitting(plan: Plan, weights: Path, exact: NnUNetRecipe | None) -> N
     try:
         with torch.device("meta"):
             expected = _network_of(plan, weights.parent, exact).state_dict()
-    except (
-        ModelError,
-        PluginError,
-    ):  # said when it is built in earnest; MONAI's SwinUNETR needs that
-        return
+    except (ModelError, PluginError):
+        return  # said when it is built in earnest; MONAI's SwinUNETR needs that
     try:
         with safe_open(weights, framework="pt") as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
