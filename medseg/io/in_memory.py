@@ -177,7 +177,8 @@ def _from_monai(image: Any, *, name: str) -> InMemoryImage:
     def answer(found: LabelMap) -> Any:
         labels = torch.from_numpy(_for_torch(found.voxels).reshape(spatial))
         labels = labels if channel_axis is None else labels.unsqueeze(channel_axis)
-        return MetaTensor(labels, affine=image.affine, meta=dict(image.meta))
+        meta = {key: value for key, value in image.meta.items() if key != "affine"}
+        return MetaTensor(labels, affine=image.affine, meta=meta)
 
     return InMemoryImage(volume, answer)
 

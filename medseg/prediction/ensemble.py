@@ -26,6 +26,7 @@ from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.network import SegmentationNetwork
 from medseg.postprocessing import joint_rules
 from medseg.progress import Progress
+from medseg.tracking.fetch import fetch_model, is_model_uri
 
 PREVIOUS_STAGE = "previous_stage"
 """Folder of the first stage of an imported cascade."""
@@ -123,8 +124,9 @@ def load_ensemble(path: Path) -> Ensemble:
 
     Args:
         path: A model folder, a run, a folder of runs (all of its models, with what was
-            chosen for them together), or several of these separated by commas; or a
-            trained model of nnU-Net v2, a folder or zip.
+            chosen for them together), or several of these separated by commas; a model
+            that MLflow keeps (``runs:/RUN_ID``, ``models:/NAME/VERSION``); or a trained
+            model of nnU-Net v2, a folder or zip.
 
     Raises:
         MissingFileError: There is no model.
@@ -200,6 +202,8 @@ def find_models(path: Path) -> tuple[Path, ...]:
     Raises:
         MissingFileError: There is no model.
     """
+    if is_model_uri(str(path)):
+        return (find_model(fetch_model(str(path))),)
     if "," in str(path) and not path.exists():
         parts = [Path(part.strip()) for part in str(path).split(",") if part.strip()]
         found = [folder for part in parts for folder in find_models(part)]

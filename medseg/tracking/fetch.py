@@ -1,13 +1,56 @@
 """Files of runs that a tracking store holds."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from medseg.errors import MissingFileError
 from medseg.tracking.address import without_credentials
 from medseg.tracking.store import connect
 from medseg.tracking.ui import find_store
+
+_MODEL_URI = re.compile(r"(runs|models|mlflow-artifacts):/+[^/]")
+_RUN_ALONE = re.compile(r"runs:/+[^/]+/*")
+_FETCHED: list[TemporaryDirectory[str]] = []
+"""Folders of fetched models; they go with the process."""
+
+
+def is_model_uri(text: str) -> bool:
+    """Whether a text names a model that MLflow keeps, such as ``runs:/RUN_ID``."""
+    return _MODEL_URI.match(text) is not None
+
+
+def fetch_model(uri: str, *, tracking_uri: str | None = None) -> Path:
+    """Copies a model that MLflow keeps; its folder stays as long as the process.
+
+    Args:
+        uri: ``runs:/RUN_ID`` (its folder ``model``), ``runs:/RUN_ID/folder``,
+            ``models:/NAME/VERSION``, or an artifact's own address.
+        tracking_uri: See `find_tracking_uri`.
+
+    Raises:
+        MissingFileError: There is no store, no such run, or no such folder of it.
+    """
+    store = find_tracking_uri(tracking_uri)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    whole = f"{uri.rstrip('/')}/model" if _RUN_ALONE.fullmatch(uri) else uri
+    folder: TemporaryDirectory[str] = TemporaryDirectory(prefix="medseg_model_")
+    try:
+        found = download_artifacts(
+            artifact_uri=whole, dst_path=folder.name, tracking_uri=store
+        )
+    except (MlflowException, OSError) as error:
+        folder.cleanup()
+        raise MissingFileError(
+            f"{uri}: no model of this address in {without_credentials(store)}; a run's "
+            "id stands in MLflow's pages (medseg ui) and in its run.log"
+        ) from error
+    _FETCHED.append(folder)
+    return Path(found)
 
 
 def fetch_artifacts(
