@@ -72,7 +72,8 @@ def make_swinunetr(
         drop_rate=settings.dropout,
         spatial_dims=spatial_dims,
     )
-    body._check_input_size = _padded_already  # noqa: SLF001 - it cannot be traced
+    # MONAI's own cannot be traced
+    body._check_input_size = _padded_already  # type: ignore[method-assign, assignment] # noqa: SLF001
     return MonaiCore(body, divisor=settings.divisor(spatial_dims))
 
 
