@@ -34,7 +34,7 @@ from medseg.runs.setup import RunSetup
 from medseg.store import StoredCase
 
 SECONDS_OF_A_PICTURE = 0.7
-"""Of one case's page of three planes; measured on one core."""
+"""Of one case's page of three planes, about."""
 MOST_PICTURES = 12
 """Cases that are pictured: the worst, the middle and the best."""
 MOST_TIMES, LONG_ENOUGH = 3, 3.0
@@ -192,7 +192,8 @@ def _seconds_of_scoring(run: RunSetup, case: StoredCase) -> float:
 
 
 def _seconds_of(work: Callable[[], object]) -> float:
-    """The shortest of a few times: the first one loads libraries, too."""
+    """The shortest of a few times, after a call that loads libraries."""
+    work()
     taken: list[float] = []
     while len(taken) < MOST_TIMES and sum(taken) < LONG_ENOUGH:
         start = time.perf_counter()
