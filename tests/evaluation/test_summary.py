@@ -22,7 +22,7 @@ QUICK = MetricSettings(num_resamples=200)
 
 
 def row(case, structure, dice, outcome="scored", patient="", lesions=None, **values):
-    rest = dict.fromkeys([field.name for field in fields(StructureScore)][5:-1], 1.0)
+    rest = dict.fromkeys([field.name for field in fields(StructureScore)][5:-2], 1.0)
     return StructureScore(
         case_id=case,
         patient_id=patient or case,

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import random
+import re
 import warnings
 from functools import partial
 
@@ -329,7 +330,7 @@ def test_small_losses_of_regions_are_left_to_monai_on_a_cpu(
         {"label_smoothing": 2.0, "softmax": True, "to_onehot_y": True},
         {"nonsense": 1},
     ],
-    ids=str,
+    ids=lambda wrong: re.sub(r" at 0x[0-9a-f]+", "", str(wrong)),
 )
 def test_wrong_arguments_raise_what_monai_raises(name, wrong):
     for kind in ("labels", "masks"):
