@@ -234,7 +234,8 @@ def compare(work: Path, arguments: argparse.Namespace, classes: int) -> dict[str
         threads | paths,
         work / f"peer_{classes}.log",
     )
-    row["ratio"] = round(row["nnunet"]["seconds"] / row["medseg"]["seconds"], 2)
+    if row["nnunet"]["exit_code"] == row["medseg"]["exit_code"] == 0:
+        row["ratio"] = round(row["nnunet"]["seconds"] / row["medseg"]["seconds"], 2)
     row |= agreement(ours / "case.nii.gz", peer / "case.nii.gz")
     return row
 
