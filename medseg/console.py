@@ -66,6 +66,8 @@ class Console:
         self._rich = RichConsole(
             file=stream or usual, highlight=False, force_jupyter=False
         )
+        self._is_terminal = self._rich.is_terminal and self._rich.file.isatty()
+        """Where a bar can move; FORCE_COLOR, as notebooks set it, makes no terminal."""
         self._log: logging.Logger | None = None
 
     def log_to(self, path: Path) -> None:
@@ -125,7 +127,7 @@ class Console:
             yield from items
         elif self._notebook:
             yield from self._counted(items, label, total)
-        elif self._rich.is_terminal:
+        elif self._is_terminal:
             yield from self._bar(items, label, total)
         else:
             yield from self._lines(items, label, total)
@@ -140,7 +142,7 @@ class Console:
             finally:
                 bar.close()
             return
-        if self._quiet or not self._rich.is_terminal:
+        if self._quiet or not self._is_terminal:
             yield _PlainMeter(self, label)
             return
         columns = (
