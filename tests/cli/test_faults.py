@@ -159,7 +159,8 @@ def test_a_read_only_folder_is_said(
         (["prepare", "nowhere", "-o", "x"], "nowhere"),
         (["train", "nowhere.yaml", "-o", "x"], "nowhere.yaml: no such file"),
         (["predict", "nowhere", "nowhere", "-o", "x"], "no model folder here"),
-        (["train"], "Missing argument"),
+        (["train"], "name the run's folder: -o RUN"),
+        (["predict"], "Missing argument"),
         (["fly"], "No such command"),
     ],
 )

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from medseg.cli.app import app
 
 VERBS = [
-    command.callback.__name__ for command in app.registered_commands if command.callback
+    command.name or command.callback.__name__
+    for command in app.registered_commands
+    if command.callback
 ]
 
 

@@ -41,7 +41,7 @@ def trace(network: SegmentationNetwork) -> fx.GraphModule | None:
     tracer = _Tracer()
     try:
         graph = tracer.trace(network.core)
-    except (fx.proxy.TraceError, TypeError, ValueError):
+    except (fx.proxy.TraceError, RuntimeError, TypeError, ValueError):
         return None
     return fx.GraphModule(network.core, graph)
 
