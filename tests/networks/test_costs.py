@@ -43,8 +43,9 @@ def measured_peak(
 
 
 KINDS = ["unet", "residual", "attention", "original", "stem_branch", "batch"]
-KINDS += ["fcn32", "fcn8", "deeplab", "segresnet", "swinunetr"]
+KINDS += ["fcn32", "fcn8", "deeplab", "segresnet"]
 CASES = [(name, "float32") for name in KINDS]
+CASES += [pytest.param("swinunetr", "float32", marks=pytest.mark.slow)]
 CASES += [(name, "bfloat16") for name in ("unet", "residual", "stem_branch")]
 
 

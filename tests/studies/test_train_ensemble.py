@@ -221,6 +221,7 @@ def test_a_network_that_another_call_trains_is_left_to_it(
     assert not (out / "network0" / "checkpoints").exists()
 
 
+@pytest.mark.slow  # two trainings beside each other
 def test_calls_side_by_side_share_data_and_tracked_run(
     config: RunConfig, tmp_path: Path
 ) -> None:
