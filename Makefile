@@ -79,6 +79,7 @@ gpu:
 
 nightly: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu" --timeout 1800 -n $(WORKERS) --dist loadfile
+	$(MAKE) docs
 	$(BIN)/mypy --platform win32
 	$(BIN)/mypy --platform darwin
 	$(MAKE) audit sbom
