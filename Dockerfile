@@ -23,6 +23,6 @@ RUN index="https://download.pytorch.org/whl/cpu" \
     && pip install --no-cache-dir -c constraints.txt ".[onnx,openvino,export,pacs]"
 
 USER 1000
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["medseg"]
 CMD ["--help"]
