@@ -10,10 +10,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SITE := docs/_build/html
-# dicom_references, training and time_to_dice want a data set, and time_to_dice hours:
+# dicom_references, training, time_to_dice and fine_tuning want a data set, and hours:
 # they are started by hand (docs/dicom.md, docs/training.md); the rest below are parts
 BENCHMARKS := $(filter-out %/machine.py %/peer_monai.py %/peer_nnunet.py \
-  %/dicom_references.py %/time_to_dice.py %/training.py %/faults.py \
+  %/dicom_references.py %/time_to_dice.py %/fine_tuning.py %/training.py %/faults.py \
   %/fault_inputs.py %/kills.py %/mutants.py %/watched.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help

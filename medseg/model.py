@@ -3,12 +3,14 @@
     weights.safetensors   the network's parameters and buffers
     model.yaml            plan, label scheme, provenance, hash of the weights
     golden.safetensors    what the network says to a synthetic image: proof for others
+    trained_on.txt        hashes of the image files that it was trained on
     card.md               the same for a reader
 
 A folder is self-contained: predicting needs nothing else, and loading it executes no
 code of its own.
 """
 
+import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medseg import __version__
+from medseg.ancestry import TRAINED_ON, Ancestor, TrainedOn
 from medseg.errors import MissingFileError, ModelError, OutputError, PluginError
 from medseg.files import atomic_folder, hash_file
 from medseg.golden import (
@@ -42,7 +45,9 @@ from medseg.networks.settings import PluginNetworkSettings
 from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.plan import Plan
 from medseg.postprocessing import CleaningRule
+from medseg.setting_errors import nearest_name
 from medseg.settings import Record, Settings, load_settings
+from medseg.shipped_models import find_starter, starter_names
 
 FORMAT = 1
 """Version of the folder's layout; raised when old readers could not read it."""
@@ -81,8 +86,16 @@ class Provenance(Record):
     """Time spent training."""
     device: str = ""
     """What it was trained on."""
+    licence: str = ""
+    """Terms of the data that it was trained on, as its description states them."""
     parent: str = ""
     """SHA-256 of the file that it was imported from."""
+    ancestors: tuple[Ancestor, ...] = ()
+    """The model that training began with, then the one that its training began with,
+    and so on; none where weights began at random."""
+    num_seen_before: int | None = None
+    """Held-out cases of patients whose scans an ancestor was trained on; None where
+    that is not known, or nothing was before."""
     validation_dice: dict[str, float] = Field(default_factory=dict)
     """Mean Dice of each structure over the held-out cases, when they were scored."""
 
@@ -184,6 +197,8 @@ def save_model(
     flips: bool = False,
     windows: CalibratedWindows | None = None,
     exact: NnUNetRecipe | None = None,
+    seen: TrainedOn | None = None,
+    half: bool = False,
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
 
@@ -197,15 +212,20 @@ def save_model(
         flips: Predict with test-time flips.
         windows: Sliding windows to predict with.
         exact: What an imported model does instead.
+        seen: The scans that it was trained on; None where they are not known.
+        half: Store weights in half precision; what is kept of the golden image is then
+            the answer of weights that were rounded so.
 
     Raises:
         ModelError: Weights are NaN or infinite; an older model stays.
         OutputError: The folder cannot be written.
     """
+    if half:
+        network = _rounded(network)
     _require_finite(network, folder)
     with atomic_folder(folder) as temporary:
         state = {
-            name: tensor.detach().cpu().contiguous().clone()
+            name: _stored(tensor.detach().cpu().contiguous().clone(), half=half)
             for name, tensor in network.state_dict().items()
         }
         _written(folder, lambda: save_file(state, temporary / WEIGHTS))
@@ -230,8 +250,22 @@ def save_model(
             encoding="utf-8",
         )
         (temporary / CARD).write_text(_card(description), encoding="utf-8")
+        if seen is not None:
+            (temporary / TRAINED_ON).write_text(seen.to_text(), encoding="utf-8")
         for file in (WEIGHTS, GOLDEN):  # safetensors makes files for the owner alone
             shutil.copymode(temporary / DESCRIPTION, temporary / file)
+
+
+def _rounded(network: nn.Module) -> nn.Module:
+    """A copy of a network with its weights rounded to half precision."""
+    copied = copy.deepcopy(network)
+    state = copied.state_dict()
+    copied.load_state_dict({name: _stored(t, half=True) for name, t in state.items()})
+    return copied
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    return tensor.half() if half and tensor.is_floating_point() else tensor
 
 
 def _written(folder: Path, write: Callable[[], None]) -> None:
@@ -376,15 +410,31 @@ def _require_fitting(plan: Plan, weights: Path, exact: NnUNetRecipe | None) -> N
 def find_model(folder: Path) -> Path:
     """The model folder at, or right below, a path.
 
+    Args:
+        folder: The path; where nothing is there, the name of a model that comes with
+            medseg.
+
     Raises:
         MissingFileError: There is none.
     """
+    folder = find_starter(folder) or folder
     for candidate in (folder, folder / "model"):
         if (candidate / DESCRIPTION).is_file():
             return candidate
     raise MissingFileError(
         f"{folder}: no model folder here; expected {DESCRIPTION} and {WEIGHTS}, as "
-        "`medseg train` writes them to RUN/model"
+        f"`medseg train` writes them to RUN/model{_or_starters(folder)}"
+    )
+
+
+def _or_starters(path: Path) -> str:
+    """What else could have been meant, where no path can have been."""
+    names = starter_names()
+    if path.exists() or path.parent != Path() or not names:
+        return ""
+    return (
+        f", or the name of a model that comes with medseg: {', '.join(names)}"
+        f"{nearest_name(path.name, names)}"
     )
 
 
@@ -436,7 +486,8 @@ A research model, not a medical device.
 - After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}
-
+- Licence of the data: {origin.licence or "not stated"}
+{_ancestry(origin)}
 | index | structure | value in files |
 |---|---|---|
 {structures}
@@ -461,6 +512,18 @@ def _origin(description: ModelDescription) -> str:
         f"{origin.seconds / 60:.1f} minutes on {origin.device})\n"
         f"- Held out: {_fold(origin)}"
     )
+
+
+def _ancestry(origin: Provenance) -> str:
+    """A line for each model before this one; what held-out scores may be worth."""
+    lines = [f"- Training began with {one.describe()}" for one in origin.ancestors]
+    if origin.num_seen_before:
+        lines.append(
+            f"- Scores are too good: {origin.num_seen_before} of the "
+            f"{origin.num_validation_cases} held-out cases are of patients whose "
+            "scans a model before this one was trained on"
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _objects(decoding: DecodingSettings | None) -> str:

@@ -146,7 +146,9 @@ def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, A
         *parents, key = path.split(".")
         node = result
         for parent in parents:
-            child = node.get(parent, {})
+            child = node.get(parent)
+            if child is None:
+                child = {}
             if not isinstance(child, dict):
                 raise SettingsError(f"--set {text}: {parent} is not a mapping")
             node[parent] = dict(child)

@@ -24,6 +24,7 @@ def train(
     epochs: int | None = None,
     steps: int | None = None,
     config: AnyPath | Mapping[str, Any] | RunConfig | None = None,
+    init: AnyPath | Run | None = None,
     fold: int | Literal["all"] | None = 0,
     networks: int | None = None,
     settings: Sequence[str] = (),
@@ -54,6 +55,9 @@ def train(
         config: A YAML file, the name of one that comes with medseg, such as
             ``"hippocampus_3d"``, or its values as nested dictionaries; by default
             everything is decided by the data.
+        init: A trained model to begin with: a run, a model folder, a trained folder of
+            nnU-Net, or a name such as ``"nuclei"``; see docs/fine-tuning.md. More about
+            it, such as a frozen encoder, under ``training.init`` of the configuration.
         fold: Which is held out and scored; None trains on all cases, ``"all"`` trains a
             run for each.
         networks: Train so many, with seeds one apart, that predict together.
@@ -107,6 +111,7 @@ def train(
         budget=budget,
         epochs=epochs,
         steps=steps,
+        init=init.folder if isinstance(init, Run) else init,
         change=partial(
             with_parts,
             network=network,

@@ -30,6 +30,14 @@ def train(
     named: Annotated[
         Path | None, typer.Option("--config", "-c", help="The same as CONFIG.")
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            help="Begin with this trained model: a run, a model folder, nnU-Net's "
+            "folder, or a name such as nuclei.",
+        ),
+    ] = None,
     fold: Annotated[
         str | None,
         typer.Option(
@@ -84,6 +92,8 @@ def train(
 
     Example: medseg train hippocampus_3d --data Task04_Hippocampus -o runs/fold0
 
+    Example: medseg train --init runs/first --data more_cases.csv -o runs/second
+
     Example: medseg train --resume runs/fold0
     """
     from medseg.runs.config import read_config
@@ -95,6 +105,7 @@ def train(
     overrides = _train_overrides(
         data=data,
         root=root,
+        init=init,
         fold=_fold(fold),
         budget=None if budget is None else repr(budget),  # a text, also where it is 2
         epochs=epochs,
@@ -253,6 +264,7 @@ def _train_overrides(**values: object) -> list[str]:
     keys = {
         "data": "data",
         "root": "root",
+        "init": "training.init.model",
         "fold": "fold",
         "budget": "training.budget",
         "epochs": "training.epochs",
@@ -262,7 +274,7 @@ def _train_overrides(**values: object) -> list[str]:
     }
     given = {name: value for name, value in values.items() if value is not None}
     lengths = {"budget", "epochs", "steps"}
-    texts = {"data", "root", "tracking_uri"}
+    texts = {"data", "root", "init", "tracking_uri"}
     overrides = [
         f"{keys[name]}={json.dumps(str(value)) if name in texts else value}"
         for name, value in given.items()

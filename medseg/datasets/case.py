@@ -102,6 +102,8 @@ class Dataset:
     they are kept exactly."""
     unlisted_cases: tuple[Case, ...] = ()
     """Labelled cases that the given splits leave out: nothing is done with them."""
+    licence: str = ""
+    """The terms of the data, where its description states them."""
     checksums: Path | None = None
     """List of SHA-256 sums of the files, where the data set came with one."""
     lone_images: tuple[Path, ...] = ()

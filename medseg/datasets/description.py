@@ -87,5 +87,6 @@ def write_description(path: Path, dataset: Dataset) -> None:
         ignore=scheme.ignore,
         instances=scheme.instances,
         channels=dataset.channels,
+        licence=dataset.licence,
     ).model_dump(mode="json", exclude_defaults=True)
     write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -96,6 +96,8 @@ def load_dataset(
     dataset = with_annotations(dataset)
     if path.is_dir():
         warn_of_lost_links(path, dataset, known.progress)
+    if description.licence:
+        dataset = replace(dataset, licence=description.licence)
     if description.checksums:
         return replace(dataset, checksums=beside.parent / description.checksums)
     return dataset
@@ -188,7 +190,7 @@ def _load_manifest_in(folder: Path, known: DatasetOverrides) -> Dataset:
         scheme=known.scheme or own.scheme(source=str(beside)),
         channels=known.channels or own.channels,
     )
-    return load_manifest(path, merged)
+    return replace(load_manifest(path, merged), licence=own.licence)
 
 
 def _manifest(folder: Path) -> Path | None:

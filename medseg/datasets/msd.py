@@ -70,6 +70,7 @@ def load_msd(
         lone_labels=unlisted(folder / "labelsTr", (*labelled, *test_cases)),
         splits=splits,
         unlisted_cases=rest,
+        licence=licence_of(values),
     )
 
 
@@ -86,6 +87,12 @@ def read_specification(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UnreadableFileError(f"{path}: expected an object, found a list or value")
     return values
+
+
+def licence_of(values: dict[str, Any]) -> str:
+    """The terms of the data that a ``dataset.json`` states; empty if it does not."""
+    found = values.get("licence") or values.get("license") or ""
+    return found[:200] if isinstance(found, str) else ""
 
 
 def channel_names(values: dict[str, Any], path: Path) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from medseg.datasets.listed_paths import ListedPaths
 from medseg.datasets.msd import (
     SPECIFICATION,
     channel_names,
+    licence_of,
     read_specification,
     unlisted,
 )
@@ -89,6 +90,7 @@ def load_nnunet(folder: Path, known: DatasetOverrides) -> Dataset:
         lone_labels=unlisted(folder / "labelsTr", labelled),
         splits=splits,
         unlisted_cases=rest,
+        licence=licence_of(values),
     )
 
 

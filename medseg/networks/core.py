@@ -12,10 +12,13 @@ class Core(nn.Module):
     Attributes:
         divisor: Strides multiply to this along each axis.
         deep_channels: Channels of the deepest features; 0 where they are not shown.
+        encoder_modules: What the names of the encoder's modules begin with; empty where
+            that is not known.
     """
 
     divisor: tuple[int, ...]
     deep_channels: int = 0
+    encoder_modules: tuple[str, ...] = ()
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Logits, full resolution first, and the deepest features.

@@ -18,6 +18,8 @@ from medseg.networks.upsampling import Interpolate
 class DeepLabCore(Core):
     """DeepLabV3+ in 2D or 3D, for sizes that the output stride divides."""
 
+    encoder_modules = ("stem.", "stages.")
+
     def __init__(
         self,
         settings: DeepLabSettings,

@@ -33,6 +33,8 @@ class FCNCore(Core):
     100 voxels and cropped: the same receptive field without a shifted grid.
     """
 
+    encoder_modules = ("blocks.",)
+
     def __init__(
         self,
         settings: FCNSettings,

@@ -12,10 +12,17 @@ from medseg.networks.settings import SegResNetSettings, SwinUNETRSettings
 class MonaiCore(Core):
     """A MONAI network with the interface of `Core`."""
 
-    def __init__(self, body: nn.Module, *, divisor: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        *,
+        divisor: tuple[int, ...],
+        encoder_modules: tuple[str, ...],
+    ) -> None:
         super().__init__()
         self.body = body
         self.divisor = divisor
+        self.encoder_modules = encoder_modules
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Logits at full resolution, twice: MONAI does not return deeper features."""
@@ -42,7 +49,11 @@ def make_segresnet(
         blocks_down=settings.blocks_down,
         blocks_up=settings.blocks_up,
     )
-    return MonaiCore(body, divisor=settings.divisor(spatial_dims))
+    return MonaiCore(
+        body,
+        divisor=settings.divisor(spatial_dims),
+        encoder_modules=("body.convInit.", "body.down_layers."),
+    )
 
 
 def make_swinunetr(
@@ -74,7 +85,11 @@ def make_swinunetr(
     )
     # MONAI's own cannot be traced
     body._check_input_size = _padded_already  # type: ignore[method-assign, assignment] # noqa: SLF001
-    return MonaiCore(body, divisor=settings.divisor(spatial_dims))
+    return MonaiCore(
+        body,
+        divisor=settings.divisor(spatial_dims),
+        encoder_modules=("body.swinViT.", "body.encoder"),
+    )
 
 
 def _padded_already(shape: object) -> None:

@@ -20,6 +20,8 @@ from medseg.networks.unpadded import unpadded_size
 class UNetCore(Core):
     """U-Net for sizes that its strides divide."""
 
+    encoder_modules = ("encoder.",)
+
     def __init__(
         self,
         settings: UNetSettings,

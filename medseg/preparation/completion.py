@@ -49,6 +49,7 @@ def complete(
     *,
     keys: dict[str, str],
     hashes: dict[str, str],
+    images: dict[str, tuple[str, ...]],
     splits: tuple[Split, ...],
 ) -> None:
     """Removes what belongs to no case, writes the manifest, and the summary last.
@@ -58,6 +59,7 @@ def complete(
         folder: The store.
         keys: What each case was prepared from, files and settings.
         hashes: Hash of each case's files.
+        images: Hashes of each case's images alone.
         splits: Cases to train on and to validate on, by fold.
 
     Raises:
@@ -72,6 +74,7 @@ def complete(
             "key": keys[case.case_id],
             "images": [str(path.resolve()) for path in case.images],
             "label": str(case.label.resolve()) if case.label else None,
+            "image_hashes": list(images[case.case_id]),
         }
         for case in dataset.cases
     }
@@ -79,6 +82,7 @@ def complete(
         "version": STORE_VERSION,
         "dataset": dataset.name,
         "manifest_hash": dataset.manifest_hash,
+        "licence": dataset.licence,
         "splits": [
             {"fold": split.fold, "train": split.train, "val": split.val}
             for split in splits

@@ -10,6 +10,7 @@ from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.plan import Plan, read_plan, write_plan
 from medseg.preparation.budget import Compute
+from medseg.preparation.inheritance import Inheritance
 from medseg.preparation.planning import make_plan
 from medseg.progress import Progress
 from medseg.store.store import PLAN
@@ -30,6 +31,7 @@ def decide(
     memory_bytes: int | None,
     instance_target: Target | Literal["none"] | None = None,
     target_spacing: Spacing | None = None,
+    inherit: Inheritance | None = None,
     progress: Progress,
 ) -> Plan:
     """The plan of a store, written into its folder.
@@ -53,6 +55,9 @@ def decide(
         asked["instance_target"] = instance_target
     if target_spacing is not None:
         asked["target_spacing"] = list(target_spacing)
+    if inherit is not None:
+        asked["inherits"] = inherit.key
+        spatial_dims = spatial_dims or inherit.parent.spatial_dims
     if given is not None:
         plan = read_plan(given)
         if path.resolve() != given.resolve():
@@ -74,6 +79,10 @@ def decide(
         instance_target=instance_target,
         target_spacing=target_spacing,
     )
+    if inherit is not None:
+        plan = inherit.plan(plan, fingerprint)
+        if target_spacing is not None:
+            plan = plan.replaced(target_spacing=target_spacing)
     write_plan(path, plan)
     write_text(folder / NOTE, json.dumps({"sha256": _hash(path), "asked": asked}))
     return plan

@@ -25,6 +25,7 @@ from medseg.preparation.budget import Compute
 from medseg.preparation.case_facts import read_case
 from medseg.preparation.completion import choose_splits, complete
 from medseg.preparation.decision import decide
+from medseg.preparation.inheritance import Inheritance
 from medseg.preparation.inputs import FileHashes
 from medseg.preparation.measuring import (
     Attempt,
@@ -50,6 +51,9 @@ from medseg.store.voxel_index import build_index
 from medseg.types import LabelArray, Spacing
 from medseg.volume import LabelMap
 
+IMAGE_HASH = 16
+"""Digits kept of an image's hash: enough to know it again, too few to waste space."""
+
 CHANNEL_KEYS = {"name", "normalization", "nonzero_only", "clip", "mean", "std"}
 """What of a channel is in the hash of every prepared case; other keys join it where
 they are set, so that stores made before there were any stay valid."""
@@ -65,6 +69,7 @@ def prepare(
     memory_bytes: int | None = None,
     instance_target: Target | Literal["none"] | None = None,
     target_spacing: Spacing | None = None,
+    inherit: Inheritance | None = None,
     num_folds: int = 5,
     seed: int = 0,
     compression: Compression = "none",
@@ -87,6 +92,7 @@ def prepare(
         memory_bytes: For a new plan.
         instance_target: For a new plan.
         target_spacing: For a new plan.
+        inherit: A trained model's plan that a new plan takes over.
         num_folds: Folds, unless the data set came with them.
         seed: Another seed gives other folds.
         compression: How voxels are kept on disk.
@@ -117,6 +123,7 @@ def prepare(
         memory_bytes=memory_bytes,
         instance_target=instance_target,
         target_spacing=target_spacing,
+        inherit=inherit,
         progress=shown,
     )
     warn_of_oddities(fingerprint, decided, shown)
@@ -127,7 +134,14 @@ def prepare(
         for case in dataset.cases
     }
     way.prepare_cases(dataset, decided, keys, compression)
-    complete(dataset, folder, keys=keys, hashes=hashes, splits=splits)
+    complete(
+        dataset,
+        folder,
+        keys=keys,
+        hashes=hashes,
+        images=way.image_hashes(dataset),
+        splits=splits,
+    )
     return Store.open(folder)
 
 
@@ -194,6 +208,14 @@ class _Preparer:
         hashes.save()
         pairs = zip(dataset.cases, attempts, strict=True)
         return {case.case_id: a.result for case, a in pairs if a.result is not None}
+
+    def image_hashes(self, dataset: Dataset) -> dict[str, tuple[str, ...]]:
+        """Hashes of the images of each case, without the label map, shortened."""
+        hashes = FileHashes(self.folder / "inputs.json")
+        return {
+            case.case_id: tuple(hashes.of(path)[:IMAGE_HASH] for path in case.images)
+            for case in dataset.cases
+        }
 
     def measure(self, dataset: Dataset, hashes: dict[str, str]) -> Fingerprint:
         """The fingerprint in the folder if it is of the same files, else a new one."""

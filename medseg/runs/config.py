@@ -1,5 +1,6 @@
 """The configuration of a run: one YAML file, one complete story."""
 
+import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -152,6 +153,7 @@ def configure(
     budget: str | None = None,
     epochs: int | None = None,
     steps: int | None = None,
+    init: AnyPath | None = None,
     change: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
 ) -> RunConfig:
     """A configuration with what a call from Python says beside it.
@@ -166,6 +168,7 @@ def configure(
         budget: A length, which goes before the configuration's own.
         epochs: Likewise.
         steps: Likewise.
+        init: The model to begin with, which goes before the configuration's own.
         change: Changes the values at last.
 
     Raises:
@@ -187,6 +190,10 @@ def configure(
     lengths = {"budget": budget, "epochs": epochs, "steps": steps}
     if any(length is not None for length in lengths.values()):
         values["training"] = {**values.get("training", {}), **lengths}
+    if init is not None:
+        values = apply_overrides(
+            values, [f"training.init.model={json.dumps(str(init))}"]
+        )
     values = anchored(change(values), Path.cwd())
     return parse_settings(RunConfig, values, source=source)
 
@@ -237,7 +244,13 @@ def dump_config(config: RunConfig) -> str:
 def with_whole_paths(config: RunConfig) -> RunConfig:
     """The configuration with paths that mean the same from any folder."""
     paths = {"data": config.data, "root": config.root}
-    whole = {name: path.absolute() for name, path in paths.items() if path is not None}
+    whole: dict[str, object] = {
+        name: path.absolute() for name, path in paths.items() if path is not None
+    }
+    init = config.training.init
+    if init is not None and Path(init.model).exists():
+        init = init.replaced(model=str(Path(init.model).absolute()))
+        whole["training"] = config.training.replaced(init=init)
     return config.replaced(**whole)
 
 

@@ -8,8 +8,10 @@ import torch
 from medseg.errors import SettingsError, StoreError
 from medseg.files import hash_text
 from medseg.folder_lock import one_at_a_time
+from medseg.preparation.inheritance import Inheritance
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig
+from medseg.runs.parent import open_parent
 from medseg.runs.prepare import prepare_dataset
 from medseg.store import Store
 
@@ -20,7 +22,8 @@ def open_data(
     """The store the configuration names, or one prepared from the data set it names.
 
     A data set is prepared once into ``stores/`` beside the run's folder, so that all
-    folds and variations of a study share it; those that begin at once wait for it.
+    folds and variations of a study share it; those that begin at once wait for it. For
+    a run that begins with a trained model it is prepared as that model needs it.
 
     Raises:
         SettingsError: No data is named.
@@ -30,7 +33,9 @@ def open_data(
         raise SettingsError("no data: give --data DATASET, or `data:` in the config")
     if (config.data / "store.json").is_file():
         return Store.open(config.data)
-    folder = out.parent / "stores" / _store_name(config)
+    parent = open_parent(config.training.init, out)
+    inherit = None if parent is None else parent.inheritance
+    folder = out.parent / "stores" / _store_name(config, inherit)
     lock = folder.with_name(f".{folder.name}.lock")
     with one_at_a_time(lock, doing="prepares the same data", progress=progress):
         return prepare_dataset(
@@ -41,6 +46,7 @@ def open_data(
             device=str(device),
             instance_target=config.prepare.instance_target,
             target_spacing=config.prepare.target_spacing,
+            inherit=inherit,
             num_folds=config.prepare.num_folds,
             seed=config.prepare.seed,
             skip_broken=config.prepare.skip_broken,
@@ -62,7 +68,7 @@ def split(store: Store, fold: int | None) -> tuple[tuple[str, ...], tuple[str, .
         raise SettingsError(f"fold {fold}: {error}") from error
 
 
-def _store_name(config: RunConfig) -> str:
+def _store_name(config: RunConfig, inherit: Inheritance | None) -> str:
     """Readable, and different for other data or other ways to prepare it."""
     assert config.data is not None  # checked before
     data, root = config.data, config.root
@@ -70,4 +76,6 @@ def _store_name(config: RunConfig) -> str:
     key = f"{data.resolve()}\n{config.prepare.model_dump_json()}"
     if root is not None:
         key += f"\n{root.resolve()}"
+    if inherit is not None:
+        key += f"\n{inherit.key}"
     return f"{readable}_{hash_text(key)[:8]}"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from medseg.ancestry import TrainedOn
 from medseg.device import describe_device
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.model import CalibratedWindows, Provenance, save_model
@@ -119,7 +120,17 @@ def _origin(run: RunSetup, result: FitResult) -> Provenance:
         steps=result.steps,
         seconds=result.seconds,
         device=describe_device(run.device) + _in_processes(run.processes),
+        licence=run.store.licence,
+        ancestors=() if run.parent is None else run.parent.record.ancestors,
+        num_seen_before=run.num_seen_before,
     )
+
+
+def _seen(run: RunSetup) -> TrainedOn:
+    """The scans that the weights know: the run's own, and those of its parent."""
+    images = run.store.image_hashes(run.train_ids)
+    own = TrainedOn(images, complete=bool(images))
+    return own if run.parent is None else own.joined(run.parent.seen)
 
 
 def _averages_flips(run: RunSetup) -> bool:
@@ -149,6 +160,7 @@ def _save(
         decoding=decoding,
         flips=_averages_flips(run),
         windows=windows,
+        seen=_seen(run),
     )
 
 

@@ -30,7 +30,9 @@ def fit_run(
         TrainingError: Training failed, or the checkpoint cannot be continued.
         OutputError: The run's folder cannot be written.
     """
-    identity = run.identity
+    identity, initial = run.identity, None
+    if run.parent is not None and not resume:
+        initial = run.parent.weights(run.plan)
     return fit(
         run.plan,
         run.settings,
@@ -39,6 +41,7 @@ def fit_run(
         device=run.device,
         length=_length(run, identity, resume=resume),
         context=RunContext(run.out, identity, logger, run.progress, run.processes),
+        initial=initial,
         resume=resume,
         profile=profile,
     )

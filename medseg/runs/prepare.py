@@ -7,6 +7,7 @@ from medseg.datasets import load_dataset
 from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.preparation import prepare
+from medseg.preparation.inheritance import Inheritance
 from medseg.progress import Progress, Silent
 from medseg.reading import REMEMBERED, start_early
 from medseg.store import Store
@@ -27,6 +28,7 @@ def prepare_dataset(
     device: str = "auto",
     instance_target: Target | Literal["none"] | None = None,
     target_spacing: Spacing | None = None,
+    inherit: Inheritance | None = None,
     num_folds: int = 5,
     seed: int = 0,
     compression: Literal["none", "lz4"] = "none",
@@ -48,6 +50,7 @@ def prepare_dataset(
         instance_target: What is learned of single objects, where labels number them;
             None chooses.
         target_spacing: Voxel size in mm to resample to; None chooses.
+        inherit: A trained model's plan that a new plan takes over.
         num_folds: Folds, unless the data set came with them.
         seed: Another seed gives other folds.
         compression: How voxels are kept on disk.
@@ -73,6 +76,7 @@ def prepare_dataset(
         memory_bytes=memory_bytes,
         instance_target=instance_target,
         target_spacing=target_spacing,
+        inherit=inherit,
         num_folds=num_folds,
         seed=seed,
         compression=compression,

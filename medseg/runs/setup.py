@@ -13,6 +13,13 @@ from medseg.plugins import names_in, portable_name
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, dump_config, with_whole_paths
 from medseg.runs.data import open_data, split
+from medseg.runs.parent import (
+    Parent,
+    announce_parent,
+    open_parent,
+    refuse_preset,
+    write_parent,
+)
 from medseg.runs.plugin_record import write_plugins
 from medseg.runs.resolve import change_plan, settle_training, with_mirrors
 from medseg.runs.time_spent import TimeSpent
@@ -36,6 +43,8 @@ class RunSetup:
         processes: The processes that train together.
         progress: Shows progress.
         spent: Where the run's time goes.
+        parent: The trained model that it begins with; None: random weights.
+        num_seen_before: Held-out cases that the parent may know; None: nobody knows.
     """
 
     config: RunConfig
@@ -48,6 +57,8 @@ class RunSetup:
     processes: ProcessGroup
     progress: Progress
     spent: TimeSpent = field(default_factory=TimeSpent)
+    parent: Parent | None = None
+    num_seen_before: int | None = None
 
     @property
     def settings(self) -> TrainingSettings:
@@ -76,6 +87,9 @@ class RunSetup:
             parts.append(f"{[c.contrast_limits for c in self.plan.channels]}")
         if self.store.case(self.train_ids[0]).is_painted:
             parts.append("painted")
+        if self.parent is not None:
+            init = self.parent.init.model_dump_json(exclude={"model"})
+            parts += ["begins with", self.parent.weights_sha256, init]
         return hash_text("\n".join(parts))
 
 
@@ -86,6 +100,7 @@ def _lasting(settings: TrainingSettings) -> str:
     of a plug-in leaves empty is left out, as earlier versions did not know it.
     """
     exclude: dict[str, Any] = {
+        "init": True,
         "budget": True,
         "clock": True,
         "epochs": True,
@@ -127,14 +142,22 @@ def set_up_run(
         MedsegError: Data or folder cannot be used.
     """
     spent = TimeSpent()
+    refuse_preset(config.training.init, config.plan.preset)
+    parent = open_parent(config.training.init, out)
     with spent.measure("preparing data"):
         store = _open_together(config, out, device, processes, progress)
     config.metrics.require_names(store.plan.labels)
-    plan = change_plan(store.plan, config, fingerprint=store.fingerprint)
+    plan = store.plan
+    if parent is not None:
+        plan = parent.inheritance.on_prepared(plan, store.fingerprint)
+    plan = change_plan(plan, config, fingerprint=store.fingerprint)
     settings = settle_training(config.training, plan)
     plan = with_mirrors(plan, settings)
     config = config.replaced(training=settings)
     train_ids, held_out = split(store, config.fold)
+    seen = None
+    if parent is not None:
+        seen = announce_parent(parent, store, held_out, progress)
     return RunSetup(
         config=config,
         out=out,
@@ -146,11 +169,13 @@ def set_up_run(
         processes=processes,
         progress=progress,
         spent=spent,
+        parent=parent,
+        num_seen_before=seen,
     )
 
 
 def write_setup(run: RunSetup) -> None:
-    """Writes ``config.yaml`` and ``plan.yaml`` to the run's folder; one process does.
+    """Writes ``config.yaml``, ``plan.yaml`` and ``parent.yaml``; one process does.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -159,6 +184,8 @@ def write_setup(run: RunSetup) -> None:
         config = with_whole_paths(run.config)
         write_text(run.out / "config.yaml", dump_config(config))
         write_plan(run.out / "plan.yaml", run.plan)
+        if run.parent is not None:
+            write_parent(run.out, run.parent)
         for place, text in write_plugins(run.out, run.config, run.plan).items():
             run.progress.say(f"{place}: {text}")
 

@@ -1,13 +1,15 @@
 """The tracked run around a training: parameters first, files last, status always."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from medseg.ancestry import Ancestor
 from medseg.plan import Plan
 from medseg.plugins import find
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, code_commit
+from medseg.runs.parent import FILE as PARENT
 from medseg.runs.plugin_record import FILE as PLUGINS
 from medseg.runs.plugin_record import plugins_of
 from medseg.store import Store
@@ -23,6 +25,7 @@ def tracked_run(
     store: Store,
     out: Path,
     *,
+    ancestors: Sequence[Ancestor] = (),
     resume: bool,
     parent_folder: Path | None,
     progress: Progress,
@@ -45,6 +48,14 @@ def tracked_run(
             "medseg.run_folder": out.name,
         }
     )
+    if ancestors:
+        logger.set_tags(
+            {
+                "medseg.parent": ancestors[0].name or "unnamed",
+                "medseg.parent_sha256": ancestors[0].weights_sha256,
+                "medseg.parent_licence": ancestors[0].licence or "not stated",
+            }
+        )
     for place, (name, source) in plugins_of(config, plan).items():
         logger.set_tags({f"plugin.{place}": f"{name}, {source.describe()}"})
     try:
@@ -124,6 +135,7 @@ def require_tracking(config: RunConfig, out: Path) -> None:
 FILES = (
     "config.yaml",
     "plan.yaml",
+    PARENT,
     PLUGINS,
     "metrics.csv",
     "sampling.csv",

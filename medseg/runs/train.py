@@ -129,6 +129,7 @@ def _train(
                 run.plan,
                 run.store,
                 out,
+                ancestors=() if run.parent is None else run.parent.record.ancestors,
                 resume=resume,
                 parent_folder=parent_folder,
                 progress=progress,

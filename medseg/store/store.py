@@ -1,6 +1,7 @@
 """A prepared data set on disk: plan, fingerprint, folds, and one folder per case."""
 
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,19 @@ class Store:
     def manifest_hash(self) -> str:
         """Hash of the data set's files, patients and folds."""
         return str(self._summary["manifest_hash"])
+
+    @property
+    def licence(self) -> str:
+        """The terms of the data as its description states them; else empty."""
+        return str(self._summary.get("licence", ""))
+
+    def image_hashes(self, case_ids: Iterable[str]) -> frozenset[str]:
+        """Hashes of the image files of cases, by which they are known again.
+
+        Stores that were made before there were any have none.
+        """
+        found = (self._case(case_id).get("image_hashes", ()) for case_id in case_ids)
+        return frozenset(str(one) for hashes in found for one in hashes)
 
     def images(self, case_id: str) -> tuple[Path, ...]:
         """The scan's own files."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from medseg.device import use_device
+from medseg.networks.transfer import InitialWeights
 from medseg.plan import Plan
 from medseg.progress import Progress
 from medseg.sampling import SamplingStats
@@ -36,6 +37,7 @@ def fit(
     device: torch.device,
     length: RunLength,
     context: RunContext,
+    initial: InitialWeights | None = None,
     resume: bool = False,
     profile: bool = False,
 ) -> FitResult:
@@ -52,6 +54,7 @@ def fit(
         device: Where to train.
         length: When the run ends.
         context: Folder, logger and progress.
+        initial: Weights of a trained model to begin with; a resumed run has its own.
         resume: Continue from the run's checkpoint.
         profile: Write a trace of some steps to the run's folder.
 
@@ -65,7 +68,8 @@ def fit(
     use_device(device)
     folder, processes = context.folder, context.processes
     told = None if resume else context.progress
-    state = fresh_state(plan, settings, device, told)
+    initial = None if resume else initial
+    state = fresh_state(plan, settings, device, told, initial=initial)
     if resume:
         state.restore(load_checkpoint(folder, identity=context.identity))
         require_finite_weights(state.network, step=state.step)

@@ -9,6 +9,7 @@ from medseg.losses.settings import DiceCESettings, LossSettings
 from medseg.plugins import PluginName
 from medseg.sampling.settings import SamplingSettings
 from medseg.settings import Settings
+from medseg.training.init_settings import InitSettings
 from medseg.training.length import Clock
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -100,6 +101,8 @@ class TrainingSettings(Settings):
     """Instead of a budget: passes over as many patches as there are cases."""
     steps: int | None = Field(default=None, ge=1)
     """Instead of a budget: optimiser steps."""
+    init: InitSettings | None = None
+    """The trained model to begin with; None begins with random weights."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """The optimiser."""
     schedule: ScheduleSettings = ScheduleSettings()

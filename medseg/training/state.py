@@ -1,6 +1,7 @@
 """Everything that changes while training, so that all of it can be saved."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,11 @@ from medseg.errors import PluginError
 from medseg.networks.build import build_network
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.pretrained import load_pretrained
+from medseg.networks.transfer import InitialWeights
 from medseg.plan import Plan
 from medseg.plugins import find
 from medseg.progress import Progress
+from medseg.training.parts import learning_rates, parts_of
 from medseg.training.process_group import ProcessGroup
 from medseg.training.settings import OptimizerSettings, TrainingSettings
 
@@ -73,6 +76,12 @@ class TrainingState:
     """Whether a step's patches go through the network in several parts."""
     runner: nn.Module | None = None
     """The network as a step calls it, such as with gradients shared; None as it is."""
+    _called: nn.Module = field(init=False, repr=False)
+    """The same, gradients not being shared."""
+
+    def __post_init__(self) -> None:
+        """Steps call the network as it is until `run_with` says otherwise."""
+        self._called = self.network
 
     def share_with(
         self, processes: ProcessGroup, device: torch.device, *, in_parts: bool = False
@@ -104,7 +113,13 @@ class TrainingState:
         """
         # torch cannot record a graph while gradients are kept back (no_sync)
         same = _takes_one_way(self.network) and not self.in_parts
+        self._called, self.runner = network, None
         self.runner = self.processes.parallel(network, self.device, same_graph=same)
+
+    def share_gradients_anew(self) -> None:
+        """To be called after parameters began or ceased to be trained."""
+        if self.processes.size > 1:
+            self.run_with(self._called)
 
     @property
     def device(self) -> torch.device:
@@ -169,15 +184,22 @@ def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
 
 
 def build_optimizer(
-    network: nn.Module, settings: OptimizerSettings
+    network: nn.Module,
+    settings: OptimizerSettings,
+    *,
+    rates: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimiser; weight decay acts on kernels only, not on biases and norms."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": kernels, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    """The optimiser; weight decay acts on kernels only, not on biases and norms.
+
+    Args:
+        network: What it moves.
+        settings: Which, and its numbers.
+        rates: Factor on the learning rate of each parameter; None: 1 for all.
+
+    Raises:
+        PluginError: One by path cannot be found, or is none.
+    """
+    groups = _groups(network, settings.weight_decay, rates)
     if settings.name not in {"adamw", "sgd"}:
         plugin = find(settings.name, kind="optimizers")
         made = plugin.build(groups, lr=settings.learning_rate, **settings.args)
@@ -187,19 +209,34 @@ def build_optimizer(
                 f"{type(made).__name__}"
             )
         return made
+    device = next(network.parameters()).device
     if settings.name == "sgd":
         return torch.optim.SGD(
             groups,
             lr=settings.learning_rate,
             momentum=settings.momentum,
             nesterov=settings.momentum > 0,
-            fused=_has_fused_steps(kernels[0].device),
+            fused=_has_fused_steps(device),
         )
     return torch.optim.AdamW(
-        groups,
-        lr=settings.learning_rate,
-        fused=_has_fused_steps(kernels[0].device),
+        groups, lr=settings.learning_rate, fused=_has_fused_steps(device)
     )
+
+
+def _groups(
+    network: nn.Module, weight_decay: float, rates: Mapping[str, float] | None
+) -> list[dict[str, Any]]:
+    """Kernels and other parameters apart, and again by their learning rate."""
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for rate in dict.fromkeys(rates.values()) if rates else (1.0,):
+        for decays in (True, False):
+            group: dict[str, Any] = {"params": []}
+            group["weight_decay"] = weight_decay if decays else 0.0
+            groups[rate, decays] = group if rates is None else {**group, "rate": rate}
+    for name, parameter in network.named_parameters():
+        rate = 1.0 if rates is None else rates[name]
+        groups[rate, parameter.ndim > 1]["params"].append(parameter)
+    return list(groups.values())
 
 
 def _has_fused_steps(device: torch.device) -> bool:
@@ -212,6 +249,8 @@ def fresh_state(
     settings: TrainingSettings,
     device: torch.device,
     progress: Progress | None = None,
+    *,
+    initial: InitialWeights | None = None,
 ) -> TrainingState:
     """Network, averaged copy and optimiser at step 0; weights follow the seed.
 
@@ -219,10 +258,12 @@ def fresh_state(
         plan: What was decided about the data.
         settings: How to train.
         device: Where.
-        progress: Is told what was taken from a file of encoder weights.
+        progress: Is told what was taken from a file of encoder weights or a model.
+        initial: Weights of a trained model to begin with.
 
     Raises:
-        MedsegError: The settings name a file of encoder weights that cannot be used.
+        MedsegError: The settings name a file of encoder weights that cannot be used,
+            or the trained model does not fit.
     """
     torch.manual_seed(settings.seed)
     network = build_network(
@@ -231,7 +272,12 @@ def fresh_state(
         in_channels=len(plan.channels),
         out_channels=plan.num_outputs,
     )
-    if (taken := load_pretrained(network, plan.network)) and progress is not None:
+    taken = (
+        load_pretrained(network, plan.network)
+        if initial is None
+        else initial.put_into(network, plan.network)
+    )
+    if taken and progress is not None:
         progress.say(taken)
     network = network.to(device).train()
     if device.type == "cpu":  # elsewhere normalisation would undo it at every layer
@@ -244,6 +290,18 @@ def fresh_state(
             if settings.ema_decay > 0
             else None
         ),
-        optimizer=build_optimizer(network, settings.optimizer),
+        optimizer=build_optimizer(
+            network, settings.optimizer, rates=_rates(network, plan, settings)
+        ),
         scaler=loss_scaler(device, "float32"),
     )
+
+
+def _rates(
+    network: SegmentationNetwork, plan: Plan, settings: TrainingSettings
+) -> dict[str, float] | None:
+    """The factor on the learning rate of each parameter; None where all are alike."""
+    init = settings.init
+    if init is None or not init.tells_parts_apart:
+        return None
+    return learning_rates(parts_of(network, plan.network, init), init)

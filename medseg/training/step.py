@@ -43,7 +43,7 @@ def training_step(
     """
     watch = watch or Stopwatch()
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate", 1.0)
     state.optimizer.zero_grad(set_to_none=True)
     with state.processes.watched():
         value = _backward(state, batch, loss, accumulate, watch)

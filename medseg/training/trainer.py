@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medseg.device import has_float64, is_out_of_memory
 from medseg.errors import TrainingError
 from medseg.losses.plugin_loss import PluginLoss
+from medseg.networks.network import SegmentationNetwork
 from medseg.plan import Plan
 from medseg.progress import Meter, Progress
 from medseg.store.stored_case import StoredCase
@@ -22,6 +23,7 @@ from medseg.training.interruption import Interruption
 from medseg.training.length import Clock, RunLength, seconds_on
 from medseg.training.memory_fallback import OutOfMemoryFallback
 from medseg.training.metric_log import MetricLog, MetricsFile
+from medseg.training.parts import FrozenEncoder, parts_of
 from medseg.training.profile import Profile
 from medseg.training.schedule import build_schedule
 from medseg.training.segmentation_loss import LossOnHost, segmentation_loss
@@ -43,6 +45,8 @@ class TrainingSteps:
     guard: LossGuard
     memory_fallback: OutOfMemoryFallback
     progress: Progress
+    frozen: FrozenEncoder | None = None
+    """What stays as it is at the beginning; None: nothing."""
     last_loss: Tensor | float = float("nan")
     """Of the last step, on its device."""
     unfinished: dict[str, Any] | None = None
@@ -63,6 +67,8 @@ class TrainingSteps:
             LostProcessError: Another process of the run ended.
             TrainingError: A single patch does not fit into memory.
         """
+        if self.frozen is not None:
+            self.frozen.follow(done)
         if self.state.processes.size > 1:
             self.unfinished = self.batches.sampler_state()
         batch, loss = self._next_batch(), None
@@ -302,4 +308,20 @@ def _stepping(
         ),
         memory_fallback=OutOfMemoryFallback(settings, state.network),
         progress=context.progress,
+        frozen=_frozen_encoder(plan, settings, state),
+    )
+
+
+def _frozen_encoder(
+    plan: Plan, settings: TrainingSettings, state: TrainingState
+) -> FrozenEncoder | None:
+    init, network = settings.init, state.network
+    if init is None or not init.freeze_encoder:
+        return None
+    assert isinstance(network, SegmentationNetwork)  # as `build_network` makes it
+    return FrozenEncoder(
+        network,
+        parts_of(network, plan.network, init),
+        share=init.freeze_encoder,
+        changed=state.share_gradients_anew,
     )

@@ -211,6 +211,7 @@ class ValidationMonitor:
         """
         with self.batches.watch.measure("validation"):
             scores = self.schedule.take(self._predictor(), self.state, done)
+        self.state.network.train()  # the one that was scored, where none is averaged
         sampling_stats = self.batches.whole_sampling_stats()
         self.record.add({**scores, **sampling_stats.metrics()})
         self._raise_alarms(scores, sampling_stats)
