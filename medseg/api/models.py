@@ -59,7 +59,8 @@ def load_model(
 
     Args:
         source: A model folder, a run, a folder of runs (an ensemble), several of these
-            separated by commas, or a model that MLflow keeps: ``runs:/RUN_ID`` or
+            separated by commas, the name of a model that comes with medseg, such as
+            ``"nuclei"``, or a model that MLflow keeps: ``runs:/RUN_ID`` or
             ``models:/NAME/VERSION``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         postprocessing: Apply the rules that are kept with the model.

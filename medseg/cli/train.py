@@ -35,7 +35,7 @@ def train(
         typer.Option(
             "--init",
             help="Begin with this trained model: a run, a model folder, nnU-Net's "
-            "folder, or a name such as nuclei.",
+            "folder.",
         ),
     ] = None,
     fold: Annotated[

@@ -20,6 +20,7 @@ from medseg.runs.plugin_record import allow_plugins
 from medseg.runs.resolve import change_plan, require_used
 from medseg.settings import apply_overrides, parse_settings, read_yaml
 from medseg.shipped_configs import find_config
+from medseg.shipped_models import find_starter
 from medseg.store import Store
 from medseg.studies.study import read_study
 
@@ -102,7 +103,7 @@ def find_subject(
         SettingsError: It does not say which network, or for which patches.
     """
     if not source.is_dir():
-        source = find_config(source)
+        source = find_starter(source) or find_config(source)
     sizes = {"channels": channels, "classes": classes}
     if source.is_dir():
         _require_open(source, **sizes)

@@ -26,6 +26,7 @@ from medseg.sampling import PatchSampler, SamplingSettings
 from medseg.store import Store
 from medseg.training import compilation
 from medseg.training.batches import BatchSource
+from medseg.training.init_settings import InitSettings
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
 from medseg.training.loop import FitResult, RunContext, fit
@@ -139,6 +140,22 @@ def test_two_processes_take_the_steps_of_one(tiny_store: Store, tmp_path: Path) 
     assert two["best_dice"] == pytest.approx(one["best_dice"], abs=1e-3)
     assert two["batches"]["sampler"] == one["batches"]["sampler"]
     assert two["batches"]["ledger"] == one["batches"]["ledger"]  # no patch twice
+
+
+def test_two_processes_freeze_and_let_go_as_one_does(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    """Gradients of the encoder are shared from the step on that it learns."""
+    init = InitSettings(model="m", freeze_encoder=0.5)
+    settings = PLAIN.model_copy(update={"init": init})
+    run(tiny_store, tmp_path / "one", ProcessGroup(), settings=settings)
+    folder = tmp_path / "two"
+    codes = in_two_processes(
+        folder, lambda group: run(tiny_store, folder, group, settings=settings)
+    )
+    assert codes == [0, 0]
+    one, two = (weights(tmp_path / n) for n in ("one", "two"))
+    assert torch.allclose(one, two, atol=1e-5)
 
 
 def one_way() -> Any:
