@@ -169,7 +169,15 @@ def doctor(study: Study, folder: Path, mutants: Sequence[Path]) -> Call:
         if not report.exists():
             return {"report": "none"}
         findings = json.loads(report.read_text())["findings"]
-        own = [str(f) for f in findings if str(f.get("case_id", "")).startswith("good")]
+        # a damaged copy may still hold a healthy scan's voxels, and is then said to
+        own = [
+            str(finding)
+            for finding in findings
+            if all(
+                case.startswith("good")
+                for case in str(finding.get("case_id", "")).split(", ")
+            )
+        ]
         return {"findings": "\n".join(sorted(own))}
 
     return Call(("doctor", table, "-o", report, "-q"), found)

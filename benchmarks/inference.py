@@ -413,17 +413,17 @@ def run_medseg(job: dict[str, Any]) -> dict[str, Any]:
     segmenter = Segmenter.load(
         Path(job["model"]), out.parent, device=device, settings=settings
     )
-    forward = segmenter.predictor.forward or segmenter.predictor.folded
-    clock = Clock(forward, device=device)
-    segmenter = replace(
-        segmenter, predictor=replace(segmenter.predictor, forward=clock)
-    )
+    segmentation = segmenter.segmentation
+    predictor = segmentation.predictor
+    clock = Clock(predictor.forward or predictor.folded, device=device)
+    timed_model = replace(segmentation, predictor=replace(predictor, forward=clock))
+    segmenter = replace(segmenter, segmentation=timed_model)
     scan = Scan.of_files(out.name.partition(".")[0], (Path(job["scan"]),))
     lines = []
     result = timed(job, clock, lambda: lines.append(segmenter.segment(scan)))
     if lines[0].failed:
         raise SystemExit(lines[0].reason)
-    return result | {"notes": list(lines[0].warnings), "engine": segmenter.engine}
+    return result | {"notes": list(lines[0].warnings), "engine": segmentation.engine}
 
 
 def choose(job: dict[str, Any]) -> dict[str, Any]:

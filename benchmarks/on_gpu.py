@@ -251,6 +251,8 @@ def inference(options: argparse.Namespace, device: torch.device) -> None:
 class Rows:
     """A run's logger that prints the Dice of whole cases on the way."""
 
+    run_id: str | None = None
+
     def __init__(self) -> None:
         self._start = time.monotonic()
 

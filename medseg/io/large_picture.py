@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import UnreadableFileError
+from medseg.io.tiff_pages import require_ending_chain
 from medseg.types import ImageArray
 
 CACHE_BYTES = 192 * 2**20
@@ -37,6 +38,7 @@ class LargePicture:
         import tifffile
 
         self.path = path
+        require_ending_chain(path)
         try:
             self._file = tifffile.TiffFile(path)
             page: Any = self._file.pages[0].keyframe

@@ -19,6 +19,7 @@ from medseg.errors import GeometryError, OutputError, UnreadableFileError
 from medseg.files import atomic_write
 from medseg.geometry import Grid, spacing_of
 from medseg.io.bytestream import open_file, require_memory
+from medseg.io.tiff_pages import require_ending_chain
 from medseg.io.tiff_spacing import SPACING_KEY, tiff_affine
 from medseg.types import Affine
 from medseg.volume import Volume
@@ -51,6 +52,7 @@ def read_picture(path: Path, *, as_labels: bool = False) -> Volume:
     _refuse_deep_colour(signature, path)
     affine = np.eye(4)
     if path.name.lower().endswith(_TIFF):
+        require_ending_chain(path)
         pages = _guarded(path, lambda: _read_tiff(path))
         affine = _guarded(path, lambda: tiff_affine(path))
     else:
@@ -70,6 +72,7 @@ def read_picture_grid(path: Path) -> Grid:
     with open_file(path):
         pass
     if path.name.lower().endswith(_TIFF):
+        require_ending_chain(path)
         k, j, i, _ = _guarded(path, lambda: _tiff_shape(path))
         return Grid((i, j, k), _guarded(path, lambda: tiff_affine(path)))
     i, j = _guarded(path, lambda: _pillow_size(path))

@@ -12,6 +12,7 @@ from medseg.sampling import (
     gather,
     starvation_alarms,
 )
+from medseg.sampling.sampling_stats import voxels_of_classes
 
 
 def two_sizes() -> FakeCase:
@@ -148,3 +149,14 @@ def test_a_dice_that_is_no_number_is_no_collapse() -> None:
     sampling_stats.add(*shown(case, (0, 0, 0)))
     looks = [{"big": 0.8, "small": float("nan")}] * 4
     assert collapse_alarms(looks, sampling_stats, SamplingSettings()) == []
+
+
+@pytest.mark.parametrize("num_classes", [2, 8, 9, 118])
+def test_voxels_of_classes_leave_out_what_is_ignored(num_classes: int) -> None:
+    label = np.full((4, 5, 6), 255, np.uint8)
+    label[0], label[1, :2], label[2, 0, 0] = 0, 1, num_classes - 1
+    expected = np.zeros(num_classes, int)
+    expected[0], expected[1] = 30, 12
+    expected[num_classes - 1] += 1
+    turned = label.transpose(2, 1, 0)  # patches need not be contiguous
+    assert voxels_of_classes(turned, num_classes).tolist() == expected.tolist()
