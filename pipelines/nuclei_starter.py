@@ -7,8 +7,8 @@ Weights are rounded to half precision before anything is scored, so that what is
 is what is shipped. The test split (data_manifests/nuclei.csv) takes no part in any
 choice: weights come from nine tenths of the other groups, the thresholds that cut cells
 apart from the last tenth. Without test-time flips, which take four times the time: who
-wants smoother outlines turns them on. Stopped at any moment, the same command continues; the model
-folder is study/nuclei, and goes to medseg/starters.
+wants smoother outlines turns them on. Stopped at any moment, the same command
+continues; the model folder is study/nuclei, and goes to medseg/starters.
 """
 
 import argparse

@@ -248,8 +248,8 @@ def with_whole_paths(config: RunConfig) -> RunConfig:
         name: path.absolute() for name, path in paths.items() if path is not None
     }
     init = config.training.init
-    if init is not None and Path(init.model).exists():
-        init = init.replaced(model=str(Path(init.model).absolute()))
+    if init is not None:
+        init = init.replaced(model=init.whole_path)
         whole["training"] = config.training.replaced(init=init)
     return config.replaced(**whole)
 

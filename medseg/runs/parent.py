@@ -115,7 +115,7 @@ def open_parent(init: InitSettings | None, run: Path) -> Parent | None:
     kept = run / FILE
     if kept.is_file():
         record = load_settings(ParentRecord, kept)
-        if record.model == init.model:
+        if record.model in {init.model, str(Path(init.model).absolute())}:
             return Parent(record, init)
     members = load_ensemble(Path(init.model))
     model = _first(members, init)
@@ -130,7 +130,7 @@ def open_parent(init: InitSettings | None, run: Path) -> Parent | None:
     )
     seen = read_trained_on(members.folders[0])
     record = ParentRecord(
-        model=init.model,
+        model=init.whole_path,
         plan=_trainable_plan(model.plan, model.exact),
         ancestors=(own, *origin.ancestors),
         trained_on=tuple(seen.to_text().split()),

@@ -1,5 +1,7 @@
 """Settings of a training that begins with a trained model's weights."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from medseg.settings import Settings
@@ -35,6 +37,18 @@ class InitSettings(Settings):
     encoder: tuple[str, ...] = ()
     """What the names of the encoder's weights begin with, for networks by path; of
     others it is known."""
+
+    @property
+    def whole_path(self) -> str:
+        """The model by a path that means the same from any folder; names stay."""
+        path = Path(self.model)
+        return str(path.absolute()) if path.exists() else self.model
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether the encoder must be known from the decoder."""
+        same = self.learning_rate_encoder == self.learning_rate_decoder
+        return self.freeze_encoder > 0 or not same
 
     @property
     def tells_parts_apart(self) -> bool:

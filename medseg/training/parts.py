@@ -37,7 +37,7 @@ def parts_of(
             parts[name] = "head"
         else:
             parts[name] = "encoder" if name.startswith(encoder) else "decoder"
-    if "encoder" not in parts.values():
+    if init.needs_encoder and "encoder" not in parts.values():
         some = ", ".join(list(dict.fromkeys(_first_words(n) for n in parts))[:8])
         raise SettingsError(
             f"training.init: which weights of network {settings.name} are its encoder "

@@ -18,11 +18,13 @@ from medseg.labels import LabelScheme
 from medseg.model import Model, Provenance, load_model, save_model
 from medseg.networks.build import build_network
 from medseg.progress import Progress, Silent
+from medseg.runs import tracked_run
 from medseg.runs.config import RunConfig
-from medseg.runs.parent import FILE, open_parent
+from medseg.runs.parent import open_parent
 from medseg.runs.train import TrainedRun, train
 from medseg.testing.tiny_study import make_tiny_study
 from medseg.training.init_settings import InitSettings
+from medseg.training.logger import NullLogger
 
 NETWORK = {"name": "unet", "channels": [4, 8], "strides": [1, 2]}
 QUICK = {
@@ -47,6 +49,17 @@ class Heard(Silent):
 
     def warn(self, text: str) -> None:
         self.lines.append(f"warning: {text}")
+
+
+class Tags(NullLogger):
+    """Keeps the tags of a tracked run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: dict[str, str] = {}
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self.tags |= tags
 
 
 def trained(
@@ -105,9 +118,11 @@ def test_a_model_folder_keeps_licence_and_which_files_it_was_trained_on(
 
 
 def test_training_goes_on_where_the_model_is(
-    study: Path, parent: Path, tmp_path: Path
+    study: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Plan, weights, ancestry; another fold holds out what the model was trained on."""
+    tracked = Tags()
+    monkeypatch.setattr(tracked_run, "_open_logger", lambda *_, **__: tracked)
     heard, out = Heard(), tmp_path / "child"
     trained(study, out, init=parent, fold=1, progress=heard, **STILL)
     child, first = load_model(out), load_model(parent)
@@ -119,6 +134,8 @@ def test_training_goes_on_where_the_model_is(
     (ancestor,) = child.provenance.ancestors
     assert ancestor.weights_sha256 == first.weights_sha256
     assert ancestor.licence == "CC0"
+    assert tracked.tags["medseg.parent_sha256"] == first.weights_sha256
+    assert tracked.tags["medseg.parent_licence"] == "CC0"
     held_out = child.provenance.num_validation_cases
     assert child.provenance.num_seen_before == held_out
     said = "\n".join(heard.lines)
@@ -159,14 +176,18 @@ def test_the_same_fold_holds_out_what_nobody_has_seen(
 
 
 def test_a_run_that_took_its_first_steps_goes_on_without_the_model(
-    study: Path, parent: Path, tmp_path: Path
+    study: Path, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It was named by a path relative to a folder that is left then."""
+    monkeypatch.chdir(tmp_path)
     moved = tmp_path / "parent"
     shutil.copytree(parent / "model", moved)
     out = tmp_path / "child"
-    trained(study, out, init=moved, steps=2)
+    trained(study, out, init=Path("parent"), steps=2)
     shutil.rmtree(moved)
-    assert (out / FILE).is_file()
+    monkeypatch.chdir("/")
+    kept = yaml.safe_load((out / "config.yaml").read_text())["training"]["init"]
+    assert kept["model"] == str(moved)
     again = trained(study, out, init=moved, steps=4, resume=True)
     assert again.fit.steps == 4
     assert load_model(out).provenance.ancestors

@@ -38,10 +38,11 @@ def test_of_a_network_by_path_the_encoder_must_be_said() -> None:
         name="monai.networks.nets:BasicUNet", args={"features": [4] * 6}, multiple_of=16
     )
     network = build_network(settings, spatial_dims=2, in_channels=1, out_channels=2)
-    with pytest.raises(
-        SettingsError, match=r"init\.encoder what .* core\.body\.conv_0"
-    ):
-        parts_of(network, settings, InitSettings(model="m"))
+    frozen = InitSettings(model="m", freeze_encoder=0.5)
+    with pytest.raises(SettingsError, match=r"init\.encoder what .*body\.conv_0"):
+        parts_of(network, settings, frozen)
+    parts = parts_of(network, settings, InitSettings(model="m", learning_rate_head=2))
+    assert set(parts.values()) == {"decoder", "head"}
     init = InitSettings(model="m", encoder=("conv_0.", "down_"))
     parts = parts_of(network, settings, init)
     encoder = {name.split(".")[2] for name, part in parts.items() if part == "encoder"}
