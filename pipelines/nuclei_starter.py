@@ -12,19 +12,24 @@ continues; the model folder is study/nuclei, and goes to medseg/starters.
 """
 
 import argparse
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 from nuclei_microscopy import by_stain
 
 from medseg.ancestry import read_trained_on
 from medseg.console import Console, run_to_end
-from medseg.datasets import load_dataset
+from medseg.datasets import Case, load_dataset
+from medseg.datasets.description import read_description
 from medseg.model import load_model, save_model
+from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.runs.config import read_config
 from medseg.runs.finish import is_finished
 from medseg.runs.train import train
-from medseg.scoring.test_split import LABEL_MAPS, score_test_split
+from medseg.scoring.test_split import score_test_split
 from medseg.testing.tiny_cells import make_tiny_cells
 
 ROOT = Path(__file__).parents[1]
@@ -68,10 +73,8 @@ def main() -> None:
     stains = pd.read_csv(manifest).set_index("case_id")["modality"]
     table = by_stain(tested, stains, "test")
     table.to_csv(options.out / "stains.csv", index=False, float_format="%.4f")
-    seconds = pd.read_csv(options.out / "test" / LABEL_MAPS / "predictions.csv")[
-        "seconds"
-    ]
-    note_scores(starter / "card.md", table, float(seconds.median()))
+    took = processor_seconds(starter, dataset.test_cases, device=options.device)
+    note(starter / "card.md", manifest.with_suffix(".yaml"), table, *took)
     print(table.round(3).to_string(index=False))
     size = sum(file.stat().st_size for file in starter.iterdir())
     print(f"{size / 1e6:.1f} MB in {starter}")
@@ -94,8 +97,24 @@ def halve(model_folder: Path, out: Path) -> None:
     )
 
 
-def note_scores(card: Path, table: pd.DataFrame, seconds: float) -> None:
-    """Adds to a card how these weights scored on groups that took no part."""
+def processor_seconds(
+    model_folder: Path, cases: Sequence[Case], *, device: str
+) -> tuple[float, str]:
+    """Processor time of a picture, the median, of all cores together; the engine."""
+    model = SegmentationModel.load(model_folder, device=device)
+    taken = []
+    for case in cases:
+        start = time.process_time()
+        model.predict(case.images, notes=[])
+        taken.append(time.process_time() - start)
+    return median(taken), model.engine
+
+
+def note(
+    card: Path, data: Path, table: pd.DataFrame, seconds: float, engine: str
+) -> None:
+    """Adds to a card whose pictures these were, and how the weights scored."""
+    described = read_description(data)
     names = [name for name in SHOWN if name in table]
     lines = ["| stain | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for _, row in table.iterrows():
@@ -105,13 +124,16 @@ def note_scores(card: Path, table: pd.DataFrame, seconds: float) -> None:
     with card.open("a", encoding="utf-8") as file:
         file.write(
             f"""
+Data: {described.source}, licence {described.licence or "not stated"};
+{described.citation}; checksums in `data_manifests/{described.checksums}`.
+
 Scores of these weights, rounded to half precision, on groups of pictures that took part
-in no choice (the test split of `data_manifests/nuclei.csv`; AP is TP / (TP + FP + FN)
-of a picture at an IoU, the mean of pictures):
+in no choice (the test split of the data's table; AP is TP / (TP + FP + FN) of a picture
+at an IoU, the mean of pictures):
 
 {text}
 
-The median picture took {seconds:.2f} s on one core.
+The median of these pictures takes {seconds:.2f} s of processor time ({engine}).
 """
         )
 

@@ -35,7 +35,7 @@ def train(
         typer.Option(
             "--init",
             help="Begin with this trained model: a run, a model folder, nnU-Net's "
-            "folder.",
+            "folder, or the name of one that comes with medseg, such as nuclei.",
         ),
     ] = None,
     fold: Annotated[
