@@ -99,6 +99,16 @@ class Provenance(Record):
     validation_dice: dict[str, float] = Field(default_factory=dict)
     """Mean Dice of each structure over the held-out cases, when they were scored."""
 
+    def in_words_if_too_good(self) -> str:
+        """That ancestors know held-out cases; empty where they do not, or who knows."""
+        if not self.num_seen_before:
+            return ""
+        return (
+            f"Scores are too good: {self.num_seen_before} of the "
+            f"{self.num_validation_cases} held-out cases are of patients whose scans a "
+            "model before this one was trained on"
+        )
+
 
 class TriedWindows(Settings):
     """Sliding windows that were compared with the reference."""
@@ -517,12 +527,8 @@ def _origin(description: ModelDescription) -> str:
 def _ancestry(origin: Provenance) -> str:
     """A line for each model before this one; what held-out scores may be worth."""
     lines = [f"- Training began with {one.describe()}" for one in origin.ancestors]
-    if origin.num_seen_before:
-        lines.append(
-            f"- Scores are too good: {origin.num_seen_before} of the "
-            f"{origin.num_validation_cases} held-out cases are of patients whose "
-            "scans a model before this one was trained on"
-        )
+    if words := origin.in_words_if_too_good():
+        lines.append(f"- {words}")
     return "".join(f"{line}\n" for line in lines)
 
 

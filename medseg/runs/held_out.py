@@ -184,7 +184,11 @@ def write_report(
     """
     case_ids = [case.pair.case_id for case in evaluation.scored]
     images = {case_id: store.images(case_id) for case_id in case_ids}
-    facts = {"Model": {k: str(v) for k, v in provenance.model_dump().items()}}
+    own = provenance.model_dump(exclude={"ancestors"})
+    facts = {"Model": {key: str(value) for key, value in own.items()}}
+    if provenance.ancestors:
+        named = {str(n): a.describe() for n, a in enumerate(provenance.ancestors, 1)}
+        facts["Training began with"] = named
     if fit.utilisation is not None:
         facts["Training"] = {"device in use": f"{fit.utilisation:.0%}"}
     if operations := most_expensive(out):
@@ -211,13 +215,19 @@ def write_report(
         out / "report.html",
         replace(
             content,
-            warnings=(*fit.alarms, *content.warnings),
+            warnings=(*_too_good(provenance), *fit.alarms, *content.warnings),
             histories=histories_of({out.name: out}),
             sampling_stats=sampling_stats,
             tables=tuple(tables),
             seconds=spent.seconds,
         ),
     )
+
+
+def _too_good(provenance: Provenance) -> tuple[str, ...]:
+    """That held-out cases are known to a model that training began with, if so."""
+    words = provenance.in_words_if_too_good()
+    return (words,) if words else ()
 
 
 def _held_out_in_words(provenance: Provenance) -> str:

@@ -145,6 +145,7 @@ def test_training_goes_on_where_the_model_is(
         f"Training began with {first.plan.name}, weights {first.weights_sha256}" in card
     )
     assert "Scores are too good" in card
+    assert "Scores are too good" in (out / "report.html").read_text()
     assert (
         read_trained_on(out / "model").images > read_trained_on(parent / "model").images
     )
