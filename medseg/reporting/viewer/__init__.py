@@ -1,0 +1,1 @@
+"""Pages to look at one case in: scan, prediction and reference, from the disk."""
