@@ -19,6 +19,7 @@ from medseg.cli.predict import predict
 from medseg.cli.prepare import prepare
 from medseg.cli.train import train
 from medseg.cli.ui import ui
+from medseg.cli.view import view
 
 app = typer.Typer(
     name="medseg",
@@ -67,4 +68,5 @@ app.command()(demo)
 app.command()(inspect)
 app.command()(export)
 app.command("import")(import_model)
+app.command()(view)
 app.command()(ui)

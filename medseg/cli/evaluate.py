@@ -37,6 +37,10 @@ def evaluate(
             help="Leave out references without a prediction, which count as missed.",
         ),
     ] = False,
+    viewer: Annotated[
+        bool,
+        typer.Option("--viewer/--no-viewer", help="A page to look at each case in."),
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
     """Score label maps against references: per case, per structure, with intervals.
@@ -64,6 +68,7 @@ def evaluate(
             objects=instances,
             only_predicted=only_predicted,
             settings=settings,
+            viewer=viewer,
             progress=console,
         )
     typer.echo(result.to_text())

@@ -15,6 +15,7 @@ from medseg.labels import LabelScheme
 from medseg.model import Model
 from medseg.pages import data_uri, render
 from medseg.prediction.records import Prediction
+from medseg.prediction.viewer_pages import address_of
 from medseg.reporting.html_table import Cell, Table, make_table
 from medseg.reporting.page import ShownPicture
 from medseg.volume import LabelMap, Volume
@@ -76,7 +77,7 @@ def write_folder_page(
         "failed": _table(("scan", "status", "where", "reason"), map(_fault, failed)),
         "remarks": _table(("scan", "remarks"), map(_remarks, odd)),
         "pictures": pictures,
-        "cases-box": _every_scan(lines),
+        "cases-box": _every_scan(out, lines),
     }
     there = {name for name, content in parts.items() if content}
     num_failed = sum(line.failed for line in failed)
@@ -126,7 +127,8 @@ def _pictures(out: Path, lines: Sequence[Prediction]) -> tuple[list[ShownPicture
     for line in ranked[:MOST_PICTURES]:
         uri = data_uri(_picture_of(out, line.scan))
         detail = f"{_volume(line):.4g} ml" + (" · see remarks" * bool(line.warnings))
-        shown.append(ShownPicture(line.scan, detail, uri, uri))
+        link = address_of(out, line.scan)
+        shown.append(ShownPicture(line.scan, detail, uri, uri, link))
     missing = len(lines) - len(shown)
     return shown, f"{missing} scans are not pictured." if missing else ""
 
@@ -149,7 +151,7 @@ def _remarks(line: Prediction) -> list[Cell]:
     return [_text(line.scan), _text("; ".join(line.warnings))]
 
 
-def _every_scan(lines: Sequence[Prediction]) -> Table | None:
+def _every_scan(out: Path, lines: Sequence[Prediction]) -> Table | None:
     structures = dict.fromkeys(name for line in lines for name in line.volumes_ml)
     asked = dict.fromkeys(name for line in lines for name in line.presence)
     header = ["Scan", "Status", *(f"{name} [ml]" for name in structures)]
@@ -157,7 +159,9 @@ def _every_scan(lines: Sequence[Prediction]) -> Table | None:
     rows = []
     for line in lines:
         kind = "bad" if line.failed else "quiet"
-        row = [_text(line.scan), Cell(line.status, line.status, "text", pill=kind)]
+        link = address_of(out, line.scan) if line.is_segmented else ""
+        name = Cell(line.scan, line.scan, "name", link=link)
+        row = [name, Cell(line.status, line.status, "text", pill=kind)]
         row += [_number(line.volumes_ml.get(name)) for name in structures]
         row += [_number(line.presence.get(name)) for name in asked]
         rows.append([*row, _number(line.seconds)])

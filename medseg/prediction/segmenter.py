@@ -32,6 +32,7 @@ from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.scan_volume import load_scan, on_own_grid
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
+from medseg.prediction.viewer_pages import write_scan_page
 from medseg.progress import Progress, Silent
 from medseg.volume import LabelMap
 
@@ -208,6 +209,8 @@ class Segmenter:
             if self.options.page:
                 scheme = self.model.plan.labels
                 draw_scan(self.out, job.scan.name, loaded.volume, label_map, scheme)
+                plan = self.model.plan
+                write_scan_page(self.out, job.scan.name, loaded.volume, label_map, plan)
             if job.scan.series is None and not loaded.is_repaired:
                 job.like = job.scan.files[0]
             if self.model.plan.instance_target != "none":

@@ -68,6 +68,8 @@ class ReportContent:
     """``metrics.csv`` of each run, by its name, for curves; of several runs a line
     each."""
     pictures: tuple[Picture, ...] = ()
+    viewers: Mapping[str, str] = field(default_factory=dict)
+    """Address of each case's viewer page, relative to the report."""
     sampling_stats: pd.DataFrame | None = None
     """Sampling statistics by structure and size; of several runs, by run too."""
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ class Cell:
     """``bad`` or ``quiet`` for a word in a rounded box."""
     is_main: bool = False
     """Whether it is in bold."""
+    link: str = ""
+    """Address that a name leads to, relative to the page."""
 
     @property
     def is_name(self) -> bool:
@@ -105,8 +107,14 @@ def summary_table(summary: pd.DataFrame) -> Table:
     return make_table(["Structure", *map(_count_title, counts), *titles], rows)
 
 
-def case_table(cases: pd.DataFrame) -> Table:
-    """Every case and structure; sorts by a click on a head."""
+def case_table(cases: pd.DataFrame, *, links: Mapping[str, str] | None = None) -> Table:
+    """Every case and structure; sorts by a click on a head.
+
+    Args:
+        cases: A row per case and structure.
+        links: Address of the page of each case, where there is one.
+    """
+    known = links or {}
     metrics = [name for name in CASE_METRICS if name in cases and cases[name].any()]
     extra = [
         name
@@ -119,7 +127,12 @@ def case_table(cases: pd.DataFrame) -> Table:
     rows = []
     for record in cases.to_dict(orient="records"):
         cells = [
-            Cell(str(record["case_id"]), str(record["case_id"]), "name"),
+            Cell(
+                str(record["case_id"]),
+                str(record["case_id"]),
+                "name",
+                link=known.get(str(record["case_id"]), ""),
+            ),
             Cell(str(record["structure"]), str(record["structure"]), "text"),
             _outcome_cell(str(record["outcome"])),
         ]

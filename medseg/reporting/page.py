@@ -59,6 +59,8 @@ class ShownPicture:
     detail: str
     small: str
     full: str
+    link: str = ""
+    """Address of the viewer page, relative to this one."""
 
 
 def write_page(path: Path, content: ReportContent) -> None:
@@ -78,8 +80,8 @@ def write_page(path: Path, content: ReportContent) -> None:
     parts: dict[str, Any] = {
         "scores": _scores(content),
         "distributions": None if cases is None else _svg(plot_distributions(cases)),
-        "pictures": _worst_first(content.pictures),
-        "cases": None if cases is None else case_table(cases),
+        "pictures": _worst_first(content.pictures, content.viewers),
+        "cases": None if cases is None else case_table(cases, links=content.viewers),
         "curves": _svg(figure),
         "sampling": None
         if sampling is None
@@ -97,6 +99,7 @@ def write_page(path: Path, content: ReportContent) -> None:
         figures=content.figures,
         warnings=content.warnings,
         sections={name: text for name, text in SECTIONS.items() if name in there},
+        viewers=bool(content.viewers),
         unnamed_runs=num_runs if is_unnamed else 0,
         total_time=format_duration(total),
         **parts,
@@ -134,15 +137,17 @@ def _svg(figure: Figure | None) -> Any:
     return None if figure is None else Markup(to_svg(figure))
 
 
-def _worst_first(pictures: Sequence[Picture]) -> list[ShownPicture]:
+def _worst_first(
+    pictures: Sequence[Picture], viewers: Mapping[str, str]
+) -> list[ShownPicture]:
     ranked = sorted(pictures, key=lambda p: (math.isnan(p.score), p.score, p.case_id))
-    return [_shown(picture) for picture in ranked]
+    return [_shown(picture, viewers.get(picture.case_id, "")) for picture in ranked]
 
 
-def _shown(picture: Picture) -> ShownPicture:
+def _shown(picture: Picture, link: str) -> ShownPicture:
     full = data_uri(picture.path)
     small = full if picture.thumbnail is None else data_uri(picture.thumbnail)
-    return ShownPicture(picture.case_id, picture.detail, small, full)
+    return ShownPicture(picture.case_id, picture.detail, small, full, link)
 
 
 def _curves(histories: Mapping[str, Path]) -> Figure | None:

@@ -21,6 +21,7 @@ from medseg.runs.fit_report import histories_of, write_sampling_stats
 from medseg.runs.time_spent import TimeSpent
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation, score, write_evaluation
+from medseg.scoring.viewer_pages import write_viewer_pages
 from medseg.store import Store
 from medseg.tables import write_frame
 from medseg.training.loop import FitResult
@@ -203,12 +204,22 @@ def write_report(
         pictures = write_pictures(
             out / FOLDER, evaluation, images=images, progress=progress
         )
+    with spent.measure("viewer pages"):
+        pages = write_viewer_pages(
+            out / FOLDER,
+            evaluation,
+            images=images,
+            channels=store.plan.channel_names,
+            report="../../report.html",
+            progress=progress,
+        )
     content = evaluation_content(
         evaluation,
         title=f"{provenance.dataset}: {out.name}",
         subtitle=f"{_held_out_in_words(provenance)}; {fit.steps} steps in "
         f"{fit.seconds / 60:.1f} minutes on {provenance.device}, {fit.precision}",
         pictures=pictures,
+        viewers={name: f"{FOLDER}/{page}" for name, page in pages.items()},
         facts=facts,
     )
     write_page(

@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from medseg.ancestry import Ancestor
+from medseg.files import write_text
 from medseg.plan import Plan
 from medseg.plugins import find
 from medseg.progress import Progress
+from medseg.reporting.viewer.page import stand_alone
 from medseg.runs.config import RunConfig, code_commit
 from medseg.runs.parent import FILE as PARENT
 from medseg.runs.plugin_record import FILE as PLUGINS
 from medseg.runs.plugin_record import plugins_of
+from medseg.scoring.report import PICTURES
+from medseg.scoring.viewer_pages import FOLDER as PAGES
 from medseg.store import Store
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.tracking.params import flatten_params
@@ -153,3 +158,21 @@ def log_files(out: Path, logger: RunLogger) -> None:
     logger.log_artifact(out / "model", folder="model")
     if (out / "validation").is_dir():
         logger.log_artifact(out / "validation", folder="validation")
+        _log_viewer_pages(out / "validation", logger)
+
+
+def _log_viewer_pages(folder: Path, logger: RunLogger) -> None:
+    """Keeps the pages of the pictured cases so that each opens by itself.
+
+    A tracking server shows an artifact without the script that lies beside it.
+    """
+    if isinstance(logger, NullLogger):
+        return
+    for picture in sorted((folder / PICTURES).glob("*.png")):
+        page = folder / PAGES / f"{picture.stem}.html"
+        if not page.is_file():
+            continue
+        with TemporaryDirectory() as place:
+            alone = Path(place) / page.name
+            write_text(alone, stand_alone(page.read_text(encoding="utf-8")))
+            logger.log_artifact(alone, folder=PAGES)

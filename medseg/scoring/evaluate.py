@@ -12,6 +12,7 @@ from medseg.reporting.page import write_page
 from medseg.scoring.references import find_references
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation, score, write_evaluation
+from medseg.scoring.viewer_pages import write_viewer_pages
 
 __all__ = ["Evaluation", "evaluate", "score", "write_evaluation"]
 
@@ -27,6 +28,7 @@ def evaluate(
     settings: MetricSettings | None = None,
     workers: int | None = None,
     pictures: int = 4,
+    viewer: bool = True,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Scores the label maps in a folder and writes what was found.
@@ -37,8 +39,8 @@ def evaluate(
             folder of label maps.
         out: Gets ``cases.csv``, ``summary.csv``, ``summary.json`` and, where scored,
             ``lesions.csv``, ``lesions_by_size.csv``, ``objects.csv`` and
-            ``objects_summary.csv``; further ``report.html``, ``mosaic.png`` and
-            ``pictures/``. None writes nothing.
+            ``objects_summary.csv``; further ``report.html``, ``mosaic.png``,
+            ``pictures/`` and ``viewer/``. None writes nothing.
         scheme: What the values mean; wins over what the references say.
         objects: Whether values number single objects; None finds out, and says so.
         only_predicted: Leave out references without a prediction, which otherwise
@@ -47,6 +49,7 @@ def evaluate(
         workers: Processes; None chooses.
         pictures: How many of the worst, of the middle and of the best cases are
             pictured.
+        viewer: Whether each case gets a page to look at it in.
         progress: Shows progress and warnings.
 
     Raises:
@@ -90,11 +93,17 @@ def evaluate(
     drawn = write_pictures(
         out, evaluation, images=found.images, each=pictures, progress=progress
     )
+    pages: dict[str, str] = {}
+    if viewer:
+        pages = write_viewer_pages(
+            out, evaluation, images=found.images, workers=workers, progress=progress
+        )
     content = evaluation_content(
         evaluation,
         title=f"Scores of {predictions.name}",
         subtitle=f"{evaluation.num_scored} cases; references: {found.source}",
         pictures=drawn,
+        viewers=pages,
     )
     write_page(out / "report.html", content)
     return evaluation

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from medseg.errors import MedsegError
 from medseg.evaluation.folder import read_pair
 from medseg.evaluation.pairs import CasePair
@@ -15,7 +13,6 @@ from medseg.evaluation.summary import OVERALL, summarize_objects
 from medseg.files import hash_file, hash_text
 from medseg.labels import LabelScheme
 from medseg.progress import Progress, Silent
-from medseg.reading import read_volume
 from medseg.reporting.content import Picture, ReportContent
 from medseg.reporting.environment import describe_environment
 from medseg.reporting.mosaic import MosaicTile, make_tile, write_mosaic, write_tile
@@ -23,7 +20,7 @@ from medseg.reporting.overlay import write_overlay
 from medseg.reporting.shown_cases import ChosenCase, choose_cases
 from medseg.reporting.text import format_number
 from medseg.scoring.result import Evaluation
-from medseg.volume import LabelMap, Volume
+from medseg.scoring.scan_of_case import scan_or_black
 
 PICTURES = "pictures"
 """Folder of the overlays, beside the tables."""
@@ -42,6 +39,11 @@ def case_scores(evaluation: Evaluation) -> dict[str, float]:
         chosen = evaluation.cases[evaluation.cases["structure"].isin(names)]
         table = chosen.groupby("case_id")["dice"].mean()
     return {str(case): float(score) for case, score in table.items()}
+
+
+def score_kind(evaluation: Evaluation) -> str:
+    """What `case_scores` are, in short."""
+    return "PQ" if len(evaluation.objects) else "Dice"
 
 
 def overall_structures(scheme: LabelScheme) -> list[str]:
@@ -93,6 +95,7 @@ def evaluation_content(
     title: str,
     subtitle: str = "",
     pictures: tuple[Picture, ...] = (),
+    viewers: Mapping[str, str] | None = None,
     facts: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ReportContent:
     """What a page says about an evaluation; more can be added by `replace`.
@@ -102,6 +105,7 @@ def evaluation_content(
         title: Head of the page.
         subtitle: A line below it.
         pictures: As `write_pictures` returns.
+        viewers: Address of each case's viewer page, relative to the report.
         facts: Further facts, by heading.
     """
     settings = evaluation.settings
@@ -118,6 +122,7 @@ def evaluation_content(
         lesions=evaluation.lesions_by_size if len(lesions) else None,
         objects=summarize_objects(objects, settings=settings) if len(objects) else None,
         pictures=pictures,
+        viewers=viewers or {},
         facts={
             "Environment": describe_environment(),
             "Scoring": {
@@ -145,9 +150,9 @@ def _picture(
     progress: Progress,
 ) -> tuple[Picture, MosaicTile]:
     prediction, reference = read_pair(pair, evaluation.scheme)
-    volume = _scan_or_black(case.case_id, reference, images, progress)
-    kind = "PQ" if len(evaluation.objects) else "Dice"
-    score = f"{kind} {case.score:.3f}"
+    scan = images.get(case.case_id, ())
+    volume = scan_or_black(case.case_id, reference, scan, progress)
+    score = f"{score_kind(evaluation)} {case.score:.3f}"
     path = out / PICTURES / f"{case.case_id}.png"
     write_overlay(
         path,
@@ -169,24 +174,6 @@ def _picture(
     thumbnail = out / PICTURES / "small" / path.name
     write_tile(thumbnail, tile, scheme=evaluation.scheme)
     return Picture(path, case.case_id, case.score, tile.detail, thumbnail), tile
-
-
-def _scan_or_black(
-    case_id: str,
-    reference: LabelMap,
-    images: Mapping[str, Sequence[Path]],
-    progress: Progress,
-) -> Volume:
-    try:
-        if images.get(case_id):
-            volume = read_volume(images[case_id]).turned_to(reference.grid)
-            volume.grid.require_match(
-                reference.grid, what=f"{case_id}: scan, label map"
-            )
-            return volume
-    except MedsegError as error:
-        progress.warn(f"{case_id}: pictured without its scan: {error}")
-    return Volume(np.zeros((1, *reference.voxels.shape), np.uint8), reference.affine)
 
 
 def _structures_in_words(evaluation: Evaluation, case_id: str) -> str:

@@ -16,6 +16,7 @@ from medseg.progress import Progress, Silent
 from medseg.reporting.page import write_page
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation, score, write_evaluation
+from medseg.scoring.viewer_pages import write_viewer_pages
 
 LABEL_MAPS = "label_maps"
 """Where predictions go, below the folder of the test."""
@@ -87,6 +88,7 @@ def score_test_split(
         title=f"{dataset.name}: test cases",
         subtitle=f"{len(pairs)} cases that took no part in any choice",
         pictures=pictures,
+        viewers=write_viewer_pages(out, evaluation, images=images, progress=shown),
     )
     write_page(out / "report.html", content)
     return evaluation

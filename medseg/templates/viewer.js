@@ -52,9 +52,10 @@ function amountInWords(count) {
 function labelInWords(labels, at) {
   return MAPS.map((name) => {
     const value = labels[name][at];
-    if (!value) return `${name}: –`;
+    const called = content.called[name];
+    if (!value) return `${called}: –`;
     const structure = content.structures[content.objects ? 0 : value - 1].name;
-    return `${name}: ${structure}${content.objects ? ` ${value}` : ""}`;
+    return `${called}: ${structure}${content.objects ? ` ${value}` : ""}`;
   });
 }
 

@@ -57,7 +57,11 @@ def test_every_scan_is_on_the_page_failures_first(
     body = shown.text[shown.text.rindex("Failed and set aside") :]
     assert body.index("broken") < body.index("Pictures") < body.index("Every scan")
     assert "ball [ml]" in body
-    assert all(link.startswith(("data:", "#")) for link in shown.loaded)
+    pages = {"viewer/a.html", "viewer/b.html"}
+    assert all(link.startswith(("data:", "#")) for link in set(shown.loaded) - pages)
+    assert shown.loaded.count("viewer/a.html") == 2  # by its picture and its row
+    page = (tmp_path / "out" / "viewer" / "a.html").read_text()
+    assert '<a href="../report.html">' in page
 
 
 def test_what_is_there_already_stays_on_the_page(
@@ -76,7 +80,10 @@ def test_the_page_names_no_patient(model: Path, call: Predict, tmp_path: Path) -
     call(model, tmp_path / "scans", tmp_path / "out", options=PAGE)
     text = (tmp_path / "out" / "report.html").read_text()
     assert "Overlay of" in text
-    assert not [secret for secret in SECRETS if secret in text]
+    pages = sorted((tmp_path / "out" / "viewer").glob("*.html"))
+    assert pages
+    for shown in (text, *(page.read_text() for page in pages)):
+        assert not [secret for secret in SECRETS if secret in shown]
 
 
 def test_a_scan_that_cannot_be_drawn_is_segmented_all_the_same(
@@ -104,6 +111,7 @@ def test_nothing_of_it_is_written_unless_asked(
     call(model, tmp_path / "one.nii.gz", tmp_path / "out")
     assert not (tmp_path / "out" / "report.html").exists()
     assert not (tmp_path / "out" / ".pictures").exists()
+    assert not (tmp_path / "out" / "viewer").exists()
 
 
 def test_drawing_without_a_home_says_nothing_of_it(model: Path, tmp_path: Path) -> None:

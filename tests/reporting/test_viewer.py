@@ -172,10 +172,12 @@ def test_names_cannot_become_markup():
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
     with chromium(tmp_path_factory.mktemp("profile")) as page:
-        page.show(800, 600)
+        page.show(*WINDOW)
         yield page
 
 
+WINDOW, STAGE = (840, 460), 500
+"""Size of the window in pixels, and columns in which nothing but the case is shown."""
 READY = "document.documentElement.dataset.ready"
 SET = "(document.querySelector('{0}').value = '{1}', " + (
     "document.querySelector('{0}').dispatchEvent(new Event('{2}', {{bubbles: true}})))"
@@ -190,11 +192,12 @@ def where(picture, color):
     """Rows and columns with a colour, as (top, bottom, left, right); None if none."""
     rgb = [int(color[n : n + 2], 16) for n in (1, 3, 5)]
     near = (np.abs(picture.astype(int) - rgb) <= 3).all(axis=-1)
-    near[:, 490:] = False  # the panel's own samples of the colours
+    near[:, STAGE:] = False  # the panel's own samples of the colours
     if near.sum() < 30:
         return None
     rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    edges = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    return tuple(map(int, edges))
 
 
 def share_of(box, body):
@@ -264,7 +267,7 @@ def test_structures_are_in_their_colour_where_they_lie(tab, tmp_path, order, fli
         for index, part in ((1, ORGAN), (2, TUMOUR)):
             go_to(tab, part)
             picture = tab.picture()
-            body = np.argwhere(picture[:, :490].min(axis=-1) > 250)
+            body = np.argwhere(picture[:, :STAGE].min(axis=-1) > 250)
             (top, left), (bottom, right) = body.min(axis=0), body.max(axis=0) + 1
             share = share_of(
                 where(picture, color_of(index)), (top, bottom, left, right)
@@ -354,7 +357,7 @@ def test_pictures_are_shown_upright_and_zoom(tab, tmp_path, colour):
     choose(tab, "#prediction-as", "fill")
     choose(tab, "#opacity", "1", "input")
     picture = tab.picture()
-    body = np.argwhere(picture[:, :490].min(axis=-1) > 250)
+    body = np.argwhere(picture[:, :STAGE].min(axis=-1) > 250)
     (top, left), (bottom, right) = body.min(axis=0), body.max(axis=0) + 1
     found = where(picture, color_of(1))
     share = share_of(found, (top, bottom, left, right))
@@ -413,7 +416,7 @@ def test_a_scan_of_one_slice_is_turned_as_radiologists_look_at_it(tab, tmp_path)
     choose(tab, "#prediction-as", "fill")
     choose(tab, "#opacity", "1", "input")
     picture = tab.picture()
-    body = np.argwhere(picture[:, :490].min(axis=-1) > 250)
+    body = np.argwhere(picture[:, :STAGE].min(axis=-1) > 250)
     (top, left), (bottom, right) = body.min(axis=0), body.max(axis=0) + 1
     share = share_of(where(picture, color_of(1)), (top, bottom, left, right))
     np.testing.assert_allclose(share, expected_share(ORGAN, 0, 1), atol=0.02)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -169,9 +170,29 @@ def test_the_page_and_pictures_are_written(study):
     assert (study / "scores" / "mosaic.png").stat().st_size > 1000
 
 
+def test_every_case_has_a_page_to_look_at_it_in(study):
+    run(study, pictures=1)
+    page = (study / "scores" / "report.html").read_text()
+    names = [f"tiny_{number:03d}" for number in range(4)]
+    for name in names:
+        assert f'<a href="viewer/{name}.html">{name.replace("_", "_<wbr>")}</a>' in page
+        text = (study / "scores" / "viewer" / f"{name}.html").read_text()
+        assert '<a href="../report.html">' in text
+        assert re.search(r"<h1>.*</h1><p>Dice \d\.\d{3}</p>", text)
+    assert page.count('<figcaption><a href="viewer/tiny_') == 3
+
+
+def test_no_page_is_written_where_none_is_wanted(study):
+    run(study, pictures=1, viewer=False)
+    assert not (study / "scores" / "viewer").exists()
+    assert 'href="viewer' not in (study / "scores" / "report.html").read_text()
+
+
 def test_a_case_without_its_scan_is_pictured_all_the_same(study):
     (study / "study" / "imagesTr" / "tiny_001.nii.gz").write_bytes(b"")
     listener = Listener()
     run(study, pictures=1, progress=listener)
     assert (study / "scores" / "pictures" / "tiny_001.png").exists()
     assert any("pictured without its scan" in line for line in listener.said)
+    page = (study / "scores" / "viewer" / "tiny_001.html").read_text()
+    assert "label maps are shown on black" in page

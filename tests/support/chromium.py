@@ -203,10 +203,10 @@ def chromium(profile: Path) -> Iterator[Page]:
     assert EXECUTABLE is not None
     to_browser, commands = os.pipe()
     answers, from_browser = os.pipe()
+    flags = (*_FLAGS, f"--user-data-dir={profile}")
     ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser, from_browser)]
     process = subprocess.Popen(
-        [sys.executable, "-c", _START, *map(str, ends), EXECUTABLE, *_FLAGS]
-        + [f"--user-data-dir={profile}"],
+        [sys.executable, "-c", _START, *map(str, ends), EXECUTABLE, *flags],
         pass_fds=ends,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ Volumes are drawn by NiiVue, whose script lies beside the pages or inside a page
 is to stand alone; pictures are drawn by a script of our own.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ class ViewedCase:
     channels: tuple[str, ...] = ()
     detail: str = ""
     """A line below the name, such as the score."""
+    called: str = "prediction"
+    """What the page calls the prediction."""
+    notes: tuple[str, ...] = ()
+    """What else a viewer must know, such as that the scan could not be read."""
 
 
 def write_viewer_page(
@@ -77,14 +82,36 @@ def write_viewer_page(
     write_text(path, page)
 
 
-def viewer_page(case: ViewedCase, *, most_voxels: int = MOST_VOXELS) -> str:
+def viewer_page(
+    case: ViewedCase, *, most_voxels: int = MOST_VOXELS, back: str = ""
+) -> str:
     """The page of a case as text that needs no other file.
+
+    Args:
+        case: What to show.
+        most_voxels: See `cut_excerpt`.
+        back: Address of the page that lists the cases, relative to this one.
 
     Raises:
         GridMismatchError: A label map does not lie on the scan's grid.
         LabelError: A label map holds unknown values.
     """
-    return _page(case, most_voxels, "", alone=True)[0]
+    return _page(case, most_voxels, back, alone=True)[0]
+
+
+def stand_alone(page: str) -> str:
+    """A page with NiiVue's script inside, and no way back to a list of cases.
+
+    Args:
+        page: The text of a page that `write_viewer_page` wrote.
+    """
+    inside = f'<script type="application/gzip" id="niivue-script">{_carried()}</script>'
+    page = page.replace(f'<script src="{SCRIPT}"></script>', inside)
+    return re.sub(r'<a href="[^"]*">← all cases</a>', "", page, count=1)
+
+
+def _carried() -> str:
+    return as_text(compressed_script())
 
 
 def _page(
@@ -113,7 +140,7 @@ def _page(
         notes=_notes(excerpt, case, most_voxels),
         structures=_structures(case),
         objects=case.scheme.instances,
-        maps=tuple(there),
+        maps={name: _called(name, case) for name in there},
         errors=ERROR_COLORS if len(there) == 2 else {},
         channels=excerpt.channels if not _is_colour(excerpt) else (),
         content=_content(excerpt, images, case, is_flat=is_flat),
@@ -121,7 +148,7 @@ def _page(
         drawn_by="viewer_picture.js" if is_flat else "viewer_volume.js",
         is_flat=is_flat,
         script=SCRIPT if needs_script else "",
-        carried=as_text(compressed_script()) if alone and not is_flat else "",
+        carried=_carried() if alone and not is_flat else "",
     )
     return page, needs_script
 
@@ -139,6 +166,10 @@ def _labelled(label_map: LabelMap | None, case: ViewedCase) -> LabelMap | None:
         found = scheme.to_indices(voxels, name=case.name)
         found[found == IGNORE_INDEX] = 0
     return LabelMap(found, label_map.affine)
+
+
+def _called(name: str, case: ViewedCase) -> str:
+    return case.called if name == "prediction" else name
 
 
 def _is_colour(excerpt: Excerpt) -> bool:
@@ -170,6 +201,7 @@ def _content(
         "errorColors": list(ERROR_COLORS.values()),
         "start": _start(excerpt),
         "channels": list(excerpt.channels),
+        "called": {name: _called(name, case) for name in maps},
     }
 
 
@@ -201,7 +233,7 @@ def _image_content(image: StoredImage, excerpt: Excerpt) -> dict[str, Any]:
 
 
 def _start(excerpt: Excerpt) -> list[int]:
-    """Where the crosshair begins: where most voxels disagree, else most structure is."""
+    """Where the crosshair begins: where most disagrees, else most structure."""
     prediction, reference = excerpt.prediction, excerpt.reference
     found = excerpt.structures
     if prediction is not None and reference is not None:
@@ -250,9 +282,10 @@ def _amount(label_map: LabelMap, scheme: LabelScheme, name: str) -> str:
 
 def _notes(excerpt: Excerpt, case: ViewedCase, most_voxels: int) -> list[str]:
     if not excerpt.notes:
-        return []
+        return [*case.notes]
     size = " × ".join(map(str, case.volume.grid.shape))
     return [
+        *case.notes,
         f"This page carries at most {most_voxels / 1e6:.3g} million voxels of a case; "
-        f"the scan has {size}. Shown: {'; '.join(excerpt.notes)}."
+        f"the scan has {size}. Shown: {'; '.join(excerpt.notes)}.",
     ]
