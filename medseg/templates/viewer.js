@@ -92,23 +92,19 @@ async function start() {
   };
 
   const view = await makeView(find("#view"), { content, labels, images, errors, state,
-    showPoint, showWindow });
+    showPoint, showWindow: () => showWindow(state) });
   connect(state, view, errors);
   view.ready();
   globalThis.medseg = { view, state }; // for the browser's console
   document.documentElement.dataset.ready = "yes";
+}
 
-  function showWindow() {
-    [find("#low").value, find("#high").value] = state.windows[state.channel]
-      .map((x) => Number(x.toPrecision(5)));
-  }
+function showWindow(state) {
+  [find("#low").value, find("#high").value] = state.windows[state.channel]
+    .map((x) => Number(x.toPrecision(5)));
 }
 
 function connect(state, view, errors) {
-  const showWindow = () => {
-    [find("#low").value, find("#high").value] = state.windows[state.channel]
-      .map((x) => Number(x.toPrecision(5)));
-  };
   for (const name of MAPS) {
     const choice = find(`#${name}-as`);
     state.as[name] = choice.value;
@@ -142,7 +138,7 @@ function connect(state, view, errors) {
   if (find("#channel")) {
     find("#channel").addEventListener("change", (event) => {
       state.channel = Number(event.target.value);
-      showWindow();
+      showWindow(state);
       view.channel();
     });
   }
@@ -164,7 +160,7 @@ function connect(state, view, errors) {
       const { low, high, lowest, highest } = content.images[state.channel];
       state.windows[state.channel] = name === "full range" ? [lowest, highest]
         : [...(ends ?? [low, high])];
-      showWindow();
+      showWindow(state);
       view.window();
     });
     find("#windows").append(button);
@@ -177,8 +173,9 @@ function connect(state, view, errors) {
       view.plane(button.dataset.key);
     });
   }
-  showWindow();
-  document.addEventListener("keydown", (event) => onKey(event, state, view));
+  showWindow(state);
+  document.addEventListener("keydown", (event) => onKey(event, state, view),
+    true);
 }
 
 function onKey(event, state, view) {
@@ -218,6 +215,7 @@ function onKey(event, state, view) {
       ? () => find(`#planes [data-key="${key}"]`).click() : null);
   if (!act) return;
   event.preventDefault();
+  event.stopPropagation(); // NiiVue has keys of its own
   act();
 }
 

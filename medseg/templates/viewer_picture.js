@@ -23,7 +23,7 @@ function flatten(content) {
   const at = (column, row) => voxel(column, row).reduce(
     (sum, n, axis) => sum + n * strides[axis], 0);
   const length = (axis) => Math.hypot(...[0, 1, 2].map((r) => content.affine[r][axis]));
-  const letters = isPicture ? "" : ["APSI", "RLSI", "RLAP"][thin];
+  const letters = isPicture || content.isLost ? "" : ["APSI", "RLSI", "RLAP"][thin];
   return { size, voxel, at, letters, aspect: length(down) / length(across) };
 }
 

@@ -117,7 +117,7 @@ async function makeView(canvas, { content, labels, images, errors, state, showPo
   const viewer = new Niivue({
     logLevel: "error", backColor: [0.063, 0.075, 0.094, 1],
     isRadiologicalConvention: true, sagittalNoseLeft: true,
-    isOrientationTextVisible: !content.isPicture, fontColor: [0.91, 0.92, 0.94, 1],
+    isOrientationTextVisible: !content.isLost, fontColor: [0.91, 0.92, 0.94, 1],
     showAllOrientationMarkers: true, crosshairColor: [0.91, 0.92, 0.94, 0.75],
     crosshairWidthUnit: "percent", crosshairWidth: 0.15, crosshairGap: 4,
     multiplanarShowRender: SHOW_RENDER.ALWAYS, multiplanarPadPixels: 4,
@@ -132,11 +132,15 @@ async function makeView(canvas, { content, labels, images, errors, state, showPo
     showPoint(place.vox.map((x, axis) => Math.min(content.shape[axis] - 1,
       Math.max(0, Math.round(x)))));
   };
-  viewer.onIntensityChange = (volume) => {
-    state.windows[state.channel] = [volume.cal_min, volume.cal_max];
-    showWindow();
-  };
   await viewer.attachToCanvas(canvas);
+  canvas.addEventListener("mousemove", (event) => { // after NiiVue's own listener
+    if (!event.buttons || !viewer.volumes.length) return;
+    const { cal_min: low, cal_max: high } = viewer.volumes[0];
+    const [before, after] = state.windows[state.channel];
+    if (low === before && high === after) return;
+    state.windows[state.channel] = [low, high];
+    showWindow();
+  });
 
   const headers = content.images.map((image) =>
     Uint8Array.from(atob(image.header), (letter) => letter.charCodeAt(0)));

@@ -176,7 +176,7 @@ def tab(tmp_path_factory):
         yield page
 
 
-WINDOW, STAGE = (840, 460), 500
+WINDOW, STAGE = (840, 460), 530
 """Size of the window in pixels, and columns in which nothing but the case is shown."""
 READY = "document.documentElement.dataset.ready"
 SET = "(document.querySelector('{0}').value = '{1}', " + (
@@ -253,8 +253,8 @@ def go_to(tab, part):
 @pytest.mark.parametrize(
     ("order", "flips"),
     [
-        ((0, 1, 2), (False, False, False)),  # RAS
-        ((0, 1, 2), (True, True, False)),  # LPS
+        pytest.param((0, 1, 2), (False, False, False), marks=pytest.mark.slow),  # RAS
+        pytest.param((0, 1, 2), (True, True, False), marks=pytest.mark.slow),  # LPS
         ((1, 2, 0), (True, False, True)),  # PSL
     ],
 )
@@ -320,6 +320,31 @@ def test_errors_structures_and_lines_can_be_chosen(tab, tmp_path):
 
 
 @needs_chromium
+def test_grey_values_and_slices_follow_mouse_and_keys(tab, tmp_path):
+    open_case(tab, tmp_path, case_of())
+    tab.press("a")
+    tab.evaluate("medseg.view.goTo([10, 25, 10])")
+    high = "Number(document.querySelector('#high').value)"
+    point = "document.querySelector('#point').textContent"
+    before = tab.evaluate(high)
+    tab.mouse("mousePressed", 260, 240, button="right", buttons=2, clickCount=1)
+    for x in (262, 280, 300):
+        tab.mouse("mouseMoved", x, 240, button="right", buttons=2)
+    tab.mouse("mouseReleased", 300, 240, button="right", clickCount=1)
+    assert tab.evaluate(high) != before
+    assert tab.evaluate("medseg.state.windows[0][1]") == pytest.approx(
+        tab.evaluate(high), rel=1e-3
+    )
+    assert "voxel 10, 25, 10" in tab.evaluate(point)
+    tab.press("ArrowUp")
+    assert "voxel 10, 25, 11" in tab.evaluate(point)
+    tab.mouse("mouseWheel", 260, 240, deltaX=0, deltaY=100)
+    assert "voxel 10, 25, 11" not in tab.evaluate(point)
+    tab.press("0")
+    assert tab.faults == []
+
+
+@needs_chromium
 def test_a_page_that_stands_alone_needs_no_other_file(tab, tmp_path):
     (tmp_path / "far").mkdir()
     write_viewer_page(tmp_path / "far" / "case.html", case_of(), alone=True)
@@ -339,20 +364,21 @@ def test_a_page_without_its_script_says_so(tmp_path, tmp_path_factory):
         assert "Keep the folder together" in tab.evaluate(said)
 
 
-def picture_case(colour=True):
+def picture_case(colour=True, size=1.0):
     """A picture of 60 columns and 40 rows with an organ at the top right."""
+    affine = np.diag([size, size, size, 1.0])
     image = np.zeros((3 if colour else 1, 60, 40, 1), np.uint8)
     image[:, 2:-2, 2:-2] = 255
     labels = np.zeros((60, 40, 1), np.uint8)
     labels[40:55, 4:12] = 1
-    label_map = LabelMap(labels, np.eye(4))
-    return ViewedCase("cells", Volume(image, np.eye(4)), SCHEME, label_map)
+    label_map = LabelMap(labels, affine)
+    return ViewedCase("cells", Volume(image, affine), SCHEME, label_map)
 
 
 @needs_chromium
-@pytest.mark.parametrize("colour", [True, False])
-def test_pictures_are_shown_upright_and_zoom(tab, tmp_path, colour):
-    open_case(tab, tmp_path, picture_case(colour))
+@pytest.mark.parametrize(("colour", "size"), [(True, 1.0), (False, 0.0005)])
+def test_pictures_are_shown_upright_and_zoom(tab, tmp_path, colour, size):
+    open_case(tab, tmp_path, picture_case(colour, size))
     assert not (tmp_path / SCRIPT).exists()
     choose(tab, "#prediction-as", "fill")
     choose(tab, "#opacity", "1", "input")

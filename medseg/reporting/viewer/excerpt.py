@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medseg.geometry import canonical_reorientation, spacing_of
+from medseg.geometry import Grid, canonical_reorientation, spacing_of
 from medseg.reporting.clearest_channel import clearest_channel
 from medseg.types import Affine, ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume
@@ -47,6 +47,13 @@ class Excerpt:
             if label_map is not None:
                 found |= label_map != 0
         return found
+
+
+def is_picture(grid: Grid) -> bool:
+    """Whether a grid is a picture's: one slice, with a pixel size at most, no place."""
+    sizes = np.diag(grid.affine)
+    plain = np.array_equal(grid.affine, np.diag(sizes)) and bool((sizes > 0).all())
+    return plain and grid.shape[2] == 1
 
 
 def cut_excerpt(
@@ -92,7 +99,6 @@ def _whole(
         if label_map is not None:
             volume.grid.require_match(label_map.grid, what="label map and scan differ")
     shape = volume.grid.shape
-    is_picture = shape[2] == 1 and np.array_equal(volume.affine, np.eye(4))
     names = channels or tuple(f"channel {n + 1}" for n in range(volume.num_channels))
     whole = Excerpt(
         image=volume.voxels,
@@ -101,9 +107,9 @@ def _whole(
         affine=volume.affine,
         channels=names,
         to_file=np.eye(4),
-        is_picture=is_picture,
+        is_picture=is_picture(volume.grid),
     )
-    if is_picture:
+    if whole.is_picture:
         return whole
     turn = canonical_reorientation(volume.affine)
     return replace(

@@ -16,7 +16,12 @@ from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.pages import render
 from medseg.reporting.drawing import OBJECT_FILL, OBJECT_LINE
 from medseg.reporting.palette import color_of
-from medseg.reporting.viewer.excerpt import MOST_VOXELS, Excerpt, cut_excerpt
+from medseg.reporting.viewer.excerpt import (
+    MOST_VOXELS,
+    Excerpt,
+    cut_excerpt,
+    is_picture,
+)
 from medseg.reporting.viewer.niivue import SCRIPT, compressed_script, write_script
 from medseg.reporting.viewer.payload import (
     StoredImage,
@@ -187,6 +192,7 @@ def _content(
         "affine": excerpt.affine.tolist(),
         "toFile": excerpt.to_file.tolist(),
         "isPicture": excerpt.is_picture,
+        "isLost": np.array_equal(np.abs(case.volume.affine), np.eye(4)),
         "isColour": _is_colour(excerpt),
         "images": [_image_content(image, excerpt) for image in images],
         "labelTypes": {
@@ -275,7 +281,7 @@ def _amount(label_map: LabelMap, scheme: LabelScheme, name: str) -> str:
         outside += [] if scheme.ignore is None else [scheme.ignore]
         return f"{len(np.setdiff1d(np.unique(voxels), outside)):,}"
     count = np.count_nonzero(voxels == scheme.names[name])
-    if voxels.shape[2] == 1 and np.array_equal(label_map.affine, np.eye(4)):
+    if is_picture(label_map.grid):
         return f"{count:,} px"
     return f"{count * label_map.grid.voxel_volume_mm3 / 1000:.3g} ml"
 

@@ -6,9 +6,9 @@ Numbers are uint8, int16 or uint16; what is finer is kept to 1 in 65,535 of its 
 import base64
 import gzip
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
 
 from medseg.types import Affine, LabelArray
 
@@ -69,7 +69,10 @@ def as_text(content: bytes) -> str:
 
 def nifti_header(stored: StoredImage, affine: Affine) -> str:
     """The 352 bytes before the voxels of a NIfTI file of three axes."""
-    header = Nifti1Header()
+    from nibabel.nifti1 import Nifti1Header
+
+    kind: Any = Nifti1Header
+    header = kind()
     header.set_data_dtype(stored.voxels.dtype)
     header.set_data_shape(stored.voxels.shape)
     header.set_xyzt_units("mm")
@@ -77,7 +80,7 @@ def nifti_header(stored: StoredImage, affine: Affine) -> str:
     header.set_qform(affine, code=0, strip_shears=True)
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = stored.slope, stored.intercept
-    return as_text(header.binaryblock + bytes(4))
+    return as_text(bytes(header.binaryblock) + bytes(4))
 
 
 def _is_whole(values: np.ndarray) -> bool:

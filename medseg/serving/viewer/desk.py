@@ -16,7 +16,6 @@ from medseg.prediction.segmenter import ScanOptions
 from medseg.prediction.viewer_pages import address_of
 from medseg.progress import Silent
 from medseg.settings import load_settings
-from medseg.tables import read_frame
 
 T = TypeVar("T")
 
@@ -35,6 +34,8 @@ class Job:
     is_running: bool = True
     failure: str = ""
     lines: list[str] = field(default_factory=list)
+    failed: tuple[Prediction, ...] = ()
+    """Scans without a label map, known at the end."""
 
 
 class _JobProgress(Silent):
@@ -157,11 +158,13 @@ class Desk:
     @property
     def _lines(self) -> list[Prediction]:
         folder = self.folder / RESULTS
-        return PredictionTable(folder).lines if (folder / TABLE).is_file() else []
+        there = PredictionTable(folder).lines if (folder / TABLE).is_file() else []
+        failed = () if self._job is None else self._job.failed
+        return sorted((*there, *failed), key=lambda line: line.scan)
 
     def _run(self, model: str, job: Job) -> None:
         try:
-            predict(
+            lines = predict(
                 self.models[model],
                 self.folder / SCANS,
                 self.folder / RESULTS,
@@ -169,6 +172,7 @@ class Desk:
                 options=ScanOptions(page=True),
                 progress=_JobProgress(job),
             )
+            job.failed = tuple(line for line in lines if not line.is_segmented)
         except (MedsegError, OSError, MemoryError) as error:
             job.failure = str(error) or type(error).__name__
         except BaseException as error:
@@ -226,4 +230,6 @@ def _described(name: str, path: Path) -> str:
 
 def _count(table: Path) -> int | None:
     """How many single objects were found; None where none were looked for."""
-    return len(read_frame(table)) if table.is_file() else None
+    if not table.is_file():
+        return None
+    return max(0, len(table.read_text(encoding="utf-8").splitlines()) - 1)
