@@ -113,6 +113,7 @@ def desk_of(folder: Path) -> Iterator[str]:
     program = subprocess.Popen(
         [*command, str(folder), "--no-browser", "--device", "cpu"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
     try:

