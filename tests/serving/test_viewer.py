@@ -24,6 +24,7 @@ from medseg.inference.settings import InferenceSettings
 from medseg.io import write_label_map, write_volume
 from medseg.progress import Silent
 from medseg.reporting.viewer.niivue import SCRIPT
+from medseg.serving.viewer import desk as desk_module
 from medseg.serving.viewer.app import make_app
 from medseg.serving.viewer.cases import cases_in, cases_of_files
 from medseg.serving.viewer.desk import Desk, find_models
@@ -198,6 +199,16 @@ def test_what_cannot_be_looked_at_is_said(folder, tmp_path):
     (folder / "scans" / "b.nii.gz").unlink()
     with pytest.raises(MissingFileError, match="no scan has the name of a label map"):
         cases_of(folder)
+
+
+def test_models_of_the_package_are_offered_where_there_is_no_other(tmp_path):
+    (name, folder), *_ = find_models(tmp_path).items()
+    assert name.startswith("nuclei, comes with medseg (")
+    assert (folder / "model.yaml").is_file()
+
+
+def test_without_any_model_it_is_said_how_to_name_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(desk_module, "starter_names", tuple)
     with pytest.raises(MissingFileError, match="no model below it"):
         find_models(tmp_path)
 
@@ -265,13 +276,15 @@ def test_what_is_put_down_is_segmented(model, folder):
     assert client.get(f"/results/{rows['mine__a']['picture']}").status_code == 200
     assert client.get("/results/..%2fscans%2fbroken.nii").status_code == 404
     archive = zipfile.ZipFile(io.BytesIO(client.get("/api/results.zip").content))
-    assert {"predictions.csv", "mine__a.nii.gz", "report.html"} <= set(archive.namelist())
+    assert {"predictions.csv", "mine__a.nii.gz", "report.html"} <= set(
+        archive.namelist()
+    )
 
 
 def test_a_damaged_model_is_told_on_the_page(folder):
     (folder / "broken").mkdir()
     (folder / "broken" / "model.yaml").write_text("nothing: of use")
-    assert list(find_models(folder)) == ["broken"]
+    assert next(iter(find_models(folder))) == "broken"
     desk = Desk(folder / "desk", find_models(folder), device="cpu")
     desk.place_for("a.nii.gz").write_bytes((folder / "scans" / "a.nii.gz").read_bytes())
     desk.start("broken")

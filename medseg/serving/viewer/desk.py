@@ -17,6 +17,7 @@ from medseg.prediction.segmenter import ScanOptions
 from medseg.prediction.viewer_pages import address_of
 from medseg.progress import Silent
 from medseg.settings import load_settings
+from medseg.shipped_models import find_starter, starter_names
 
 T = TypeVar("T")
 
@@ -206,7 +207,7 @@ class Desk:
 
 
 def find_models(folder: Path) -> dict[str, Path]:
-    """The models below a folder, by a name that tells them apart.
+    """The models below a folder and those of the package, by names that differ.
 
     Raises:
         MissingFileError: There is none.
@@ -219,6 +220,10 @@ def find_models(folder: Path) -> dict[str, Path]:
             named = run.relative_to(folder).as_posix()
             shown = run.resolve().name if named == "." else named
             models[_described(shown, path)] = place
+    for name in starter_names():
+        if (starter := find_starter(Path(name))) is not None:
+            described = _described(f"{name}, comes with medseg", starter / DESCRIPTION)
+            models[described] = starter
     if not models:
         raise MissingFileError(
             f"{folder}: no model below it; train one, or name the folder of a model: "
