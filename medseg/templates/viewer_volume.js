@@ -125,7 +125,7 @@ async function makeView(canvas, { content, labels, images, errors, state, showPo
     dragAndDropEnabled: false, viewModeHotKey: "", clipPlaneHotKey: "",
     cycleClipPlaneHotKey: "", isAntiAlias: true, maxDrawUndoBitmaps: 1,
     mouseEventConfig: { leftButton: { primary: DRAG_MODE.crosshair,
-      withShift: DRAG_MODE.pan }, rightButton: DRAG_MODE.windowing,
+      withShift: DRAG_MODE.pan }, rightButton: DRAG_MODE.none,
     centerButton: DRAG_MODE.pan },
   });
   viewer.onLocationChange = (place) => {
@@ -133,12 +133,18 @@ async function makeView(canvas, { content, labels, images, errors, state, showPo
       Math.max(0, Math.round(x)))));
   };
   await viewer.attachToCanvas(canvas);
-  canvas.addEventListener("mousemove", (event) => { // after NiiVue's own listener
-    if (!event.buttons || !viewer.volumes.length) return;
-    const { cal_min: low, cal_max: high } = viewer.volumes[0];
-    const [before, after] = state.windows[state.channel];
-    if (low === before && high === after) return;
-    state.windows[state.channel] = [low, high];
+  canvas.addEventListener("mousemove", (event) => {
+    if (!(event.buttons & 2) || !viewer.volumes.length) return; // the right button
+    const { lowest, highest } = content.images[state.channel];
+    const step = (highest - lowest) / 400;
+    const [low, high] = state.windows[state.channel];
+    const half = Math.max(step / 4, (high - low) / 2 + event.movementX * step);
+    const middle = (low + high) / 2 - event.movementY * step;
+    const scan = viewer.volumes[0];
+    [scan.cal_min, scan.cal_max] = [middle - half, middle + half];
+    state.windows[state.channel] = [scan.cal_min, scan.cal_max];
+    viewer.refreshLayers(scan, 0);
+    viewer.drawScene();
     showWindow();
   });
 
