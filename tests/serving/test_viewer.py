@@ -291,6 +291,7 @@ def test_a_damaged_model_is_told_on_the_page(folder):
     assert "model.yaml" in wait_for(desk)["failure"]
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_pictures_are_dropped_segmented_and_looked_at(model, folder, tmp_path_factory):
     models = folder / "models"

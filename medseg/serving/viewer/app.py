@@ -25,13 +25,22 @@ def make_app(cases: CaseList | None, desk: "Desk | None" = None) -> "FastAPI":
         desk: Where own pictures are segmented.
     """
     from fastapi import FastAPI
-    from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
+    from fastapi.responses import (
+        FileResponse,
+        HTMLResponse,
+        PlainTextResponse,
+        Response,
+    )
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.exception_handler(MedsegError)
     async def refuse(_: object, error: MedsegError) -> PlainTextResponse:
         return PlainTextResponse(f"{error}\n", status_code=422)
+
+    @app.get("/favicon.ico", status_code=204, response_class=Response)
+    def icon() -> None:
+        """Browsers ask for it by themselves; there is none."""
 
     if desk is not None:
         from medseg.serving.viewer.desk_routes import add_desk
