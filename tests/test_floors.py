@@ -24,6 +24,7 @@ FLOORS = [
         "tables",
         "pages",
         "plugins",
+        "structure_colors",
     },
     {"geometry", "labels", "device", "folder_lock", "grid_limits"},
     {"interchange"},

@@ -113,6 +113,7 @@ def predict(
     overwrite: bool = ...,
     probabilities: bool = ...,
     seg: bool = ...,
+    sr: bool = ...,
     key: AnyPath | None = ...,
     progress: ShowProgress = ...,
     **options: Unpack[InferenceOptions],
@@ -128,6 +129,7 @@ def predict(
     overwrite: bool = False,
     probabilities: bool = False,
     seg: bool = False,
+    sr: bool = False,
     key: AnyPath | None = None,
     progress: ShowProgress = True,
     **options: Unpack[InferenceOptions],
@@ -146,6 +148,7 @@ def predict(
         overwrite: With ``out``: segment again what is done already.
         probabilities: With ``out``: also write them, as .b2nd files.
         seg: With ``out``: also write DICOM SEG for DICOM scans.
+        sr: With ``out``: also write that, and DICOM reports of measurements.
         key: With ``out``: file with the key of the pseudonyms of DICOM scans.
         progress: Show how far it is.
         options: As for `load_model`.
@@ -177,7 +180,7 @@ def predict(
         loaded,
         Path(cast(AnyPath, images)),
         Path(out),
-        options=ScanOptions(strict=strict, seg=seg, probabilities=probabilities),
+        options=ScanOptions(strict=strict, seg=seg, sr=sr, probabilities=probabilities),
         series=series,
         key_path=None if key is None else Path(key),
         overwrite=overwrite,

@@ -71,6 +71,9 @@ def pacs(
     flips: Flips = None,
     reproducible: Reproducible = False,
     strict: Strict = False,
+    sr: Annotated[
+        bool, typer.Option("--sr", help="Send reports of measurements along.")
+    ] = False,
     key: Key = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -107,6 +110,7 @@ def pacs(
         device=device,
         series=tuple(series or ()),
         strict=strict,
+        sr=sr,
         key_path=key,
         settings={"flips": flips, "reproducible": reproducible},
     )

@@ -91,6 +91,9 @@ def predict(
     seg: Annotated[
         bool, typer.Option("--seg", help="Also write DICOM SEG for DICOM scans.")
     ] = False,
+    sr: Annotated[
+        bool, typer.Option("--sr", help="And DICOM reports of volumes and diameters.")
+    ] = False,
     codes: Annotated[
         Path | None,
         typer.Option("--codes", help="With --seg: a table of segment codes (YAML)."),
@@ -135,6 +138,7 @@ def predict(
         "options": ScanOptions(
             strict=strict,
             seg=seg,
+            sr=sr,
             codes=codes,
             postprocess=postprocessing,
             probabilities=probabilities,

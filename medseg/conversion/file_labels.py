@@ -8,7 +8,7 @@ import numpy as np
 
 from medseg.errors import InputError, LabelError
 from medseg.io.dicom.label_objects.object_headers import Algorithm
-from medseg.io.dicom.label_objects.segment_codes import Segment, load_codes, segment_for
+from medseg.io.dicom.label_objects.segment_codes import load_codes, segments_of
 from medseg.io.dicom.label_objects.segmentation_writing import (
     SegmentationType,
     Written,
@@ -91,10 +91,7 @@ def file_label_map(
 ) -> Written:
     """As `file_labels`, for a label map and a series that were read already."""
     codes = load_codes(codes_path)
-    segments: list[Segment] = [
-        segment_for(name, number, codes)
-        for number, name in enumerate(scheme.structures, start=1)
-    ]
+    segments = segments_of(scheme.structures, codes)
     indices = LabelMap(
         scheme.to_indices(label_map.voxels, name=out.name), label_map.affine
     )

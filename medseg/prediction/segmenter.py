@@ -12,17 +12,12 @@ from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.io import scan_stem, write_label_map
-from medseg.io.dicom.label_objects.object_headers import Algorithm
-from medseg.io.dicom.label_objects.segment_codes import (
-    CodeTable,
-    load_codes,
-    segment_for,
-)
-from medseg.io.dicom.label_objects.segmentation_writing import write_segmentation
+from medseg.io.dicom.label_objects.segment_codes import CodeTable, load_codes
 from medseg.labels import LabelScheme
 from medseg.model import Model
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
+from medseg.prediction.dicom_results import DicomResults, say_unknown
 from medseg.prediction.ensemble import load_ensemble
 from medseg.prediction.folder_page import draw_scan, write_folder_page
 from medseg.prediction.modality import modality_of
@@ -47,6 +42,8 @@ class ScanOptions:
     """Refuse scans that need repair (tilt, gaps, duplicates)."""
     seg: bool = False
     """Write a DICOM segmentation beside each DICOM scan's label map."""
+    sr: bool = False
+    """Write a DICOM report of measurements too, and the segmentation it refers to."""
     codes: Path | None = None
     """A table of segment codes whose entries come before the built-in ones."""
     postprocess: bool = True
@@ -119,11 +116,14 @@ class Segmenter:
             f"{model.depends_on} {options.strict} {rules.text}"
             f"{' probabilities' if options.probabilities else ''}"
         )
+        codes = load_codes(options.codes)
+        if (options.seg or options.sr) and progress is not None:
+            say_unknown(model.saved.plan.labels.structures, codes, progress)
         return cls(
             segmentation=model,
             out=out,
             options=options,
-            codes=load_codes(options.codes),
+            codes=codes,
             rules=rules,
             settings_text=hash_text(text)[:12],
         )
@@ -150,6 +150,10 @@ class Segmenter:
         """
         with remarks_by_thread():
             return self.write(self.compute(self.read(scan, earlier)))
+
+    @property
+    def _dicom_results(self) -> DicomResults:
+        return DicomResults(self.model, self.codes, with_report=self.options.sr)
 
     def write_page(self, lines: Sequence[Prediction]) -> None:
         """Writes the page of the output folder, where one is wanted.
@@ -251,8 +255,10 @@ class Segmenter:
         volumes = job.volumes
         if job.line is None and label_map is not None:
             with job.stage():
-                if self.options.seg and scan.series is not None:
-                    outputs += self._write_seg(scan, label_map, job.notes)
+                if self.options.seg or self.options.sr:
+                    outputs += self._dicom_results.write(
+                        scan, label_map, self.out, notes=job.notes
+                    )
                 outputs.insert(0, f"{scan.name}{_suffix(scan)}")
                 write_label_map(self.out / outputs[0], label_map, like=job.like)
                 volumes = _volumes_ml(label_map, self.model.plan.labels)
@@ -275,15 +281,16 @@ class Segmenter:
         )
 
     def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
-        wants_seg = self.options.seg and scan.series is not None
-        has_seg = any(n.endswith(".dcm") for n in earlier.outputs) or not any(
-            earlier.volumes_ml.values()
+        wants_objects = self.options.seg or self.options.sr
+        is_empty = not any(earlier.volumes_ml.values())
+        has_objects = self._dicom_results.is_complete(
+            earlier.outputs, is_empty=is_empty
         )
         return (earlier.input_hash, earlier.model, earlier.settings) == (
             content,
             self.model.identity,
             self.settings_text,
-        ) and (has_seg or not wants_seg)
+        ) and (has_objects or not wants_objects or scan.series is None)
 
     def _remove(self, earlier: Prediction) -> None:
         """Takes away results of other bytes, lest they stand beside a failure."""
@@ -291,30 +298,6 @@ class Segmenter:
             if not Path(name).is_absolute() and ".." not in Path(name).parts:
                 with suppress(OSError):
                     (self.out / name).unlink(missing_ok=True)
-
-    def _write_seg(
-        self, scan: Scan, label_map: LabelMap, notes: list[str]
-    ) -> list[str]:
-        """The segmentation object, filed with the image; none where it were empty."""
-        assert scan.series is not None
-        scheme = self.model.plan.labels
-        indices = scheme.to_indices(label_map.voxels, name=scan.name)
-        if not indices.any():
-            notes.append("no structure was found; no DICOM segmentation was written")
-            return []
-        segments = [
-            segment_for(name, number, self.codes)
-            for number, name in enumerate(scheme.structures, start=1)
-        ]
-        name = f"{scan.name}_seg.dcm"
-        write_segmentation(
-            self.out / name,
-            LabelMap(indices, label_map.affine),
-            scan.series,
-            segments=segments,
-            algorithm=Algorithm(self.model.plan.name, self.model.identity),
-        )
-        return [name]
 
     def _doubts(self, scan: Scan, voxels: np.ndarray) -> list[str]:
         """What speaks against a scan of a format that does not name its modality."""

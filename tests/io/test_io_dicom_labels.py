@@ -15,7 +15,13 @@ from medseg.errors import InputError, LabelError, OutputError, SettingsError
 from medseg.io import read_label_map
 from medseg.io.dicom import Series, find_series, read_series
 from medseg.io.dicom.label_objects.contours import contours_of, region_of
-from medseg.io.dicom.label_objects.segment_codes import Segment, load_codes, segment_for
+from medseg.io.dicom.label_objects.segment_codes import (
+    Segment,
+    load_codes,
+    segment_for,
+    segments_of,
+    without_code,
+)
 from medseg.io.dicom.label_objects.segmentation import read_segmentation
 from medseg.io.dicom.label_objects.segmentation_writing import (
     SegmentationType,
@@ -25,6 +31,7 @@ from medseg.io.dicom.label_objects.structure_masks import structure_labels
 from medseg.io.dicom.label_objects.structures import read_structures
 from medseg.io.dicom.label_objects.structures_writing import write_structures
 from medseg.io.dicom.stack import stack_of
+from medseg.structure_colors import color_of
 from medseg.volume import LabelMap, Volume
 
 NAMES = ("left lung", "tumour", "unheard of")
@@ -266,6 +273,42 @@ def test_codes_follow_names_sides_synonyms_and_the_users_table(tmp_path: Path) -
     own.write_text("structures:\n  gland: {typ: ['1', Gland]}\n")
     with pytest.raises(SettingsError, match=r"codes\.yaml: structures\.gland"):
         load_codes(own)
+
+
+def test_an_organ_before_a_finding_is_where_that_lies() -> None:
+    codes = load_codes()
+    tumour = segment_for("right_lung_tumor", 1, codes)
+    assert (tumour.type.meaning, tumour.side and tumour.side.meaning) == (
+        "Neoplasm",
+        "Right",
+    )
+    assert tumour.region is not None
+    assert tumour.region.meaning == "Lung"
+    assert segment_for("hepatic metastases", 1, codes).region is not None
+    assert segment_for("enhancing tumour", 1, codes).region is None
+    assert segment_for("left atrium", 1, codes).side is None  # a code of its own
+    assert segment_for("vertebrae_L1", 1, codes).type.meaning == "Vertebra"
+    assert segment_for("rib_left_7", 1, codes).type.meaning == "Rib"
+    for odd in ("liver kidney", "tumour liver", "left", "7", ""):
+        assert segment_for(odd, 1, codes).type.meaning == "Tissue", odd
+
+
+def test_structures_without_a_code_are_named() -> None:
+    names = ["liver", "blob", "Tissue", "left thing"]
+    assert without_code(names, load_codes()) == ["blob", "left thing"]
+
+
+def test_colours_are_those_of_the_pages_unless_the_users_table_says_another(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "codes.yaml"
+    code = "{category: ['1', A, X], type: ['1', Gland, X], color: [1, 2, 3]}"
+    own.write_text(f"structures: {{gland: {code}}}")
+    colours = [
+        s.color for s in segments_of(["liver", "blob", "gland"], load_codes(own))
+    ]
+    expected = [tuple(bytes.fromhex(color_of(n)[1:])) for n in (1, 2)]
+    assert colours == [*expected, (1, 2, 3)]
 
 
 def test_built_in_codes_are_those_of_the_standard() -> None:

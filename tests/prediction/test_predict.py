@@ -10,16 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import highdicom as hd
 import nibabel
 import numpy as np
 import pytest
 from predict_phantoms import DICOM_TAGS, Predict, planted_series, scan_like
+from pydicom import dcmread
+from workflow_models import make_model
 
 from medseg.errors import InputError, OutputError, SettingsError
 from medseg.folder_lock import OWNER, lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io import read_grid, read_label_map
 from medseg.io.dicom.label_objects.segmentation import read_segmentation
+from medseg.plan import Plan
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.segmenter import ScanOptions, Segmenter
@@ -210,6 +214,52 @@ def test_a_label_map_without_seg_is_made_again_when_one_is_asked_for(
     assert (line.status, len(line.outputs)) == ("done", 2)
 
 
+def test_a_report_refers_to_the_segmentation_and_says_the_same_volume(
+    bright_model: Path, tmp_path: Path, call: Predict
+) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    planted_series(tree / "dicom")
+    scan_like(tree / "plain.nii.gz")
+    seg, sr = ScanOptions(seg=True), ScanOptions(sr=True)
+    call(bright_model, tree, out, options=seg)
+    dicom, plain = call(bright_model, tree, out, options=sr)
+    assert (dicom.status, len(dicom.outputs)) == ("done", 3)
+    assert plain.status == "unchanged"  # nothing else could be written of it
+    segmentation, report = (dcmread(out / name) for name in dicom.outputs[1:])
+    document = hd.sr.srread(out / dicom.outputs[2])
+    groups = document.content.get_volumetric_roi_measurement_groups(
+        referenced_sop_instance_uid=segmentation.SOPInstanceUID
+    )
+    volumes = {
+        group.tracking_identifier: m.value
+        for group in groups
+        for m in group.get_measurements()
+        if m.name.meaning == "Volume"
+    }
+    assert volumes == pytest.approx(dicom.volumes_ml, rel=1e-4)
+    assert report.StudyInstanceUID == segmentation.StudyInstanceUID
+    again = call(bright_model, tree, out, options=sr)
+    assert {line.status for line in again} == {"unchanged"}
+    (tree / "other").mkdir()
+    scan_like(tree / "other" / "scan.nii.gz", seed=3)
+    other = [n for n in call(bright_model, tree, out, options=sr) if "other" in n.scan]
+    assert "no DICOM series to refer to" in str(other[0].warnings)
+
+
+def test_nothing_found_is_reported_and_not_segmented(
+    small_plan: Plan, tmp_path: Path, call: Predict
+) -> None:
+    finds_nothing = make_model(tmp_path / "model", small_plan, bias=-50.0)
+    planted_series(tmp_path / "tree")
+    sr = ScanOptions(sr=True)
+    (line,) = call(finds_nothing, tmp_path / "tree", tmp_path / "out", options=sr)
+    assert not any(line.volumes_ml.values())
+    assert line.outputs[1].endswith("_sr.dcm")
+    assert len(line.outputs) == 2
+    (again,) = call(finds_nothing, tmp_path / "tree", tmp_path / "out", options=sr)
+    assert again.status == "unchanged"
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_planted_names_and_dates_appear_in_no_artifact(
     bright_model: Path,
@@ -224,7 +274,7 @@ def test_planted_names_and_dates_appear_in_no_artifact(
     bad[0].write_bytes(bad[0].read_bytes()[:900])
     for path in bad[1:]:
         path.unlink()
-    options = ScanOptions(seg=True)
+    options = ScanOptions(seg=True, sr=True)
     lines = call(bright_model, tmp_path / "tree", out, options=options, loud=True)
     assert sorted(line.status for line in lines) == ["done", "done", "failed"]
     texts = [*map(repr, lines), *capfd.readouterr()]

@@ -134,3 +134,16 @@ def test_few_cases_are_shown_once_and_none_when_none_are_wanted():
 def test_structures_have_colours_of_their_own():
     assert len(set(STRUCTURE_COLORS)) == len(STRUCTURE_COLORS)
     assert colors_of(SCHEME) == {"organ": color_of(1), "tumour": color_of(2)}
+
+
+def test_128_structures_can_be_told_apart_as_dicom_stores_their_colours():
+    import highdicom as hd
+
+    stored = [
+        hd.color.CIELabColor.from_rgb(*rgb(color_of(n))).value for n in range(1, 129)
+    ]
+    lab = np.array(stored) * [100 / 65535, 255 / 65535, 255 / 65535]
+    apart = np.linalg.norm(lab[:, None] - lab, axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    assert apart.min() > 6
+    assert apart[:12, :12].min() > 20

@@ -6,7 +6,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ pynetdicom = pytest.importorskip("pynetdicom")
 from pynetdicom import AE, evt  # noqa: E402
 from pynetdicom.sop_class import (  # noqa: E402
     CTImageStorage,
+    EnhancedSRStorage,
     SegmentationStorage,
     Verification,
 )
@@ -317,9 +318,11 @@ def test_addresses_are_read_and_wrong_ones_named() -> None:
 
 @contextmanager
 def archive(
-    title: str = "ARCHIVE", status: int = 0
+    title: str = "ARCHIVE",
+    status: int = 0,
+    kinds: Sequence[str] = (SegmentationStorage,),
 ) -> Iterator[tuple[Address, list[Dataset]]]:
-    """A node that takes segmentations, as a PACS does."""
+    """A node that takes segmentations, and reports where asked, as a PACS does."""
     received: list[Dataset] = []
 
     def keep(event: Any) -> int:
@@ -327,7 +330,8 @@ def archive(
         return status
 
     entity = AE(ae_title="ARCHIVE")
-    entity.add_supported_context(SegmentationStorage)
+    for kind in kinds:
+        entity.add_supported_context(kind)
     server = entity.start_server(
         ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)]
     )
@@ -340,8 +344,10 @@ def archive(
 
 
 @contextmanager
-def node(folder: Path, model: Path, lines: Lines, **values: Any) -> Iterator[Node]:
-    options = WorkerOptions(model, device="cpu")
+def node(
+    folder: Path, model: Path, lines: Lines, *, sr: bool = False, **values: Any
+) -> Iterator[Node]:
+    options = WorkerOptions(model, device="cpu", sr=sr)
     running = Node(folder, options, settings(**values), NAMES, lines)
     stop = Stop()
     running.start()
@@ -418,6 +424,28 @@ def test_objects_and_results_go_when_their_time_is_over(
         wait_until(lambda: any(": done" in line for line in lines.lines))
         wait_until(lambda: not list((folder / "inbox").rglob("*.dcm")))
         wait_until(lambda: not list((folder / "results").iterdir()))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("takes_reports", [True, False])
+def test_a_report_goes_along_where_the_destination_takes_any(
+    bright_model: Path, tmp_path: Path, *, takes_reports: bool
+) -> None:
+    lines = Lines()
+    paths = planted_series(tmp_path / "sent").paths
+    kinds = [SegmentationStorage, *([EnhancedSRStorage] if takes_reports else [])]
+    folder = tmp_path / "node"
+    with (
+        archive(kinds=kinds) as (address, received),
+        node(folder, bright_model, lines, sr=True, send_to=address) as running,
+    ):
+        store(running.port, *paths)
+        end = "sr.dcm sent" if takes_reports else "takes no objects of its kind"
+        wait_until(lambda: any(end in line for line in lines.lines))
+        time.sleep(1.5)
+    assert [item.SOPClassUID for item in received] == kinds
+    assert not any("trying again" in line for line in lines.lines)
+    assert len(list((folder / "results").glob("*/*_sr.dcm"))) == 1
 
 
 def test_a_refused_result_names_status_and_destination(tmp_path: Path) -> None:

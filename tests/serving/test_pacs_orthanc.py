@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import highdicom
 import numpy as np
 import pytest
 from predict_phantoms import planted_series
@@ -125,7 +126,7 @@ def test_the_result_is_found_in_the_archive_under_the_same_study(
             *(sys.executable, "-m", "medseg"),
             *("pacs", str(bright_model), "-o", str(tmp_path / "node")),
             *("--allow", "ORTHANC", "--send-to", f"ORTHANC@127.0.0.1:{archive.dicom}"),
-            *("--port", str(port), "--settle", "0.5", "--device", "cpu"),
+            *("--port", str(port), "--settle", "0.5", "--device", "cpu", "--sr"),
         ]
         with running(command) as node:
             wait_until(lambda: _listens(port) or node.poll() is not None)
@@ -134,16 +135,16 @@ def test_the_result_is_found_in_the_archive_under_the_same_study(
                 archive.ask("/instances", path.read_bytes())
             (study,) = archive.ask("/studies")
 
-            def segmentations() -> list[dict[str, Any]]:
+            def results(kind: str) -> list[dict[str, Any]]:
                 series = archive.ask(f"/studies/{study}/series")
                 return [
-                    item
-                    for item in series
-                    if item["MainDicomTags"]["Modality"] == "SEG"
+                    item for item in series if item["MainDicomTags"]["Modality"] == kind
                 ]
 
-            (found,) = wait_until(segmentations)
+            (found,) = wait_until(lambda: results("SEG"))
+            (reported,) = wait_until(lambda: results("SR"))
             data = archive.ask(f"/instances/{found['Instances'][0]}/file")
+            report = archive.ask(f"/instances/{reported['Instances'][0]}/file")
             node.terminate()
             assert node.wait(timeout=60) == 0
         if PLUGINS[0].exists():
@@ -157,6 +158,14 @@ def test_the_result_is_found_in_the_archive_under_the_same_study(
     assert np.array_equal(again.voxels, expected.voxels)
     assert dcmread(tmp_path / "back.dcm").PatientName == "Planted^Person"
     _require_valid(tmp_path / "back.dcm")
+    (tmp_path / "report.dcm").write_bytes(report)
+    _require_conforming(tmp_path / "report.dcm")
+    groups = highdicom.sr.srread(
+        tmp_path / "report.dcm"
+    ).content.get_volumetric_roi_measurement_groups(
+        referenced_sop_instance_uid=dcmread(tmp_path / "back.dcm").SOPInstanceUID
+    )
+    assert len(groups) == 1
 
 
 @pytest.mark.skipif(
@@ -203,9 +212,11 @@ def _listens(port: int) -> bool:
 
 def _require_valid(path: Path) -> None:
     """Reads with highdicom's checks and, where it is installed, by dciodvfy."""
-    import highdicom
-
     highdicom.seg.segread(path)
+    _require_conforming(path)
+
+
+def _require_conforming(path: Path) -> None:
     checker = shutil.which("dciodvfy")
     if checker is not None:
         done = subprocess.run([checker, str(path)], capture_output=True, text=True)

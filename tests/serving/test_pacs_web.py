@@ -95,10 +95,12 @@ def handler_of(archive: Archive) -> type[BaseHTTPRequestHandler]:
             wanted = {"StudyInstanceUID": study[1]}
             if study[2] is None:
                 series = {
-                    (d.SeriesInstanceUID, d.Modality) for d in archive.listed(wanted)
+                    (d.SeriesInstanceUID, d.Modality, d.get("SeriesDescription", ""))
+                    for d in archive.listed(wanted)
                 }
+                tags = ("0020000E", "00080060", "0008103E")
                 return self.listing(
-                    [{"0020000E": uid, "00080060": kind} for uid, kind in series]
+                    [dict(zip(tags, one, strict=True)) for one in series]
                 )
             wanted["SeriesInstanceUID"] = study[2]
             head = b"--xyz\r\nContent-Type: application/dicom\r\n\r\n"
@@ -307,6 +309,20 @@ def test_a_study_with_a_segmentation_is_left_alone(
     assert not web(archive).has_segmentation(study)
     filled(archive, tmp_path / "seg", shape=(6, 5, 1), Modality="SEG")
     assert web(archive).has_segmentation(WebStudy(study.uid, 2))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_ours"), [("dose", False), ("m measurements (research use only)", True)]
+)
+def test_a_study_with_a_report_of_ours_is_known(
+    archive: Archive, tmp_path: Path, said: str, *, is_ours: bool
+) -> None:
+    filled(archive, tmp_path / "ct", shape=(6, 5, 1))
+    filled(
+        archive, tmp_path / "sr", shape=(6, 5, 1), Modality="SR", SeriesDescription=said
+    )
+    (study,) = web(archive).studies({}).studies
+    assert web(archive).has_segmentation(study) is is_ours
 
 
 def test_addresses_and_queries_are_read() -> None:

@@ -9,15 +9,21 @@ from typing import Any
 
 from medseg.errors import InputError, OutputError
 from medseg.io.dicom.elements import quiet
+from medseg.io.dicom.label_objects.object_headers import RESEARCH_USE
 from medseg.serving.pacs.inbox import is_uid
 from medseg.serving.pacs.settings import PacsSettings, WebAddress
 
 STUDY, SERIES, MODALITY = "0020000D", "0020000E", "00080060"
+DESCRIPTION = "0008103E"
 """Tags, as DICOM's JSON writes them."""
 
 _PAGE = 100
 _CHUNK = 1 << 20
 _NO_IMAGES = {"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "DOC", "REG"}
+
+
+class RefusedResultError(OutputError):
+    """The destination was reached and does not take an object."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,15 @@ class WebObject:
     content: bytes
     sop_class: str
     sop_instance: str
+
+
+@dataclass(frozen=True)
+class _WebSeries:
+    """A series as the archive lists it; what it leaves out is empty."""
+
+    uid: str
+    modality: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -103,13 +118,17 @@ class WebArchive:
         return WebListing(studies, len(found) - len(studies))
 
     def has_segmentation(self, study: WebStudy) -> bool:
-        """Whether a study holds a segmentation already, ours or another's.
+        """Whether a study holds a segmentation already, or a report of medseg.
 
         Raises:
             InputError: The archive cannot be reached or does not answer as it should.
         """
         with self._explained("does not list the series of a study"):
-            return "SEG" in {modality for _, modality in self._series(study)}
+            return any(
+                series.modality == "SEG"
+                or (series.modality == "SR" and RESEARCH_USE in series.description)
+                for series in self._series(study)
+            )
 
     def objects(self, study: WebStudy) -> Iterator[WebObject]:
         """The images of a study, one by one, pixels as they are stored.
@@ -121,12 +140,12 @@ class WebArchive:
         import pydicom
 
         with self._explained("does not send a study"), quiet():
-            for uid, modality in self._series(study):
-                if modality in _NO_IMAGES:
+            for series in self._series(study):
+                if series.modality in _NO_IMAGES:
                     continue
                 self._session.start_anew()
                 kinds = (("application/dicom", "*"),)
-                for dataset in self._client.iter_series(study.uid, uid, kinds):
+                for dataset in self._client.iter_series(study.uid, series.uid, kinds):
                     self._session.start_anew()
                     buffer = BytesIO()
                     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
@@ -140,7 +159,8 @@ class WebArchive:
         """Files an object.
 
         Raises:
-            OutputError: The archive cannot be reached or does not take it.
+            RefusedResultError: The archive does not take it.
+            OutputError: It cannot be reached.
         """
         import pydicom
 
@@ -152,15 +172,19 @@ class WebArchive:
             raise OutputError(str(error)) from error
         if failed:
             reason = int(failed[0].get("FailureReason", 0))
-            raise OutputError(
+            raise RefusedResultError(
                 f"{path.name}: {self._address} refuses it with reason 0x{reason:04X}"
             )
 
-    def _series(self, study: WebStudy) -> list[tuple[str, str]]:
-        """UID and modality of each series of a study, but of those with an odd UID."""
-        found = self._client.search_for_series(study.uid, fields=["Modality"])
-        series = [(_value(s, SERIES), _value(s, MODALITY)) for s in found]
-        return [(uid, modality) for uid, modality in series if is_uid(uid)]
+    def _series(self, study: WebStudy) -> list["_WebSeries"]:
+        """The series of a study, but those with an odd UID."""
+        fields = ["Modality", "SeriesDescription"]
+        found = self._client.search_for_series(study.uid, fields=fields)
+        series = [
+            _WebSeries(*(_value(item, tag) for tag in (SERIES, MODALITY, DESCRIPTION)))
+            for item in found
+        ]
+        return [one for one in series if is_uid(one.uid)]
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:

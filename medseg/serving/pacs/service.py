@@ -11,9 +11,11 @@ from medseg.folder_lock import lock_folder
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.model import find_model
 from medseg.plain_text import one_line
+from medseg.prediction.dicom_results import REPORT, SEGMENTATION
 from medseg.prediction.predict import pseudonyms
 from medseg.prediction.shutdown import Stop, stop_on_signals
 from medseg.progress import Progress, Silent
+from medseg.serving.pacs.dicomweb import RefusedResultError
 from medseg.serving.pacs.fetcher import Fetcher
 from medseg.serving.pacs.inbox import Inbox, Study
 from medseg.serving.pacs.receiver import Receiver
@@ -183,23 +185,30 @@ class Node:
         self._pause = 1.0
 
     def _send(self, name: str) -> None:
-        """Sends a study's segmentations, each once.
+        """Sends a study's segmentations, each once, then its reports.
+
+        A destination that takes segmentations and no reports is told of none again.
 
         Raises:
             OutputError: One could not be sent.
         """
         folder = self._results / name
         done = _sent(folder)
-        for path in sorted(folder.glob("*_seg.dcm")):
+        reports = sorted(folder.glob(f"*{REPORT}"))
+        for path in [*sorted(folder.glob(f"*{SEGMENTATION}")), *reports]:
             content = hash_file(path)
             if done.get(path.name) == content:
                 continue
-            send(path, self._settings)
+            said = f"study {name[:12]}: {path.name} sent to {self._settings.send_to}"
+            try:
+                send(path, self._settings)
+            except RefusedResultError as error:
+                if path not in reports:
+                    raise
+                said = f"study {name[:12]}: {error}; it stays in {folder.name}"
             done[path.name] = content
             write_text(folder / SENT, json.dumps(done))
-            self._progress.say(
-                f"study {name[:12]}: {path.name} sent to {self._settings.send_to}"
-            )
+            self._progress.say(said)
 
 
 def _private(folder: Path) -> Path:

@@ -22,6 +22,8 @@ class WorkerOptions:
     device: str = "auto"
     series: tuple[str, ...] = ()
     strict: bool = False
+    sr: bool = False
+    """Write reports of measurements beside segmentations."""
     key_path: Path | None = None
     settings: dict[str, Any] | None = None
     """Values of `InferenceSettings`."""
@@ -153,7 +155,7 @@ def _loaded(options: WorkerOptions) -> Callable[[Path, Path], list[StudyResult]]
         Path(),
         device=options.device,
         settings=InferenceSettings(**(options.settings or {})),
-        options=ScanOptions(strict=options.strict, seg=True, page=True),
+        options=ScanOptions(strict=options.strict, seg=True, sr=options.sr, page=True),
         series=options.series,
     )
 

@@ -1,8 +1,10 @@
 """What a DICOM object of labels says about its source and its maker."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import NAMESPACE_OID, uuid5
 
 from medseg import __version__
 from medseg.errors import InputError, UnreadableFileError
@@ -44,6 +46,59 @@ class Algorithm:
     is_manual: bool = False
 
 
+RESEARCH_USE = "research use only"
+_LONG_STRING = 64
+"""Characters of an element of type LO."""
+
+
+def series_description(algorithm: Algorithm, what: str) -> str:
+    """What a viewer's list shows: who made it, what it is, that it is for research.
+
+    Args:
+        algorithm: Its maker, whose name is cut short where it is long.
+        what: Such as ``"segmentation"``.
+    """
+    rest = f" {what} ({RESEARCH_USE})"
+    name = re.sub(r"[\\\x00-\x1f]", " ", algorithm.name).strip()
+    return f"{name[: _LONG_STRING - len(rest)]}{rest}"
+
+
+def label_text(name: str) -> str:
+    """A structure's name as elements of 64 characters hold it."""
+    return re.sub(r"[\\\r\n]", " ", name)[:_LONG_STRING]
+
+
+def tracking_uid(series_uid: str, structure: str) -> str:
+    """A UID that a structure of a series keeps, whatever is made of it, and when.
+
+    Args:
+        series_uid: SeriesInstanceUID of the image.
+        structure: Name of the structure.
+    """
+    return f"2.25.{uuid5(NAMESPACE_OID, f'{series_uid} {structure}').int}"
+
+
+def character_set(texts: Sequence[str], source: DicomDataset) -> str | list[str] | None:
+    """The source's character set, or Unicode where one of our texts needs another.
+
+    Args:
+        texts: What is written beside the source's own elements.
+        source: The header that patient and study are copied from.
+    """
+    plain = all(text.isascii() for text in texts)
+    return source.get("SpecificCharacterSet") if plain else "ISO_IR 192"
+
+
+def series_number_beside(number: str, *, step: int = 1000) -> int:
+    """A number of a series beside an image's, as viewers sort by it.
+
+    Args:
+        number: SeriesNumber of the image, as text.
+        step: How far away.
+    """
+    return (int(number) if number.isdigit() else 0) % 100000 + step
+
+
 def source_headers(frames: Sequence[Frame]) -> list[DicomDataset]:
     """The headers of the frames' files, one per file, in the frames' order.
 
@@ -76,4 +131,14 @@ def _header(path: Path) -> DicomDataset:
         for keyword in _MAY_BE_EMPTY:
             if keyword not in dataset:
                 setattr(dataset, keyword, None)
+        _state_deidentification(dataset)
     return dataset
+
+
+def _state_deidentification(dataset: DicomDataset) -> None:
+    """Says that no method is said where identity was removed (type 1C, PS3.3 C.7.1)."""
+    said = dataset.get("DeidentificationMethod") or dataset.get(
+        "DeidentificationMethodCodeSequence"
+    )
+    if dataset.get("PatientIdentityRemoved") == "YES" and not said:
+        dataset.DeidentificationMethod = "not stated in the image"

@@ -5,7 +5,6 @@ patient, study and frame of reference come from the image, since the object must
 filed with it.
 """
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,15 @@ from medseg.errors import InputError, LabelError, OutputError
 from medseg.files import atomic_write
 from medseg.io.dicom.elements import DicomDataset, quiet
 from medseg.io.dicom.frame import Frame
-from medseg.io.dicom.label_objects.object_headers import Algorithm, source_headers
+from medseg.io.dicom.label_objects.object_headers import (
+    Algorithm,
+    character_set,
+    label_text,
+    series_description,
+    series_number_beside,
+    source_headers,
+    tracking_uid,
+)
 from medseg.io.dicom.label_objects.planes import planes_of
 from medseg.io.dicom.label_objects.segment_codes import Code, Segment
 from medseg.io.dicom.label_objects.segmentation import Segmentation, read_segmentation
@@ -129,6 +136,7 @@ def _build(
     import highdicom as hd
 
     sources = source_headers(frames)
+    texts = [algorithm.name, *(segment.name for segment in segments)]
     rows = (
         planes if planes.ndim == 4 else planes.astype(np.min_scalar_type(planes.max()))
     )
@@ -139,9 +147,13 @@ def _build(
                 source_images=sources,
                 pixel_array=rows,
                 segmentation_type=kind.name,
-                segment_descriptions=[_description(s, algorithm) for s in segments],
+                segment_descriptions=[
+                    _description(s, algorithm, series) for s in segments
+                ],
                 series_instance_uid=hd.UID(),
-                series_number=_series_number(series),
+                series_number=series_number_beside(series.attributes["SeriesNumber"]),
+                series_description=series_description(algorithm, "segmentation"),
+                specific_character_set=character_set(texts, sources[0]),
                 sop_instance_uid=hd.UID(),
                 instance_number=1,
                 manufacturer="medseg",
@@ -188,44 +200,43 @@ def _measures(frames: Sequence[Frame], series: Series) -> Any:
     )
 
 
-def _description(segment: Segment, algorithm: Algorithm) -> Any:
+def _description(segment: Segment, algorithm: Algorithm, series: Series) -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
     identification = None
     if not algorithm.is_manual:
         identification = hd.AlgorithmIdentificationSequence(
-            name=algorithm.name,
-            version=algorithm.version,
+            name=label_text(algorithm.name),
+            version=label_text(algorithm.version),
             family=codes.DCM.ArtificialIntelligence,
         )
     description = hd.seg.SegmentDescription(
         segment_number=segment.number,
-        segment_label=re.sub(r"[\\\r\n]", " ", segment.name)[:64],
-        segmented_property_category=_coded(segment.category),
-        segmented_property_type=_coded(segment.type),
+        segment_label=label_text(segment.name),
+        segmented_property_category=coded(segment.category),
+        segmented_property_type=coded(segment.type),
         algorithm_type="MANUAL" if algorithm.is_manual else "AUTOMATIC",
         algorithm_identification=identification,
-        tracking_uid=hd.UID(),
-        tracking_id=f"segment-{segment.number}",
+        anatomic_regions=None if segment.region is None else [coded(segment.region)],
+        tracking_uid=tracking_uid(series.attributes["SeriesInstanceUID"], segment.name),
+        tracking_id=label_text(segment.name),
         display_color=hd.color.CIELabColor.from_rgb(*segment.color),
     )
-    if segment.side is not None:
+    if segment.side is not None and segment.region is not None:
+        region = description.AnatomicRegionSequence[0]
+        region.AnatomicRegionModifierSequence = [coded(segment.side)]
+    elif segment.side is not None:
         types = description.SegmentedPropertyTypeCodeSequence
-        types[0].SegmentedPropertyTypeModifierCodeSequence = [_coded(segment.side)]
+        types[0].SegmentedPropertyTypeModifierCodeSequence = [coded(segment.side)]
     return description
 
 
-def _coded(code: Code) -> Any:
+def coded(code: Code) -> Any:
+    """A code as highdicom takes it."""
     import highdicom as hd
 
     return hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
-
-
-def _series_number(series: Series) -> int:
-    """A number beside the image's series, as viewers sort by it."""
-    number = series.attributes["SeriesNumber"]
-    return (int(number) if number.isdigit() else 0) % 100000 + 1000
 
 
 def _compare(

@@ -16,7 +16,12 @@ from medseg.files import atomic_write
 from medseg.io.dicom.elements import DicomDataset, quiet
 from medseg.io.dicom.frame import Frame
 from medseg.io.dicom.label_objects.contours import contours_of
-from medseg.io.dicom.label_objects.object_headers import Algorithm, source_headers
+from medseg.io.dicom.label_objects.object_headers import (
+    Algorithm,
+    character_set,
+    series_description,
+    source_headers,
+)
 from medseg.io.dicom.label_objects.planes import plane_affine, planes_of
 from medseg.io.dicom.label_objects.segment_codes import Segment
 from medseg.io.dicom.label_objects.segmentation_writing import Written
@@ -102,6 +107,9 @@ def _build(
     for keyword in _COPIED:
         if keyword in sources[0]:
             dataset[keyword] = sources[0][keyword]
+    texts = [algorithm.name, *(segment.name for segment in segments)]
+    if (charset := character_set(texts, sources[0])) is not None:
+        dataset.SpecificCharacterSet = charset
     now = datetime.now().astimezone()
     dataset.SOPClassUID = _SOP_CLASS
     dataset.SOPInstanceUID = generate_uid(prefix=None)
@@ -111,6 +119,7 @@ def _build(
     dataset.ManufacturerModelName = "medseg"
     dataset.SoftwareVersions = __version__
     dataset.SeriesNumber = 2000
+    dataset.SeriesDescription = series_description(algorithm, "structures")
     dataset.InstanceNumber = 1
     dataset.OperatorsName = None
     dataset.StructureSetLabel = "SEGMENTATION"
