@@ -23,6 +23,7 @@ from medseg.folder_lock import OWNER, lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io import read_grid, read_label_map
 from medseg.io.dicom.label_objects.segmentation import read_segmentation
+from medseg.labels import LabelScheme
 from medseg.plan import Plan
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan_job import ScanJob
@@ -249,7 +250,8 @@ def test_a_report_refers_to_the_segmentation_and_says_the_same_volume(
 def test_nothing_found_is_reported_and_not_segmented(
     small_plan: Plan, tmp_path: Path, call: Predict
 ) -> None:
-    finds_nothing = make_model(tmp_path / "model", small_plan, bias=-50.0)
+    plan = small_plan.model_copy(update={"labels": LabelScheme(names={"ball": 1})})
+    finds_nothing = make_model(tmp_path / "model", plan, bias=-50.0)
     planted_series(tmp_path / "tree")
     sr = ScanOptions(sr=True)
     (line,) = call(finds_nothing, tmp_path / "tree", tmp_path / "out", options=sr)

@@ -165,7 +165,7 @@ def test_the_result_is_found_in_the_archive_under_the_same_study(
     ).content.get_volumetric_roi_measurement_groups(
         referenced_sop_instance_uid=dcmread(tmp_path / "back.dcm").SOPInstanceUID
     )
-    assert len(groups) == 1
+    assert {group.tracking_identifier for group in groups} == {"ball", "kernel"}
 
 
 @pytest.mark.skipif(

@@ -185,6 +185,7 @@ def _group(
         ],
         "qualitative_evaluations": _quality() if doubts else None,
     }
+    group: Any
     if segmentation is None or not measured.is_on_slices:
         group = hd.sr.MeasurementsAndQualitativeEvaluations(**common)
     else:

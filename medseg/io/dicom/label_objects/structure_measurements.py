@@ -82,8 +82,8 @@ def measure_structures(
                 count,
                 volume_ml=None if is_flat else num_voxels * voxel_ml,
                 area_mm2=num_pixels * row_mm * column_mm if is_flat else None,
-                long_axis_mm=axes and axes.long_mm,
-                short_axis_mm=axes and axes.short_mm,
+                long_axis_mm=None if axes is None else axes.long_mm,
+                short_axis_mm=None if axes is None else axes.short_mm,
                 diameter_mm=largest_diameter(mask, label_map.affine)
                 if num_voxels and not is_flat
                 else None,
