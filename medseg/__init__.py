@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medseg import testing as testing
     from medseg.api.data import convert, doctor, load_dataset, prepare
     from medseg.api.images import (
+        measure_cells,
         read_label_map,
         read_volume,
         show,
@@ -63,6 +64,7 @@ _PLACES = {
     "inspect": "api.models",
     "load_dataset": "api.data",
     "load_model": "api.models",
+    "measure_cells": "api.images",
     "predict": "api.models",
     "prepare": "api.data",
     "read_label_map": "api.images",
@@ -102,6 +104,7 @@ __all__ = [
     "inspect",
     "load_dataset",
     "load_model",
+    "measure_cells",
     "predict",
     "prepare",
     "read_label_map",

@@ -2,17 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medseg import io, reading
+from medseg.instances.measures import measure_objects, scale_um
 from medseg.io.in_memory import AnyImage, open_image, open_label_map
+from medseg.io.object_files import parse_formats, write_objects
 from medseg.labels import LabelScheme
 from medseg.reporting.figures import figure_png
 from medseg.reporting.overlay import draw_overlay
 from medseg.reporting.picture import Picture
 from medseg.types import AnyPath
 from medseg.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OBJECTS = {".zip": "roi", ".geojson": "geojson", ".ome.tif": "ome-tiff"}
+"""Endings of files that hold single objects, and their formats."""
 
 
 def read_volume(
@@ -93,7 +102,8 @@ def write_label_map(
     """Writes a label map, whole or not at all; the suffix says the format.
 
     Args:
-        path: .nii.gz, .nii, .nrrd, .mha, .png or .tif.
+        path: .nii.gz, .nii, .nrrd, .mha, .png or .tif; of single objects also .zip
+            (regions of interest for ImageJ), .geojson (QuPath) or .ome.tif (napari).
         label_map: A `LabelMap`, (array, affine), or an image of nibabel, SimpleITK or
             MONAI with whole numbers.
         like: A file on the same grid whose header's geometry fields are kept.
@@ -107,8 +117,49 @@ def write_label_map(
         >>> label_map = medseg.read_label_map("tiny/labelsTr/tiny_000.nii.gz")
         >>> medseg.write_label_map("labels.nii.gz", label_map)
     """
-    labels = open_label_map(label_map)
+    labels, name = open_label_map(label_map), Path(path).name.lower()
+    for ending, kind in _OBJECTS.items():
+        if name.endswith(ending):
+            write_objects(Path(path), labels, as_format=parse_formats(kind)[0])
+            return
     io.write_label_map(Path(path), labels, like=None if like is None else Path(like))
+
+
+def measure_cells(
+    image: AnyImage | AnyPath, label_map: AnyImage | AnyPath
+) -> "pd.DataFrame":
+    """A row per cell (single object) of a label map: where, how large, how bright.
+
+    Args:
+        image: A path, or an image in memory.
+        label_map: On the image's grid, 0 outside, one value per cell.
+
+    Returns:
+        What `medseg predict` writes to ``cells/NAME.csv``: names of lengths end in
+        their unit, _um where the image says how large a voxel is, else _px. x grows
+        to the right and y downwards, from 0 at the centre of the first pixel.
+
+    Raises:
+        InputError: Something cannot be read, or the grids differ.
+
+    Examples:
+        >>> import medseg
+        >>> table = medseg.testing.make_tiny_cells("cells")
+        >>> cells = medseg.measure_cells(
+        ...     "cells/images/cells_01.png", "cells/labels/cells_01.png"
+        ... )
+        >>> list(cells)[:5]
+        ['label', 'page', 'area_px', 'x_px', 'y_px']
+    """
+    volume, labels = _volume(image), _labels(label_map)
+    labels = labels.turned_to(volume.grid)
+    return measure_objects(
+        labels.voxels,
+        volume.voxels,
+        channels=(),
+        flat=labels.voxels.shape[2] == 1,
+        spacing_um=scale_um(volume.affine),
+    )
 
 
 def show(

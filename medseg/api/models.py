@@ -8,6 +8,7 @@ from medseg.api.shown import ShowProgress, shown
 from medseg.conversion import export as exporting
 from medseg.inference.settings import InferenceSettings
 from medseg.io.in_memory import AnyImage
+from medseg.io.object_files import parse_formats
 from medseg.networks.analysis.costs import Precision
 from medseg.networks.analysis.inspection import Inspection
 from medseg.prediction import predict as predicting
@@ -114,6 +115,7 @@ def predict(
     probabilities: bool = ...,
     seg: bool = ...,
     sr: bool = ...,
+    cells_as: Sequence[str] = ...,
     key: AnyPath | None = ...,
     progress: ShowProgress = ...,
     **options: Unpack[InferenceOptions],
@@ -130,6 +132,7 @@ def predict(
     probabilities: bool = False,
     seg: bool = False,
     sr: bool = False,
+    cells_as: Sequence[str] = (),
     key: AnyPath | None = None,
     progress: ShowProgress = True,
     **options: Unpack[InferenceOptions],
@@ -149,6 +152,8 @@ def predict(
         probabilities: With ``out``: also write them, as .b2nd files.
         seg: With ``out``: also write DICOM SEG for DICOM scans.
         sr: With ``out``: also write that, and DICOM reports of measurements.
+        cells_as: With ``out``: as what else to write single cells: ``"roi"``,
+            ``"geojson"``, ``"ome-tiff"``.
         key: With ``out``: file with the key of the pseudonyms of DICOM scans.
         progress: Show how far it is.
         options: As for `load_model`.
@@ -180,7 +185,13 @@ def predict(
         loaded,
         Path(cast(AnyPath, images)),
         Path(out),
-        options=ScanOptions(strict=strict, seg=seg, sr=sr, probabilities=probabilities),
+        options=ScanOptions(
+            strict=strict,
+            seg=seg,
+            sr=sr,
+            probabilities=probabilities,
+            cells_as=parse_formats(",".join(cells_as)),
+        ),
         series=series,
         key_path=None if key is None else Path(key),
         overwrite=overwrite,

@@ -98,6 +98,12 @@ def predict(
         Path | None,
         typer.Option("--codes", help="With --seg: a table of segment codes (YAML)."),
     ] = None,
+    cells_as: Annotated[
+        str,
+        typer.Option(
+            "--cells-as", help="Also write cells as roi, geojson, ome-tiff (a,b)."
+        ),
+    ] = "",
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep waiting for new studies.")
     ] = False,
@@ -113,6 +119,7 @@ def predict(
     An ensemble: medseg predict runs/fold0,runs/fold1 new_scans -o segmented
     """
     from medseg.inference.settings import InferenceSettings
+    from medseg.io.object_files import parse_formats
     from medseg.prediction.predict import predict as run
     from medseg.prediction.segmenter import ScanOptions
     from medseg.prediction.watch import watch as run_watch
@@ -142,6 +149,7 @@ def predict(
             codes=codes,
             postprocess=postprocessing,
             probabilities=probabilities,
+            cells_as=parse_formats(cells_as),
             page=page,
         ),
         "series": series or (),
@@ -169,5 +177,9 @@ def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
     )
     places = {"label maps": out, "table": out / "predictions.csv"}
     then = ("medseg", "evaluate", out, "REFERENCES", "-o", "scores")
+    counts = [r.num_objects for r in results if r.num_objects is not None]
+    if counts:
+        console.say(f"{sum(counts)} cells in {len(counts)} pictures")
+        places["cells"] = out / "cells"
     console.made(places, then=[then] if num_done else [])
     return 1 if num_failed or not num_done else 0

@@ -1,5 +1,6 @@
 """What goes with a label map of single objects: a table of them, and their outlines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,16 +12,23 @@ from medseg.files import atomic_write
 from medseg.inference.objects import object_values
 from medseg.inference.predictor import Predictor
 from medseg.inference.slide import SlideRun
-from medseg.instances.measures import OUTLINES, TABLES, measure_objects
+from medseg.instances.measures import (
+    OUTLINES,
+    TABLES,
+    measure_objects,
+    scale_um,
+)
 from medseg.instances.tiles import ObjectTile
+from medseg.io.object_files import ObjectFormat, write_objects
 from medseg.plan import Plan
 from medseg.prediction.scan import Scan
 from medseg.prediction.slide_outlines import SlideOutlines
 from medseg.progress import Progress
+from medseg.reading import read_grid
 from medseg.reading.slides import SlideReader
 from medseg.reporting.outlines import span_of, write_outlines
 from medseg.tables import safe_frame, write_frame
-from medseg.types import ImageArray, LabelArray
+from medseg.types import Affine, ImageArray, LabelArray, Spacing
 from medseg.volume import LabelMap, Volume
 
 BYTES_PER_PIXEL = 60
@@ -32,9 +40,15 @@ SMALL_SIDE, LARGE_SIDE = 1024, 2048
 
 
 def write_cells(
-    out: Path, name: str, label_map: LabelMap, volume: Volume, plan: Plan
+    out: Path,
+    name: str,
+    label_map: LabelMap,
+    volume: Volume,
+    plan: Plan,
+    *,
+    formats: Sequence[ObjectFormat] = (),
 ) -> list[str]:
-    """Writes ``cells/NAME.csv`` and, of a single picture, ``outlines/NAME.png``.
+    """Writes ``cells/NAME.csv``, outlines of a single picture, and further formats.
 
     Args:
         out: Folder of the label maps.
@@ -42,6 +56,7 @@ def write_cells(
         label_map: Objects on the scan's own grid.
         volume: The scan.
         plan: Of the model.
+        formats: As what the objects are written besides, in ``outlines``.
 
     Returns:
         The files, below the folder.
@@ -56,6 +71,7 @@ def write_cells(
         channels=tuple(channel.name for channel in plan.channels),
         background=background,
         flat=plan.spatial_dims == 2,
+        spacing_um=scale_um(label_map.affine),
     )
     names = [f"{TABLES}/{name}.csv"]
     write_frame(out / names[0], table)
@@ -67,6 +83,15 @@ def write_cells(
             label_map.voxels[..., 0],
             background=background,
         )
+    for one in formats:
+        names.append(f"{OUTLINES}/{name}{one.ending}")
+        write_objects(
+            out / names[-1],
+            label_map,
+            as_format=one,
+            name=plan.labels.structures[0],
+            background=background,
+        )
     return names
 
 
@@ -75,7 +100,9 @@ class SlideResult:
     """What was written of a picture that went through in tiles."""
 
     outputs: tuple[str, ...]
-    volume_ml: float
+    num_pixels: int
+    num_objects: int
+    affine: Affine
     notes: tuple[str, ...]
 
 
@@ -116,6 +143,7 @@ def segment_slide(
     """
     most = predictor.settings.max_ram or MOST_IN_MEMORY
     notes: list[str] = []
+    affine = read_grid(scan.files[0]).affine
     suffix = scan.files[0].suffix.lower()
     names = (
         f"{scan.name}{suffix}",
@@ -135,7 +163,7 @@ def segment_slide(
             progress=progress,
         )
         with run.segmented(out, notes=notes) as objects:
-            table = _TileTable(part, predictor.plan)
+            table = _TileTable(part, predictor.plan, scale_um(affine))
             span = span_of(picture.sample)
             outlines = SlideOutlines(Path(drawn), picture.shape, span)
 
@@ -148,11 +176,12 @@ def segment_slide(
             outlines.write(out / names[2])
             pixels = objects.write(out / names[0])  # last, as it stands for all
         columns, rows = picture.shape
+        count = objects.count
     notes.append(
         f"{columns} x {rows} pixels, segmented in tiles of {run.side} and stitched; "
-        f"{objects.count} objects"
+        f"{count} objects"
     )
-    return SlideResult(names, pixels / 1000, tuple(notes))
+    return SlideResult(names, pixels, count, affine, tuple(notes))
 
 
 @dataclass
@@ -161,6 +190,7 @@ class _TileTable:
 
     path: Path
     plan: Plan
+    spacing_um: Spacing | None
     is_begun: bool = False
 
     def add(self, voxels: ImageArray, labels: LabelArray, tile: ObjectTile) -> None:
@@ -178,10 +208,13 @@ class _TileTable:
             np.where(np.isin(labels, own), labels, 0)[..., None],
             voxels[..., None],
             channels=tuple(channel.name for channel in self.plan.channels),
+            spacing_um=self.spacing_um,
         )
-        for axis, part in zip("ij", tile.outer, strict=True):
-            shifted = [f"centroid_{axis}", f"{axis}_first", f"{axis}_stop"]
-            table[shifted] += part.start
+        sizes = self.spacing_um or (1.0, 1.0, 1.0)
+        unit = "px" if self.spacing_um is None else "um"
+        for axis, part, size in zip("xy", tile.outer, sizes, strict=False):
+            table[[f"{axis}_first_px", f"{axis}_stop_px"]] += part.start
+            table[f"{axis}_{unit}"] += part.start * size
         values = object_values(int(labels.max(initial=0)), self.plan.labels)
         table["label"] = values[table["label"].astype(int)]
         safe_frame(table).to_csv(

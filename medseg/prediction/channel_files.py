@@ -120,3 +120,8 @@ def _scan(key: Key, found: list[tuple[int, ScanSource]], names: Sequence[str]) -
 def is_flat_picture(path: Path) -> bool:
     """Whether a file's format holds no volume."""
     return path.suffix.lower() in _FLAT
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's format holds pictures, of which a TIFF may have many pages."""
+    return is_flat_picture(path) or path.suffix.lower() in {".tif", ".tiff"}

@@ -24,6 +24,13 @@ PAGE, PICTURES = "report.html", ".pictures"
 """Hidden, so that nobody takes the pictures for label maps or scans."""
 MOST_PICTURES = 200
 """A page with more would be slow to open."""
+_SIZES = {
+    "volumes_ml": "{name} [ml]",
+    "areas_um2": "{name} [µm²]",
+    "areas_px": "{name} [pixels]",
+    "presence": "presence of {name}",
+}
+"""What the table shows of each structure: field of a line, and title."""
 _SECTIONS = {
     "failed": "Failed and set aside",
     "remarks": "Remarks",
@@ -90,6 +97,7 @@ def write_folder_page(
             "failed": str(num_failed),
             "set aside": str(len(failed) - num_failed),
             "with remarks": str(len(odd)),
+            **_cells_in_all(lines),
         },
         warnings=(),
         sections={
@@ -107,6 +115,11 @@ def write_folder_page(
     write_text(out / PAGE, page)
 
 
+def _cells_in_all(lines: Sequence[Prediction]) -> dict[str, str]:
+    counts = [line.num_objects for line in lines if line.num_objects is not None]
+    return {"cells": str(sum(counts))} if counts else {}
+
+
 def _model_facts(model: Model, engine: str) -> dict[str, str]:
     origin = model.provenance
     facts = {
@@ -122,11 +135,11 @@ def _model_facts(model: Model, engine: str) -> dict[str, str]:
 def _pictures(out: Path, lines: Sequence[Prediction]) -> tuple[list[ShownPicture], str]:
     """Scans with remarks first, then the smallest findings; and what is left out."""
     drawn = [line for line in lines if _picture_of(out, line.scan).is_file()]
-    ranked = sorted(drawn, key=lambda line: (not line.warnings, _volume(line)))
+    ranked = sorted(drawn, key=lambda line: (not line.warnings, line.size))
     shown = []
     for line in ranked[:MOST_PICTURES]:
         uri = data_uri(_picture_of(out, line.scan))
-        detail = f"{_volume(line):.4g} ml" + (" · see remarks" * bool(line.warnings))
+        detail = line.size_text + (" · see remarks" * bool(line.warnings))
         link = address_of(out, line.scan)
         shown.append(ShownPicture(line.scan, detail, uri, uri, link))
     missing = len(lines) - len(shown)
@@ -135,10 +148,6 @@ def _pictures(out: Path, lines: Sequence[Prediction]) -> tuple[list[ShownPicture
 
 def _picture_of(out: Path, name: str) -> Path:
     return out / PICTURES / f"{name}.png"
-
-
-def _volume(line: Prediction) -> float:
-    return sum(line.volumes_ml.values())
 
 
 def _fault(line: Prediction) -> list[Cell]:
@@ -152,18 +161,23 @@ def _remarks(line: Prediction) -> list[Cell]:
 
 
 def _every_scan(out: Path, lines: Sequence[Prediction]) -> Table | None:
-    structures = dict.fromkeys(name for line in lines for name in line.volumes_ml)
-    asked = dict.fromkeys(name for line in lines for name in line.presence)
-    header = ["Scan", "Status", *(f"{name} [ml]" for name in structures)]
-    header += [*(f"presence of {name}" for name in asked), "Seconds"]
+    columns: list[tuple[str, str, str]] = [
+        (title.format(name=name), field, name)
+        for field, title in _SIZES.items()
+        for name in dict.fromkeys(n for line in lines for n in getattr(line, field))
+    ]
+    are_counted = any(line.num_objects is not None for line in lines)
+    header = ["Scan", "Status", *(["Cells"] if are_counted else [])]
+    header += [*(title for title, _, _ in columns), "Seconds"]
     rows = []
     for line in lines:
         kind = "bad" if line.failed else "quiet"
         link = address_of(out, line.scan) if line.is_segmented else ""
-        name = Cell(line.scan, line.scan, "name", link=link)
-        row = [name, Cell(line.status, line.status, "text", pill=kind)]
-        row += [_number(line.volumes_ml.get(name)) for name in structures]
-        row += [_number(line.presence.get(name)) for name in asked]
+        scan = Cell(line.scan, line.scan, "name", link=link)
+        row = [scan, Cell(line.status, line.status, "text", pill=kind)]
+        if are_counted:
+            row.append(_count(line.num_objects))
+        row += [_number(getattr(line, field).get(name)) for _, field, name in columns]
         rows.append([*row, _number(line.seconds)])
     if not rows:
         return None
@@ -177,6 +191,10 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table | Non
 
 def _text(text: str) -> Cell:
     return Cell(text, text, "text")
+
+
+def _count(value: int | None) -> Cell:
+    return _number(None) if value is None else Cell(str(value), value, "number")
 
 
 def _number(value: float | None) -> Cell:

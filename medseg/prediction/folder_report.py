@@ -51,10 +51,10 @@ def write_prediction_mosaic(
         OutputError: The file cannot be written.
     """
     known = {result.scan: result for result in results if result.is_segmented}
-    volumes = {name: sum(known[name].volumes_ml.values()) for name in known}
+    volumes = {name: result.size for name, result in known.items()}
     tiles = []
     for case in choose_cases(volumes, each=each):
-        detail = f"{case.score:.2f} ml ({SIZES[case.reason]})"
+        detail = f"{known[case.case_id].size_text} ({SIZES[case.reason]})"
         tile = _tile(known[case.case_id], scans, label_maps, scheme, detail)
         tiles += [tile] if tile is not None else []
     if tiles:

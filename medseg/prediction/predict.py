@@ -141,6 +141,8 @@ def segment_all(
             progress.warn(f"{line.scan}: failed: {line.reason}")
         elif not line.is_segmented:
             progress.say(f"{line.scan}: {line.status}: {line.reason}")
+        elif line.num_objects is not None:
+            progress.say(f"{line.scan}: {line.size_text}")
 
     def earlier(scan: Scan) -> Prediction | None:
         return None if overwrite else table.earlier(scan.name)

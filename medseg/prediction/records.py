@@ -12,8 +12,14 @@ TABLE = "predictions.csv"
 DONE, UNCHANGED, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
 _BEFORE = ("scan", "status", "output", "source", "seconds", "peak_memory_mb")
 _AFTER = ("warnings", "reason", "input_sha256", "model", "settings", "engine")
-_ML, _PRESENT = "_ml", "_presence"
-"""What the columns of a structure end in: volume, probability that it occurs."""
+_COUNT = "n_cells"
+_SIZES = {
+    "_ml": "volumes_ml",
+    "_area_um2": "areas_um2",
+    "_area_px": "areas_px",
+    "_presence": "presence",
+}
+"""What the columns of a structure end in, and the field that they hold."""
 _WRITING_SHARE = 0.05
 """Largest share of time that goes into writing the table."""
 
@@ -33,6 +39,12 @@ class Prediction:
     peak_memory_mb: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
     """Volume of each structure."""
+    areas_um2: dict[str, float] = field(default_factory=dict)
+    """Area of each structure, of pictures that say how large a pixel is."""
+    areas_px: dict[str, float] = field(default_factory=dict)
+    """The same in pixels, of those that do not."""
+    num_objects: int | None = None
+    """Number of cells (single objects); None of models that do not tell them apart."""
     presence: dict[str, float] = field(default_factory=dict)
     """Probability that each structure occurs, of models with a presence head."""
     warnings: tuple[str, ...] = ()
@@ -50,6 +62,22 @@ class Prediction:
     def failed(self) -> bool:
         """Whether there should be a label map and is none."""
         return self.status == FAILED
+
+    @property
+    def size(self) -> float:
+        """How much was found, in the unit of `size_text`."""
+        for sizes in (self.volumes_ml, self.areas_um2, self.areas_px):
+            if sizes:
+                return sum(sizes.values())
+        return 0.0
+
+    @property
+    def size_text(self) -> str:
+        """How much was found, in words: cells, or else volume or area."""
+        if self.num_objects is not None:
+            return f"{self.num_objects} cell{'' if self.num_objects == 1 else 's'}"
+        unit = "µm²" if self.areas_um2 else "pixels" if self.areas_px else "ml"
+        return f"{self.size:.4g} {unit}"
 
     @property
     def is_segmented(self) -> bool:
@@ -122,11 +150,14 @@ def _all_there(folder: Path, line: Prediction) -> bool:
 
 def _text(lines: Iterable[Prediction]) -> str:
     ordered = sorted(lines, key=lambda line: line.scan)
-    structures = dict.fromkeys(name for line in ordered for name in line.volumes_ml)
-    asked = dict.fromkeys(name for line in ordered for name in line.presence)
-    columns = [*_BEFORE, *(f"{name}{_ML}" for name in structures)]
-    columns += [*(f"{name}{_PRESENT}" for name in asked), *_AFTER]
+    columns = list(_BEFORE)
+    if any(line.num_objects is not None for line in ordered):
+        columns.append(_COUNT)
+    for ending, field_name in _SIZES.items():
+        found = (name for line in ordered for name in getattr(line, field_name))
+        columns += [f"{name}{ending}" for name in dict.fromkeys(found)]
     rows = (_row(line) for line in ordered)
+    columns += _AFTER
     return csv_text(columns, ([row.get(c, "") for c in columns] for row in rows))
 
 
@@ -138,8 +169,12 @@ def _row(line: Prediction) -> dict[str, str]:
         "source": line.source,
         "seconds": f"{line.seconds:.3f}",
         "peak_memory_mb": f"{line.peak_memory_mb:.0f}",
-        **{f"{name}{_ML}": f"{ml:.6g}" for name, ml in line.volumes_ml.items()},
-        **{f"{name}{_PRESENT}": f"{p:.6g}" for name, p in line.presence.items()},
+        _COUNT: "" if line.num_objects is None else str(line.num_objects),
+        **{
+            f"{name}{ending}": f"{value:.6g}"
+            for ending, field_name in _SIZES.items()
+            for name, value in getattr(line, field_name).items()
+        },
         "warnings": "; ".join(line.warnings),
         "reason": line.reason,
         "input_sha256": line.input_hash,
@@ -166,8 +201,11 @@ def _line(row: dict[str, str]) -> Prediction:
         source=row["source"],
         seconds=float(row["seconds"]),
         peak_memory_mb=float(row["peak_memory_mb"]),
-        volumes_ml=_numbers_under(_ML, row),
-        presence=_numbers_under(_PRESENT, row),
+        num_objects=int(row[_COUNT]) if row.get(_COUNT) else None,
+        **{
+            field_name: _numbers_under(ending, row)
+            for ending, field_name in _SIZES.items()
+        },
         warnings=tuple(filter(None, row["warnings"].split("; "))),
         reason=row["reason"],
         input_hash=row["input_sha256"],

@@ -12,6 +12,7 @@ from medseg.prediction.captured_warnings import remarks
 from medseg.prediction.records import FAILED, Prediction
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_volume import ScanVolume
+from medseg.prediction.sizes import Sizes
 from medseg.volume import LabelMap
 
 
@@ -26,7 +27,9 @@ class ScanJob:
         loaded: Its volume, until it has been segmented.
         label_map: Its result, until it has been written.
         written: Results that are there already.
-        volumes: Volume in ml of each structure, where that is known before writing.
+        sizes: How much of each structure was found, where that is known before
+            writing.
+        num_objects: How many single objects were found, of models that find such.
         presence: Probability that each structure occurs, where the model tells.
         like: File whose header the label map takes over.
         notes: What was repaired, decided or noticed.
@@ -40,7 +43,8 @@ class ScanJob:
     loaded: ScanVolume | None = None
     label_map: LabelMap | None = None
     written: list[str] = field(default_factory=list)
-    volumes: dict[str, float] = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=Sizes)
+    num_objects: int | None = None
     presence: dict[str, float] = field(default_factory=dict)
     like: Path | None = None
     notes: list[str] = field(default_factory=list)

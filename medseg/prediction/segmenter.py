@@ -11,9 +11,10 @@ from medseg.device import peak_memory_mb
 from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
+from medseg.instances.measures import count_numbers
 from medseg.io import scan_stem, write_label_map
 from medseg.io.dicom.label_objects.segment_codes import CodeTable, load_codes
-from medseg.labels import LabelScheme
+from medseg.io.object_files import ObjectFormat
 from medseg.model import Model
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
@@ -27,9 +28,9 @@ from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.scan_volume import load_scan, on_own_grid
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
+from medseg.prediction.sizes import Sizes
 from medseg.prediction.viewer_pages import write_scan_page
 from medseg.progress import Progress, Silent
-from medseg.volume import LabelMap
 
 _LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
 
@@ -50,6 +51,8 @@ class ScanOptions:
     """Apply the rules that are kept with the model."""
     probabilities: bool = False
     """Write each scan's probabilities to a .b2nd file beside its label map."""
+    cells_as: tuple[ObjectFormat, ...] = ()
+    """As what else single objects are written."""
     page: bool = False
     """Write a small picture of each scan, and ``report.html`` with all of them."""
 
@@ -115,6 +118,7 @@ class Segmenter:
         text = (
             f"{model.depends_on} {options.strict} {rules.text}"
             f"{' probabilities' if options.probabilities else ''}"
+            f"{' '.join(['', *options.cells_as])}"
         )
         codes = load_codes(options.codes)
         if (options.seg or options.sr) and progress is not None:
@@ -218,12 +222,15 @@ class Segmenter:
             if job.scan.series is None and not loaded.is_repaired:
                 job.like = job.scan.files[0]
             if self.model.plan.instance_target != "none":
+                background = self.model.plan.labels.background
+                job.num_objects = count_numbers(label_map.voxels, background=background)
                 job.written += write_cells(
                     self.out,
                     job.scan.name,
-                    job.label_map,
+                    label_map,
                     loaded.volume,
                     self.model.plan,
+                    formats=self.options.cells_as,
                 )
             if loaded.sheared_grid is not None:
                 job.label_map = on_own_grid(job.label_map, loaded, self.model.plan)
@@ -240,7 +247,11 @@ class Segmenter:
             job.written += result.outputs
             job.notes += result.notes
             name = self.model.plan.labels.structures[0]
-            job.volumes[name] = result.volume_ml
+            job.num_objects = result.num_objects
+            job.sizes = Sizes.of_picture({name: result.num_pixels}, result.affine)
+            if self.options.cells_as:
+                wanted = ", ".join(self.options.cells_as)
+                job.notes.append(f"no {wanted}: the picture went through in tiles")
             job.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return job
 
@@ -252,7 +263,7 @@ class Segmenter:
         """
         scan, label_map = job.scan, job.label_map
         outputs = list(job.written)
-        volumes = job.volumes
+        sizes = job.sizes
         if job.line is None and label_map is not None:
             with job.stage():
                 if self.options.seg or self.options.sr:
@@ -261,7 +272,7 @@ class Segmenter:
                     )
                 outputs.insert(0, f"{scan.name}{_suffix(scan)}")
                 write_label_map(self.out / outputs[0], label_map, like=job.like)
-                volumes = _volumes_ml(label_map, self.model.plan.labels)
+                sizes = Sizes.of(label_map, self.model.plan.labels, scan)
         if job.line is not None:
             return job.line
         return Prediction(
@@ -271,7 +282,10 @@ class Segmenter:
             source=scan.shown,
             seconds=job.seconds,
             peak_memory_mb=job.peak_memory_mb,
-            volumes_ml=volumes,
+            volumes_ml=sizes.volumes_ml,
+            areas_um2=sizes.areas_um2,
+            areas_px=sizes.areas_px,
+            num_objects=job.num_objects,
             presence=job.presence,
             warnings=tuple(scan.cleaned(note) for note in job.notes),
             input_hash=job.content,
@@ -282,7 +296,7 @@ class Segmenter:
 
     def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
         wants_objects = self.options.seg or self.options.sr
-        is_empty = not any(earlier.volumes_ml.values())
+        is_empty = not earlier.size
         has_objects = self._dicom_results.is_complete(
             earlier.outputs, is_empty=is_empty
         )
@@ -322,6 +336,9 @@ def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
         seconds=earlier.seconds,
         peak_memory_mb=earlier.peak_memory_mb,
         volumes_ml=earlier.volumes_ml,
+        areas_um2=earlier.areas_um2,
+        areas_px=earlier.areas_px,
+        num_objects=earlier.num_objects,
         presence=earlier.presence,
         warnings=earlier.warnings,
         input_hash=earlier.input_hash,
@@ -340,14 +357,3 @@ def _suffix(scan: Scan) -> str:
     if suffix in _LABEL_FORMATS:
         return suffix
     return ".png" if suffix in {".jpg", ".jpeg", ".bmp"} else ".nii.gz"
-
-
-def _volumes_ml(label_map: LabelMap, scheme: LabelScheme) -> dict[str, float]:
-    voxel_ml = label_map.grid.voxel_volume_mm3 / 1000
-    if scheme.instances:
-        found = np.count_nonzero(label_map.voxels != scheme.background)
-        return {scheme.structures[0]: float(found * voxel_ml)}
-    return {
-        name: float((label_map.voxels == value).sum() * voxel_ml)
-        for name, value in scheme.names.items()
-    }

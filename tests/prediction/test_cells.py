@@ -19,10 +19,12 @@ from medseg.errors import DatasetError, ModelError
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.tiles import TileGrid
 from medseg.io import read_label_map, read_volume
+from medseg.io.object_files import parse_formats
 from medseg.labels import LabelScheme
 from medseg.model import load_model
 from medseg.prediction.cells import begin_in_core
 from medseg.prediction.predict import predict
+from medseg.prediction.segmenter import ScanOptions
 from medseg.runs.config import RunConfig
 from medseg.runs.train import TrainedRun, train
 from medseg.sampling import PatchSampler, SamplingSettings
@@ -101,9 +103,18 @@ def test_predict_writes_objects_a_table_and_outlines(run, tmp_path):
     labels = read_label_map(tmp_path / "cells_01.png").voxels
     table = pd.read_csv(tmp_path / "cells" / "cells_01.csv")
     assert table["label"].tolist() == list(range(1, labels.max() + 1))
-    assert table["area"].sum() == np.count_nonzero(labels)
-    found = np.count_nonzero(labels) / 1000
-    assert lines[1].volumes_ml == pytest.approx({"cell": found})
+    assert table["area_px"].sum() == np.count_nonzero(labels)
+    assert lines[1].areas_px == {"cell": np.count_nonzero(labels)}
+    assert lines[1].volumes_ml == {}
+    assert lines[1].num_objects == labels.max() == len(table)
+    written = pd.read_csv(tmp_path / "predictions.csv")
+    assert written["n_cells"].tolist() == [line.num_objects for line in lines]
+    assert "cell_ml" not in written
+    rows, columns = np.nonzero(labels[..., 0].T == 1)
+    first = table.iloc[0]
+    assert (first["x_px"], first["y_px"]) == pytest.approx(
+        (columns.mean(), rows.mean()), rel=1e-5
+    )
     outlines = np.asarray(Image.open(tmp_path / "outlines" / "cells_01.png"))
     assert outlines.shape == (96, 96, 3)
     again = predict(run.folder, pictures, tmp_path, device="cpu", settings=TORCH)
@@ -134,17 +145,53 @@ def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
     assert tiled[0].outputs == ("a.tif", "cells/a.csv", "outlines/a.ome.tif")
     assert not list((tmp_path / "t" / "outlines").glob(".*"))
     assert any("stitched" in note for note in tiled[0].warnings)
-    assert tiled[0].volumes_ml == pytest.approx(whole[0].volumes_ml)
+    assert tiled[0].areas_px == whole[0].areas_px
+    assert tiled[0].num_objects == whole[0].num_objects
     one, other = (read_volume(tmp_path / n / "a.tif").voxels for n in "wt")
     assert np.array_equal(one > 0, other > 0)
     assert one.max() == other.max()
     tables = [pd.read_csv(tmp_path / n / "cells" / "a.csv") for n in "wt"]
-    areas = [sorted(table["area"]) for table in tables]
-    assert areas[0] == areas[1]
+    assert list(tables[0].drop(columns="page")) == list(tables[1].drop(columns="page"))
+    for column in ("area_px", "x_px", "y_px", "x_first_px", "y_stop_px"):
+        found = [sorted(table[column]) for table in tables]
+        assert found[0] == pytest.approx(found[1]), column
     drawn = tifffile.imread(tmp_path / "t" / "outlines" / "a.ome.tif")
     np.testing.assert_array_equal(
         drawn, np.asarray(Image.open(tmp_path / "w" / "outlines" / "a.png"))
     )
+
+
+def test_a_scale_makes_micrometres_and_other_programs_get_the_same_cells(run, tmp_path):
+    pixels = np.asarray(Image.open(run.folder.parent / "data/images/cells_03.png"))
+    (tmp_path / "in").mkdir()
+    size = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5}
+    tifffile.imwrite(
+        tmp_path / "in" / "a.tif",
+        pixels,
+        ome=True,
+        photometric="rgb" if pixels.ndim == 3 else "minisblack",
+        metadata={"axes": "YXS"[: pixels.ndim], **size},
+    )
+    options = ScanOptions(cells_as=parse_formats("roi,geojson,ome-tiff"))
+    (line,) = predict(
+        run.folder,
+        tmp_path / "in",
+        tmp_path / "out",
+        device="cpu",
+        settings=TORCH,
+        options=options,
+    )
+    labels = read_label_map(tmp_path / "out" / "a.tif")
+    assert labels.grid.spacing[0] == pytest.approx(0.0005)
+    table = pd.read_csv(tmp_path / "out" / "cells" / "a.csv")
+    found = np.count_nonzero(labels.voxels)
+    assert table["area_um2"].sum() == pytest.approx(found * 0.25, rel=1e-4)
+    assert table["x_um"].max() < 48
+    assert line.areas_um2 == pytest.approx({"cell": found * 0.25})
+    names = ("a_rois.zip", "a.geojson", "a_labels.ome.tif")
+    assert line.outputs[3:] == tuple(f"outlines/{name}" for name in names)
+    written = tifffile.imread(tmp_path / "out" / "outlines" / "a_labels.ome.tif")
+    np.testing.assert_array_equal(written.T, labels.voxels[..., 0])
 
 
 def test_each_object_begins_in_one_tile():
