@@ -47,8 +47,8 @@ def outlines_of(labels: LabelArray, *, background: int = 0) -> Iterator[ObjectOu
 
     for plane in range(labels.shape[2]):
         flat = labels[..., plane]
-        values, numbers = np.unique(flat, return_inverse=True)
-        numbers = numbers.reshape(flat.shape).astype(np.int32) + 1
+        values, places = np.unique(flat, return_inverse=True)
+        numbers = places.reshape(flat.shape).astype(np.int32) + 1
         for number, box in enumerate(find_objects(numbers), start=1):
             label = int(values[number - 1])
             if label == background:

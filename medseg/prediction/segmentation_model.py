@@ -34,6 +34,7 @@ from medseg.prediction.exact_model import (
     require_calibrated,
 )
 from medseg.prediction.one_image import find_scan, load_image, load_paths, paths_of
+from medseg.prediction.pixel_scale import at_training_scale
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_volume import on_own_grid
 from medseg.preparation.preprocessing import preprocess
@@ -264,12 +265,16 @@ class SegmentationModel:
             PredictionError: The memory budget does not suffice.
         """
         notes = [] if notes is None else notes
+        taken = at_training_scale(volume, self.saved.plan, notes=notes)
         label_map = (self.exact or self.predictor).predict(
-            volume, name=name, notes=notes, probabilities=probabilities
+            taken, name=name, notes=notes, probabilities=probabilities
         )
         if self.largest:
             label_map = keep_largest(label_map, self.largest, notes=notes)
-        return clean_label_map(label_map, self, notes=notes)
+        label_map = clean_label_map(label_map, self, notes=notes)
+        if taken is volume:
+            return label_map
+        return LabelMap(label_map.voxels, volume.affine)
 
     def presence(self, volume: Volume, *, name: str = "scan") -> dict[str, float]:
         """Probability that each structure or region occurs anywhere in a scan.

@@ -182,6 +182,8 @@ def test_a_scale_makes_micrometres_and_other_programs_get_the_same_cells(run, tm
         options=options,
     )
     labels = read_label_map(tmp_path / "out" / "a.tif")
+    assert line.num_objects > 3
+    assert any("pixel by pixel" in note for note in line.warnings)
     assert labels.grid.spacing[0] == pytest.approx(0.0005)
     table = pd.read_csv(tmp_path / "out" / "cells" / "a.csv")
     found = np.count_nonzero(labels.voxels)
