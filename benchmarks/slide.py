@@ -167,7 +167,7 @@ def cells_of_copies(table: Path, field: int, side: int) -> dict[str, int]:
 
     cells = pd.read_csv(table)
     whole = side // field
-    places = cells[["centroid_i", "centroid_j"]].to_numpy() // field
+    places = cells[["x_px", "y_px"]].to_numpy() // field
     inner = ((places > 0) & (places < whole - 1)).all(axis=1)
     every = pd.MultiIndex.from_product([range(1, whole - 1)] * 2)
     counts = pd.DataFrame(places[inner]).value_counts().reindex(every, fill_value=0)
