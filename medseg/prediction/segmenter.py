@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.device import peak_memory_mb
+from medseg.errors import SettingsError
 from medseg.files import hash_text
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
@@ -120,9 +121,15 @@ class Segmenter:
             f"{' probabilities' if options.probabilities else ''}"
             f"{' '.join(['', *options.cells_as])}"
         )
+        plan = model.saved.plan
+        if options.cells_as and plan.instance_target == "none":
+            raise SettingsError(
+                f"cells as {', '.join(options.cells_as)}: {plan.name} does not tell "
+                "single objects apart; leave it out, or train with instances: true"
+            )
         codes = load_codes(options.codes)
         if (options.seg or options.sr) and progress is not None:
-            say_unknown(model.saved.plan.labels.structures, codes, progress)
+            say_unknown(plan.labels.structures, codes, progress)
         return cls(
             segmentation=model,
             out=out,

@@ -23,6 +23,7 @@ from medseg.folder_lock import OWNER, lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io import read_grid, read_label_map
 from medseg.io.dicom.label_objects.segmentation import read_segmentation
+from medseg.io.object_files import ObjectFormat
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
 from medseg.prediction.records import Prediction, PredictionTable
@@ -245,6 +246,15 @@ def test_a_report_refers_to_the_segmentation_and_says_the_same_volume(
     scan_like(tree / "other" / "scan.nii.gz", seed=3)
     other = [n for n in call(bright_model, tree, out, options=sr) if "other" in n.scan]
     assert "no DICOM series to refer to" in str(other[0].warnings)
+
+
+def test_cells_are_asked_of_models_that_know_any(
+    model: Path, tmp_path: Path, call: Predict
+) -> None:
+    scan_like(tmp_path / "tree" / "a.nii.gz")
+    cells = ScanOptions(cells_as=(ObjectFormat.GEOJSON,))
+    with pytest.raises(SettingsError, match="does not tell single objects apart"):
+        call(model, tmp_path / "tree", tmp_path / "out", options=cells)
 
 
 def test_nothing_found_is_reported_and_not_segmented(
