@@ -62,7 +62,7 @@ def main() -> None:
     scored = [subjects[name][0] for name in held_out]
     alone = options.out / "as_it_is"
     predict(parent, alone, scored, options)
-    for seed in options.seeds:
+    for seed in () if options.report else options.seeds:
         for count in options.counts:
             few = sorted(rest, key=lambda name: digest(f"{seed}:{name}"))[:count]
             given = [subjects[name][0] for name in few]
@@ -90,6 +90,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=["scratch", "tuned"])
     parser.add_argument("--clock", choices=["wall", "cpu"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--report", action="store_true", help="of what is done; no more"
+    )
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     options = parser.parse_args()
     options.out, options.data = options.out.resolve(), options.data.resolve()
@@ -208,8 +211,9 @@ def compared(options: argparse.Namespace) -> list[Row]:
     rows[0] |= {"dice_interval": interval(alone)}
     for count in options.counts:
         found = {}
-        for arm in options.arms:
-            runs = [options.out / "runs" / f"{arm}_{count}_{s}" for s in options.seeds]
+        seeds = [seed for seed in options.seeds if is_done(seed, count, options)]
+        for arm in options.arms if seeds else ():
+            runs = [options.out / "runs" / f"{arm}_{count}_{seed}" for seed in seeds]
             found[arm] = dice_of([run / "validation" / "cases.csv" for run in runs])
             each = [mean(dice_of([run / "validation" / "cases.csv"])) for run in runs]
             row = {
@@ -218,6 +222,7 @@ def compared(options: argparse.Namespace) -> list[Row]:
                 "arm": arm,
                 "seconds": options.budget,
                 "clock": options.clock,
+                "seeds": seeds,
                 "dice": mean(found[arm]),
                 "dice_interval": interval(found[arm]),
                 "dice_of_seeds": each,
@@ -231,6 +236,12 @@ def compared(options: argparse.Namespace) -> list[Row]:
                     row[f"gain_on_{name}_interval"] = interval(gain)
             rows.append(row)
     return rows
+
+
+def is_done(seed: int, count: int, options: argparse.Namespace) -> bool:
+    """Whether all arms of a seed are there to be compared."""
+    runs = [options.out / "runs" / f"{arm}_{count}_{seed}" for arm in options.arms]
+    return all((run / "done").is_file() for run in runs)
 
 
 def dice_of(tables: list[Path]) -> pd.Series:
@@ -256,16 +267,14 @@ def steps_of(run: Path) -> int:
 
 
 def to_table(rows: list[Row]) -> str:
-    lines = [
-        "| scans | arm | Dice | 95 % | on scratch | 95 % |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| scans | arm | seeds | Dice | 95 % | on scratch | 95 % |"]
+    lines.append(f"|{'---|' * 7}")
     for row in rows:
         gain = row.get("gain_on_scratch")
         ends = row.get("gain_on_scratch_interval")
         lines.append(
             f"| {row.get('scans', 0)} | {row.get('arm', 'parent')} | "
-            f"{row['dice']:.3f} | "
+            f"{len(row.get('seeds', ()))} | {row['dice']:.3f} | "
             f"{row['dice_interval'][0]:.3f} to {row['dice_interval'][1]:.3f} | "
             + (f"{gain:+.3f} | {ends[0]:+.3f} to {ends[1]:+.3f} |" if ends else "| |")
         )
