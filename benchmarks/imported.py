@@ -202,13 +202,15 @@ def compare(work: Path, arguments: argparse.Namespace, classes: int) -> dict[str
     scans.mkdir(parents=True, exist_ok=True)
     scan = scans / "case_0000.nii.gz"
     if not scan.exists():
-        shutil.copyfile(arguments.scan, scan)
+        write_middle(arguments.scan, scan, arguments.shape)
     threads = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1"}
     paths = {f"nnUNet_{k}": str(work) for k in ("raw", "preprocessed", "results")}
     ours, peer = work / f"ours_{classes}", work / f"peer_{classes}"
     shutil.rmtree(ours, ignore_errors=True)
     row: dict[str, Any] = {
         "classes": classes,
+        "scan": arguments.scan.name,
+        "shape": arguments.shape,
         "features": arguments.features,
         "patch": arguments.patch,
         "spacing": arguments.spacing,
@@ -240,6 +242,19 @@ def compare(work: Path, arguments: argparse.Namespace, classes: int) -> dict[str
     return row
 
 
+def write_middle(scan: Path, out: Path, shape: list[int] | None) -> None:
+    """The middle of a scan, or all of it, compressed little, as both read it."""
+    import nibabel
+
+    image = nibabel.load(scan)
+    if shape is None:
+        shutil.copyfile(scan, out)
+        return
+    starts = [(n - m) // 2 for n, m in zip(image.shape, shape, strict=True)]
+    place = [slice(s, s + m) for s, m in zip(starts, shape, strict=True)]
+    nibabel.save(image.slicer[tuple(place)], out)
+
+
 def agreement(one: Path, other: Path) -> dict[str, Any]:
     """Voxels that differ, where both are there."""
     import nibabel
@@ -258,6 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--scan", type=Path, required=True)
+    parser.add_argument("--shape", type=int, nargs=3, help="The middle of the scan.")
     parser.add_argument("--peer", help="a Python that has nnunetv2")
     parser.add_argument("--classes", type=int, nargs="+", default=[3, 118])
     parser.add_argument("--features", type=int, nargs="+", default=[32, 64, 128, 256])

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import torch
 import yaml
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from medseg import __version__
 from medseg.ancestry import TRAINED_ON, Ancestor, TrainedOn
+from medseg.bundle_recipe import BundleRecipe
 from medseg.errors import MissingFileError, ModelError, OutputError, PluginError
 from medseg.files import atomic_folder, hash_file
 from medseg.golden import (
@@ -57,6 +58,12 @@ SAME_CODE = 1e-2
 other processors explain."""
 
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.yaml", "card.md"
+
+
+ExactRecipe: TypeAlias = Annotated[
+    NnUNetRecipe | BundleRecipe, Field(discriminator="kind")
+]
+"""What an imported model does with a scan, whatever tool it comes from."""
 
 
 class Provenance(Record):
@@ -166,7 +173,7 @@ class ModelDescription(Settings):
     """Test-time flips are on, as they were for the scores of the held-out cases."""
     windows: CalibratedWindows | None = None
     """Sliding windows that agree with the reference; None takes the reference."""
-    exact: NnUNetRecipe | None = None
+    exact: ExactRecipe | None = None
     """Predict as the tool that the model was imported from; None for medseg's own."""
 
 
@@ -187,7 +194,7 @@ class Model:
     """Test-time flips are on, as they were for the scores of the held-out cases."""
     windows: CalibratedWindows | None = None
     """Sliding windows that agree with the reference; None takes the reference."""
-    exact: NnUNetRecipe | None = None
+    exact: ExactRecipe | None = None
     """Predict as the tool that the model was imported from; None for medseg's own."""
 
     @property
@@ -206,7 +213,7 @@ def save_model(
     decoding: DecodingSettings | None = None,
     flips: bool = False,
     windows: CalibratedWindows | None = None,
-    exact: NnUNetRecipe | None = None,
+    exact: ExactRecipe | None = None,
     seen: TrainedOn | None = None,
     half: bool = False,
 ) -> None:
@@ -341,7 +348,7 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
     )
 
 
-def _network_of(plan: Plan, folder: Path, exact: NnUNetRecipe | None) -> nn.Module:
+def _network_of(plan: Plan, folder: Path, exact: ExactRecipe | None) -> nn.Module:
     """The plan's network with uninitialised weights.
 
     Raises:
@@ -393,7 +400,7 @@ def _require_same_code(
         )
 
 
-def _require_fitting(plan: Plan, weights: Path, exact: NnUNetRecipe | None) -> None:
+def _require_fitting(plan: Plan, weights: Path, exact: ExactRecipe | None) -> None:
     """Compares sizes before memory is taken for them.
 
     Raises:
@@ -448,7 +455,7 @@ def _or_starters(path: Path) -> str:
     )
 
 
-def _golden_image(plan: Plan, exact: NnUNetRecipe | None) -> Tensor:
+def _golden_image(plan: Plan, exact: ExactRecipe | None) -> Tensor:
     ranges = [channel.usual_range for channel in plan.channels]
     ranges += [(0.0, 1.0)] * (exact.extra_channels if exact else 0)
     return golden_image(ranges, golden_size(plan.patch_size))
@@ -512,8 +519,7 @@ def _origin(description: ModelDescription) -> str:
     origin, exact = description.provenance, description.exact
     if exact is not None:
         return (
-            f"- Imported from nnU-Net: {exact.configuration} of {origin.dataset}, "
-            f"trained by {exact.trainer}\n"
+            f"- Imported from {exact.origin(origin.dataset)}\n"
             f"- Checkpoint SHA-256 {origin.parent}"
         )
     return (
@@ -540,7 +546,7 @@ def _objects(decoding: DecodingSettings | None) -> str:
 
 def _windows(description: ModelDescription) -> str:
     if description.exact is not None:
-        return "as nnU-Net's own predictor (exact mode)"
+        return f"as {description.exact.tool}'s own (exact mode)"
     windows = description.windows
     return "training patches, overlap 0.5" if windows is None else windows.describe()
 

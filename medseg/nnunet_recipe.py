@@ -179,3 +179,15 @@ class NnUNetRecipe(Settings):
         if self.reader.endswith("WithReorient"):
             return "RAS"
         return self.orientation
+
+    @property
+    def tool(self) -> str:
+        """What the model comes from."""
+        return "nnU-Net"
+
+    def origin(self, dataset: str) -> str:
+        """Where the model comes from, in words."""
+        return (
+            f"nnU-Net: {self.configuration} of {dataset or 'unnamed data'}, trained by "
+            f"{self.trainer}"
+        )

@@ -31,7 +31,10 @@ FLOORS = [
     {"volume", "postprocessing", "instances"},
     {"resampling"},
     {"io", "networks", "losses", "augmentation", "placement"},
-    {"plan", "golden", "fingerprint", "reading", "nnunet_recipe", "ancestry"},
+    {
+        *("plan", "golden", "fingerprint", "reading", "nnunet_recipe"),
+        *("bundle_recipe", "ancestry"),
+    },
     {"model", "datasets"},
     {"store", "imported"},
     {"preparation"},

@@ -12,6 +12,7 @@ from medseg.io.object_files import parse_formats
 from medseg.networks.analysis.costs import Precision
 from medseg.networks.analysis.inspection import Inspection
 from medseg.prediction import predict as predicting
+from medseg.prediction.load import load_segmentation
 from medseg.prediction.records import Prediction
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.segmenter import ScanOptions
@@ -62,7 +63,8 @@ def load_model(
         source: A model folder, a run, a folder of runs (an ensemble), several of these
             separated by commas, the name of a model that comes with medseg, such as
             ``"nuclei"``, or a model that MLflow keeps: ``runs:/RUN_ID`` or
-            ``models:/NAME/VERSION``.
+            ``models:/NAME/VERSION``; a trained model of nnU-Net v2 or a MONAI bundle
+            (folder or zip); or a YAML file with a task list.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         postprocessing: Apply the rules that are kept with the model.
         progress: Show engines that are measured.
@@ -81,7 +83,7 @@ def load_model(
         >>> model.predict("tiny/imagesTr/tiny_000.nii.gz")
         LabelMap(24 x 28 x 20 uint8, 1 x 1 x 1.5 mm, RAS)
     """
-    return SegmentationModel.load(
+    return load_segmentation(
         _folder(source),
         device=device,
         settings=_settings(options),

@@ -11,7 +11,10 @@ from medseg.console import Console
 
 def import_model(
     source: Annotated[
-        Path, typer.Argument(help="A trained nnU-Net v2 model: folder or zip.")
+        Path,
+        typer.Argument(
+            help="A trained nnU-Net v2 model or a MONAI bundle: folder or zip."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder to be made.")],
     configuration: Annotated[
@@ -34,6 +37,10 @@ def import_model(
             "--as-planned", help="The trainer builds the network of its plans."
         ),
     ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Of a bundle: pixdim=[1.5,1.5,1.5] and such."),
+    ] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option("--calibrate", help="Scans to measure fast mode on."),
@@ -44,6 +51,8 @@ def import_model(
     """Write another tool's trained model as a model folder; nothing in it is run.
 
     Example: medseg import nnUNetTrainer__nnUNetPlans__3d_fullres -o liver
+
+    A MONAI bundle: medseg import spleen_ct_segmentation.zip -o spleen
     """
     from medseg.conversion.import_model import import_model as run
 
@@ -54,6 +63,7 @@ def import_model(
         previous=previous,
         orientation=orientation,
         as_planned=as_planned,
+        overrides=set_ or [],
         calibrate=calibrate,
         device=device,
         progress=Console(quiet=quiet),

@@ -25,8 +25,8 @@ def predict(
     model: Annotated[
         Path,
         typer.Argument(
-            help="Model folder or run; several (A,B or their folder); nnU-Net's "
-            "folder; or a model that comes with medseg: nuclei."
+            help="Model folder or run; several (A,B or their folder); nnU-Net's folder "
+            "or a MONAI bundle; a task list (YAML); nuclei."
         ),
     ],
     scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],

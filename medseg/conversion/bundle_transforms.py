@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from medseg.bundle_recipe import BundleRecipe, BundleTransform
 from medseg.inference.decision import region_membership
 from medseg.plan import ChannelPlan, Plan
 from medseg.preparation.preprocessing import axes_with_last
@@ -88,6 +89,41 @@ def postprocessing(plan: Plan) -> list[dict[str, Any]]:
         }
     )
     return steps
+
+
+Steps = list[dict[str, Any]]
+
+
+def steps_of_recipe(recipe: BundleRecipe) -> tuple[Steps, dict[str, Any], Steps]:
+    """Preprocessing, inferer and postprocessing of an imported bundle, as they came."""
+    before: Steps = [
+        {"_target_": name, "keys": list(recipe.inputs)}
+        for name in ("LoadImaged", "EnsureChannelFirstd")
+    ]
+    before += [_step(transform) for transform in recipe.before]
+    fields = {"spatial_dim"} if recipe.inferer.name != "SliceInferer" else set()
+    given = recipe.inferer.model_dump(
+        mode="json", exclude={"name", *fields}, exclude_unset=True
+    )
+    saving = {
+        **{"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
+        **recipe.saving.model_dump(mode="json"),
+        **{"output_postfix": "", "separate_folder": False},
+    }
+    after = [*(_step(transform) for transform in recipe.after), saving]
+    return before, {"_target_": recipe.inferer.name, **given}, after
+
+
+def _step(transform: BundleTransform) -> dict[str, Any]:
+    """One transform in the words of a configuration."""
+    step: dict[str, Any] = {"_target_": transform.name, **transform.args}
+    if step.get("dtype"):
+        step["dtype"] = f"$torch.{step['dtype']}"
+    if step.get("select_fn"):
+        step["select_fn"] = f"$lambda x: {step['select_fn']}"
+    if transform.name == "Invertd":
+        step["transform"] = "@preprocessing"
+    return step
 
 
 def _normalization(channels: tuple[ChannelPlan, ...]) -> dict[str, Any]:

@@ -40,7 +40,11 @@ def measure_fast(
         InputError: There is no scan, or one cannot be segmented.
     """
     recipe = members.joint.exact
-    assert recipe is not None
+    if not isinstance(recipe, NnUNetRecipe):
+        raise ModelError(
+            "--calibrate: a MONAI bundle predicts by its own transforms alone; import "
+            "it without"
+        )
     _require_known(recipe)
     exact = SegmentationModel.of_members(members, device=device)
     trusted = recipe.replaced(fast=FastAgreement(num_scans=1, dice={}))

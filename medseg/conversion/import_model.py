@@ -1,16 +1,20 @@
 """Trained models of other tools, as model folders of medseg."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from medseg.bundle_recipe import BundleRecipe
 from medseg.conversion.fast_agreement import measure_fast
-from medseg.errors import MissingFileError, OutputError
+from medseg.errors import MissingFileError, OutputError, SettingsError
 from medseg.files import atomic_folder
-from medseg.imported.nnunet import ImportedModel, read_nnunet
+from medseg.imported.bundle import read_bundle
+from medseg.imported.bundle_folder import is_bundle
+from medseg.imported.imported_model import ImportedModel
+from medseg.imported.nnunet import read_nnunet
 from medseg.imported.nnunet_folder import is_nnunet
 from medseg.model import Model, save_model
-from medseg.nnunet_recipe import FastAgreement
+from medseg.nnunet_recipe import FastAgreement, NnUNetRecipe
 from medseg.prediction.ensemble import PREVIOUS_STAGE, ensemble_of
 from medseg.prediction.exact_model import LEAST_DICE
 from medseg.progress import Progress, Silent
@@ -24,20 +28,23 @@ def import_model(
     previous: Path | None = None,
     orientation: str | None = None,
     as_planned: bool = False,
+    overrides: Sequence[str] = (),
     calibrate: Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> ImportedModel:
-    """Writes a trained model of nnU-Net v2 as a model folder, or several folds as many.
+    """Writes another tool's trained model as a model folder, or several folds as many.
 
     Args:
-        source: Its folder (``TRAINER__PLANS__CONFIGURATION``), one above it, or a zip.
+        source: Of nnU-Net v2 the folder (``TRAINER__PLANS__CONFIGURATION``) or one
+            above it, of MONAI the bundle's folder; or a zip.
         out: A folder to be made; it must not be there yet.
         configuration: Which, where there are several, such as ``3d_fullres``.
         previous: For a cascade, the folder of its first stage; by default the one
             called ``3d_lowres`` beside it.
         orientation: Axes of the training files, such as ``LPS``, if they are known.
         as_planned: Take a trainer of unknown name to build the network of its plans.
+        overrides: Of a bundle, texts ``place=value`` for values of inference.json.
         calibrate: Scans to measure on how far fast mode is from exact mode.
         device: Where to measure.
         progress: Is told what was imported.
@@ -46,24 +53,41 @@ def import_model(
         MissingFileError: There is no model.
         ModelError: Something in it is not known, or is refused; it is named.
         OutputError: The folder is there already, or cannot be written.
+        SettingsError: An option belongs to models of another tool.
     """
     shown = progress or Silent()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: is there already; name a folder that is not")
     if not source.exists():
         raise MissingFileError(f"{source}: no such file or folder")
-    if not is_nnunet(source):
-        raise MissingFileError(
-            f"{source}: no trained model of nnU-Net v2 here; expected a folder with "
-            "plans.json, dataset.json and fold_*/checkpoint_final.pth, or a zip of such"
+    if is_bundle(source):
+        _require_unused(
+            {
+                "--configuration": configuration,
+                "--previous": previous,
+                "--orientation": orientation,
+                "--as-planned": as_planned,
+                "--calibrate": calibrate,
+            },
+            "a MONAI bundle",
         )
-    imported = read_nnunet(
-        source,
-        configuration=configuration,
-        previous=previous,
-        orientation=orientation,
-        as_planned=as_planned,
-    )
+        imported = read_bundle(source, overrides=overrides)
+    elif is_nnunet(source):
+        _require_unused({"--set": overrides}, "a model of nnU-Net")
+        imported = read_nnunet(
+            source,
+            configuration=configuration,
+            previous=previous,
+            orientation=orientation,
+            as_planned=as_planned,
+        )
+    else:
+        raise MissingFileError(
+            f"{source}: no trained model of nnU-Net v2 and no MONAI bundle here; "
+            "expected a folder with plans.json, dataset.json and "
+            "fold_*/checkpoint_final.pth, one with configs/inference.json and "
+            "models/model.pt, or a zip of such"
+        )
     if calibrate is not None:
         agreement = measure_fast(
             ensemble_of(source, imported), calibrate, device=device, progress=shown
@@ -72,6 +96,16 @@ def import_model(
     write_imported(imported, out)
     shown.say(_in_words(imported, out))
     return imported
+
+
+def _require_unused(options: Mapping[str, object], what: str) -> None:
+    """Refuses options that mean nothing to a model.
+
+    Raises:
+        SettingsError: One of them was given.
+    """
+    if given := [name for name, value in options.items() if value]:
+        raise SettingsError(f"{given[0]}: {what} knows no such option; leave it out")
 
 
 def write_imported(imported: ImportedModel, out: Path) -> None:
@@ -116,7 +150,7 @@ def _save(model: Model, folder: Path) -> None:
 def _with_agreement(imported: ImportedModel, agreement: FastAgreement) -> ImportedModel:
     models = []
     for model in imported.models:
-        assert model.exact is not None
+        assert isinstance(model.exact, NnUNetRecipe)
         recipe = model.exact.replaced(fast=agreement)
         models.append(replace(model, exact=recipe))
     return replace(imported, models=tuple(models))
@@ -124,12 +158,18 @@ def _with_agreement(imported: ImportedModel, agreement: FastAgreement) -> Import
 
 def _in_words(imported: ImportedModel, out: Path) -> str:
     model = imported.models[0]
-    recipe = model.exact
+    recipe, plan = model.exact, model.plan
     assert recipe is not None
     lines = [
-        f"{out}: {model.plan.name}, {recipe.configuration} trained by {recipe.trainer}",
-        f"folds: {', '.join(imported.folds)}; structures: "
-        f"{', '.join(model.plan.labels.structures)}",
+        f"{out}: {plan.name}, from {recipe.origin(model.provenance.dataset)}",
+        f"structures: {', '.join(plan.labels.regions or plan.labels.structures)}",
+        f"licence: {model.provenance.licence or 'not stated'}",
+        *imported.notes,
+    ]
+    if isinstance(recipe, BundleRecipe):
+        return "\n".join((*lines, "predicts as MONAI does (exact mode)"))
+    lines += [
+        f"folds: {', '.join(imported.folds)}",
         "predicts as nnU-Net does (exact mode)"
         + ("" if recipe.turned_to else "; scans are taken in the axes of their files"),
     ]

@@ -14,7 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medseg.conversion.bundle_transforms import postprocessing, preprocessing
+from medseg.bundle_recipe import BundleRecipe
+from medseg.conversion.bundle_transforms import (
+    postprocessing,
+    preprocessing,
+    steps_of_recipe,
+)
 from medseg.conversion.plain_formats import (
     EXAMPLE_FILES,
     save_traced,
@@ -53,7 +58,12 @@ def write_bundle(folder: Path, portable: Portable) -> str:
 
 def inference(portable: Portable) -> dict[str, Any]:
     """What inference.json holds: everything from files to label maps."""
-    plan = portable.model.plan
+    plan, exact = portable.model.plan, portable.model.exact
+    if isinstance(exact, BundleRecipe):  # a bundle again, as it came
+        before, inferer, after = steps_of_recipe(exact)
+    else:
+        before, after = preprocessing(plan), postprocessing(plan)
+        inferer = _inferer(portable)
     return {
         "imports": ["$import glob", "$import numpy as np", "$import torch"],
         "bundle_root": ".",
@@ -63,10 +73,7 @@ def inference(portable: Portable) -> dict[str, Any]:
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts')",
         "network": "$@network_def.to(@device).eval()",
-        "preprocessing": {
-            "_target_": "Compose",
-            "transforms": preprocessing(plan),
-        },
+        "preprocessing": {"_target_": "Compose", "transforms": before},
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': i} for i in @datalist]",
@@ -79,11 +86,8 @@ def inference(portable: Portable) -> dict[str, Any]:
             "shuffle": False,
             "num_workers": 0,
         },
-        "inferer": _inferer(portable),
-        "postprocessing": {
-            "_target_": "Compose",
-            "transforms": postprocessing(plan),
-        },
+        "inferer": inferer,
+        "postprocessing": {"_target_": "Compose", "transforms": after},
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -185,16 +189,19 @@ def _as_monai_runs_it(folder: Path, portable: Portable) -> Any:
         network = parser.get_parsed_content("network")
         parser.get_parsed_content("preprocessing")
         parser.get_parsed_content("postprocessing")
-    flat = portable.model.plan.spatial_dims == 2
+    settings = parser["inferer"]
+    across = settings["spatial_dim"] + 2 if "spatial_dim" in settings else None
 
     @torch.no_grad()
     def run(image: Tensor) -> Tensor:
         # One window holds the image. An inferer of its own for each size, since some
         # of MONAI's keep a copy of the size that they were made with.
-        parser["inferer::roi_size"] = list(image.shape[2:])
+        if "roi_size" in settings:
+            parser["inferer::roi_size"] = list(image.shape[2:])
         inferer = parser.get_parsed_content("inferer")
-        logits: Tensor = inferer(image[..., None] if flat else image, network)
-        return logits[..., 0] if flat else logits
+        slices = image if across is None else image.unsqueeze(across)
+        logits: Tensor = inferer(slices, network)
+        return logits if across is None else logits.squeeze(across)
 
     return run
 

@@ -38,7 +38,7 @@ A research model, not a medical device. Model {model.identity}
 {listed}
 
 {checked}
-
+{_imported(portable)}
 ## Input and output
 
 - `image`: float32, (N, {portable.in_channels}, {dims}); channels
@@ -60,6 +60,20 @@ The network knows scans only after these steps, in this order:
 |---|---|---|
 {table}
 {_rules(portable)}"""
+
+
+def _imported(portable: Portable) -> str:
+    """What a receiver of an imported model must know."""
+    exact, origin = portable.model.exact, portable.model.provenance
+    if exact is None:
+        return ""
+    return (
+        f"\nImported from {exact.origin(origin.dataset)} (licence: "
+        f"{origin.licence or 'not stated'}).\n"
+        f"`medseg predict` follows {exact.tool}'s own steps, which model.yaml holds "
+        "under `exact`;\nthe steps below are medseg's nearest to them, and may give "
+        "other labels at borders.\n"
+    )
 
 
 def _steps(plan: Plan) -> list[str]:

@@ -47,7 +47,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         MissingFileError: There is no such file.
         ModelError: It cannot be read, asks for code to be run, or lacks something.
     """
-    content = _load(path)
+    content = load_plain(path, tool="nnU-Net")
     if not isinstance(content, dict):
         raise _wrong(path, f"holds a {type(content).__name__}, expected a dictionary")
     weights = content.get("network_weights")
@@ -70,8 +70,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def _load(path: Path) -> Any:
-    """Plain values and tensors.
+def load_plain(path: Path, *, tool: str) -> Any:
+    """Plain values and tensors of a checkpoint, and nothing that runs.
+
+    Args:
+        path: The file.
+        tool: Whose checkpoint it is, for error messages.
 
     Raises:
         MissingFileError: There is no such file.
@@ -82,7 +86,7 @@ def _load(path: Path) -> Any:
     found = re.match(r"(\d+)\.(\d+)", torch.__version__)
     if found and (int(found[1]), int(found[2])) < _OLDEST_TORCH:
         raise ModelError(
-            f"{path}: reading nnU-Net's checkpoints safely needs torch 2.6 or newer, "
+            f"{path}: reading checkpoints of {tool} safely needs torch 2.6 or newer, "
             f"this is {torch.__version__}"
         )
     try:
@@ -94,10 +98,10 @@ def _load(path: Path) -> Any:
                 mmap=zipfile.is_zipfile(path),
             )
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path}: refused: {_reason(error)}") from error
+        raise ModelError(f"{path}: refused: {_reason(error, tool)}") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"{path}: not a checkpoint of nnU-Net: {reason}") from error
+        raise ModelError(f"{path}: not a checkpoint of {tool}: {reason}") from error
 
 
 def _allowed() -> list[Any]:
@@ -113,7 +117,7 @@ def _allowed() -> list[Any]:
     ]
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, tool: str) -> str:
     """What the file asked for, by name."""
     text = str(error)
     names = re.findall(r"GLOBAL ([\w.]+)", text) or re.findall(
@@ -121,7 +125,7 @@ def _reason(error: Exception) -> str:
     )
     asked = f"asks for {names[0]}" if names else "holds more than weights and numbers"
     return (
-        f"the file {asked}, which no checkpoint of nnU-Net needs and which could run "
+        f"the file {asked}, which no checkpoint of {tool} needs and which could run "
         "code; nothing of it was executed"
     )
 

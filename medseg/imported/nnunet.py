@@ -3,22 +3,20 @@
 Nothing of nnU-Net is needed, and nothing that is in the files is executed.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from medseg import __version__
 from medseg.errors import ModelError
 from medseg.files import hash_bytes, hash_file
 from medseg.imported.architecture import network_settings
 from medseg.imported.checkpoint import Checkpoint, read_checkpoint
+from medseg.imported.imported_model import ImportedModel, read_json, require_finite
 from medseg.imported.labels import NnUNetLabels, read_labels
 from medseg.imported.nnunet_folder import (
     DATASET,
@@ -49,21 +47,6 @@ _WORDS = (
 _TRAINER = re.compile(rf"nnUNet_?Trainer(?:_*(?:{'|'.join(_WORDS)}))*")
 """Trainers of nnU-Net and TotalSegmentator that build the network of the plans; their
 names say what else they change: length, mirroring, augmentation, loss, optimiser."""
-
-
-@dataclass(frozen=True)
-class ImportedModel:
-    """The folds of a model, and the stage before it in a cascade.
-
-    Attributes:
-        models: One per fold.
-        folds: Their names.
-        previous: The low-resolution stage, for a cascade.
-    """
-
-    models: tuple[Model, ...]
-    folds: tuple[str, ...]
-    previous: "ImportedModel | None" = None
 
 
 def read_nnunet(
@@ -175,7 +158,7 @@ class _Reading:
             biased=self.plan.network.conv_bias,
             source=str(file),
         )
-        _require_finite(state, file)
+        require_finite(state, file)
         network.load_state_dict(state)
         return Model(
             network.eval(),
@@ -185,6 +168,7 @@ class _Reading:
                 dataset=self.plan.name,
                 num_training_cases=_count(self.dataset.get("numTraining")),
                 parent=hash_file(file),
+                licence=_licence(self.dataset),
             ),
             hash_bytes(save(state)),
             flips=bool(self.recipe.mirror_axes),
@@ -252,21 +236,6 @@ def _channel_plan(name: str, channel: NnUNetChannel) -> ChannelPlan:
     return ChannelPlan(name=name, normalization="none")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds a mapping.
-
-    Raises:
-        ModelError: It cannot be read, or holds something else.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path}: holds a {type(values).__name__}, expected a mapping")
-    return values
-
-
 def _batch_norm(trainer: str, folder: NnUNetFolder, *, as_planned: bool) -> bool:
     """Whether a trainer puts batch normalisation into the plans' network.
 
@@ -319,13 +288,12 @@ def _flat(value: Any, path: Path) -> list[int]:
     raise ModelError(f"{path}: labels_or_regions: {value!r:.80}, expected label values")
 
 
-def _require_finite(state: Mapping[str, Tensor], file: Path) -> None:
-    broken = [n for n, t in state.items() if not torch.isfinite(t).all()]
-    if broken:
-        raise ModelError(
-            f"{file}: {len(broken)} tensors of weights hold NaN or infinity, the first "
-            f"is {broken[0]}: the training diverged"
-        )
+def _licence(dataset: Mapping[str, Any]) -> str:
+    """What dataset.json says about the licence of the data."""
+    for key in ("licence", "license"):
+        if isinstance(dataset.get(key), str):
+            return " ".join(dataset[key].split())[:200]
+    return ""
 
 
 def _count(value: Any) -> int:

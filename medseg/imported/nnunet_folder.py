@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medseg.errors import MissingFileError, ModelError
+from medseg.imported.archive import unpack
 
 PLANS, DATASET, CHECKPOINT = "plans.json", "dataset.json", "checkpoint_final.pth"
 _FOLD = re.compile(r"fold_(\d+)")
 _WANTED = re.compile(rf"({PLANS}|{DATASET}|{CHECKPOINT}|postprocessing\.json)")
-_MOST_BYTES = 64 << 30
-"""Unpacked from a zip."""
-_MOST_FILES = 10_000
 _OLD = (
     "is a model of nnU-Net v1, whose checkpoints no version 2 reads: convert its data "
     "set with nnUNetv2_convert_old_nnUNet_dataset and train it with nnU-Net v2 or "
@@ -71,7 +69,7 @@ def opened(path: Path, *, configuration: str | None = None) -> Iterator[NnUNetFo
         yield find_folder(path, configuration=configuration)
         return
     with tempfile.TemporaryDirectory(prefix="medseg_nnunet_") as place:
-        _unpack(path, Path(place))
+        unpack(path, Path(place), wanted=_is_wanted)
         try:
             found = find_folder(Path(place), configuration=configuration)
         except (MissingFileError, ModelError) as error:
@@ -146,44 +144,6 @@ def _parts(path: Path) -> NnUNetFolder:
     )
 
 
-def _unpack(path: Path, place: Path) -> None:
-    """The files that a model needs, below a folder.
-
-    Raises:
-        ModelError: The zip is damaged, too large, or a name leads out of it.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            for entry in entries:
-                _require_inside(entry, path)
-            wanted = [
-                e for e in entries if _WANTED.fullmatch(PurePosixPath(e.filename).name)
-            ]
-            if (
-                len(entries) > _MOST_FILES
-                or sum(entry.file_size for entry in wanted) > _MOST_BYTES
-            ):
-                raise ModelError(f"{path}: {len(entries)} files, or too large; refused")
-            for entry in wanted:
-                archive.extract(entry, place)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: the zip cannot be read: {error}") from error
-
-
-def _require_inside(entry: zipfile.ZipInfo, path: Path) -> None:
-    """Refuses names that lead out of the folder, and links.
-
-    Raises:
-        ModelError: It is one of these.
-    """
-    name = entry.filename
-    parts = PurePosixPath(name.replace("\\", "/"))
-    is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-    if parts.is_absolute() or ".." in parts.parts or ":" in name or is_link:
-        raise ModelError(
-            f"{path}: the name {name!r:.120} leads out of the archive; refused, "
-            "nothing was unpacked"
-        )
+def _is_wanted(name: PurePosixPath) -> bool:
+    """Whether a file of the zip is one that a model needs."""
+    return _WANTED.fullmatch(name.name) is not None

@@ -54,6 +54,18 @@ class InferenceSettings(Settings):
         """Windows per pass whatever the device."""
         return 1 if self.batch_size == "auto" else self.batch_size
 
+    def of_own_windows(self) -> list[str]:
+        """Settings that were made and matter to medseg's own windows alone."""
+        asked = {
+            "max_ram": self.max_ram is not None,
+            "max_vram": self.max_vram is not None,
+            "roi": self.roi not in {"auto", "all"},
+            "engine": self.engine not in {"auto", "torch"},
+            "precision": self.precision not in {"auto", "float32"},
+            "window_size": self.window_size is not None,
+        }
+        return [name for name, is_asked in asked.items() if is_asked]
+
     @model_validator(mode="after")
     def _reproducible_is_one_engine(self) -> "InferenceSettings":
         engine, precision = self.engine, self.precision

@@ -12,7 +12,10 @@ from medseg.calibration.ensemble import read_calibration
 from medseg.calibration.windows import joint_windows
 from medseg.errors import MissingFileError, ModelError, PredictionError
 from medseg.files import hash_text
-from medseg.imported.nnunet import ImportedModel, read_nnunet
+from medseg.imported.bundle import read_bundle
+from medseg.imported.bundle_folder import is_bundle
+from medseg.imported.imported_model import ImportedModel
+from medseg.imported.nnunet import read_nnunet
 from medseg.imported.nnunet_folder import is_nnunet
 from medseg.inference.averaging import ensemble
 from medseg.inference.engines.benchmark_cache import EngineBenchmarkCache
@@ -119,22 +122,25 @@ def _settings_for(
     return settings.replaced(engine=variant.name, precision=variant.precision)
 
 
-def load_ensemble(path: Path) -> Ensemble:
+def load_ensemble(path: Path, *, configuration: str | None = None) -> Ensemble:
     """The model or models meant by a path.
 
     Args:
         path: A model folder, a run, a folder of runs (all of its models, with what was
             chosen for them together), or several of these separated by commas; a model
             that MLflow keeps (``runs:/RUN_ID``, ``models:/NAME/VERSION``); or a trained
-            model of nnU-Net v2, a folder or zip.
+            model of nnU-Net v2 or a MONAI bundle, a folder or zip.
+        configuration: Which, where a folder of nnU-Net's holds several.
 
     Raises:
         MissingFileError: There is no model.
         ModelError: A folder is damaged, the models do not fit together, or what was
             chosen for all of them was chosen for others.
     """
+    if is_bundle(path):
+        return ensemble_of(path, read_bundle(path))
     if is_nnunet(path):
-        return ensemble_of(path, read_nnunet(path))
+        return ensemble_of(path, read_nnunet(path, configuration=configuration))
     members = join_models(find_models(path))
     choice = read_calibration(path)
     if choice is None:
@@ -232,7 +238,7 @@ def _require_fit(first: Path, one: Model, second: Path, other: Model) -> None:
     if one.exact != other.exact:
         raise ModelError(
             f"{second}: cannot predict together with {first}: they were not imported "
-            "from the same model of nnU-Net"
+            "from the same model"
         )
     ours, theirs = _shared(one), _shared(other)
     for key, value in ours.items():

@@ -57,6 +57,8 @@ class Prediction:
     """What else the result depends on."""
     engine: str = ""
     """What ran the network, in words."""
+    licence: str = ""
+    """What the models that made it say about their licences; empty for medseg's own."""
 
     @property
     def failed(self) -> bool:
@@ -158,6 +160,7 @@ def _text(lines: Iterable[Prediction]) -> str:
         columns += [f"{name}{ending}" for name in dict.fromkeys(found)]
     rows = (_row(line) for line in ordered)
     columns += _AFTER
+    columns += ["licence"] if any(line.licence for line in ordered) else []
     return csv_text(columns, ([row.get(c, "") for c in columns] for row in rows))
 
 
@@ -181,6 +184,7 @@ def _row(line: Prediction) -> dict[str, str]:
         "model": line.model,
         "settings": line.settings,
         "engine": line.engine,
+        "licence": line.licence,
     }
 
 
@@ -212,6 +216,7 @@ def _line(row: dict[str, str]) -> Prediction:
         model=row["model"],
         settings=row["settings"],
         engine=row.get("engine") or "",
+        licence=row.get("licence") or "",
     )
 
 

@@ -16,7 +16,6 @@ import torch
 from medseg.calibration.windows import windows_for
 from medseg.device import pick_device
 from medseg.inference.nnunet.postprocess import keep_largest
-from medseg.inference.nnunet.predictor import NnUNetPredictor
 from medseg.inference.predictor import Predictor
 from medseg.inference.presence import presence_probabilities
 from medseg.inference.settings import InferenceSettings
@@ -29,6 +28,7 @@ from medseg.postprocessing import CleaningRule, clean
 from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
 from medseg.prediction.exact_model import (
+    ExactPredictor,
     engine_in_words,
     exact_predictor,
     require_calibrated,
@@ -80,7 +80,7 @@ class SegmentationModel:
     predictor: Predictor
     engine: str = ""
     rules: tuple[CleaningRule, ...] = ()
-    exact: NnUNetPredictor | None = None
+    exact: ExactPredictor | None = None
     largest: tuple[tuple[int, ...], ...] = ()
     presence_networks: tuple[SegmentationNetwork, ...] = ()
 
@@ -321,7 +321,7 @@ class SegmentationModel:
     @property
     def _exactly(self) -> tuple[str, ...]:
         """What label maps of imported models depend on besides."""
-        steps = [] if self.exact is None else [self.exact.recipe.model_dump_json()]
+        steps = [] if self.exact is None else [self.exact.description]
         return (*steps, *([f"largest {self.largest}"] if self.largest else []))
 
 

@@ -20,8 +20,9 @@ from medseg.model import Model
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
 from medseg.prediction.dicom_results import DicomResults, say_unknown
-from medseg.prediction.ensemble import load_ensemble
+from medseg.prediction.exact_model import ExactPredictor
 from medseg.prediction.folder_page import draw_scan, write_folder_page
+from medseg.prediction.load import load_segmentation
 from medseg.prediction.modality import modality_of
 from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
 from medseg.prediction.scan import Scan
@@ -85,8 +86,8 @@ class Segmenter:
         """The model of a folder, or several as an ensemble, ready to segment.
 
         Args:
-            source: Where the models are, or a model that is loaded already, with its
-                device, settings and post-processing.
+            source: Where the models are, a task list, or a model that is loaded
+                already, with its device, settings and post-processing.
             out: Where label maps go.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
             settings: Windows, overlap, flips and engine.
@@ -104,18 +105,17 @@ class Segmenter:
         options = options or ScanOptions()
         if isinstance(source, SegmentationModel):
             model = source
-            rules = parse_series_rules(series, channels=model.saved.plan.channel_names)
         else:
-            members = load_ensemble(source)
-            channels = members.joint.plan.channel_names
-            rules = parse_series_rules(series, channels=channels)
-            model = SegmentationModel.of_members(
-                members,
+            model = load_segmentation(
+                source,
                 device=device,
                 settings=settings,
                 postprocess=options.postprocess,
                 progress=progress,
             )
+        if options.probabilities and model.exact is not None:
+            _require_probabilities(model.exact)
+        rules = parse_series_rules(series, channels=model.saved.plan.channel_names)
         text = (
             f"{model.depends_on} {options.strict} {rules.text}"
             f"{' probabilities' if options.probabilities else ''}"
@@ -299,6 +299,7 @@ class Segmenter:
             model=self.model.identity,
             settings=self.settings_text,
             engine=self.segmentation.engine,
+            licence=self.model.provenance.licence,
         )
 
     def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
@@ -334,6 +335,19 @@ class Segmenter:
         ]
 
 
+def _require_probabilities(exact: ExactPredictor) -> None:
+    """Refuses to write probabilities of what ends in labels, before any scan is read.
+
+    Raises:
+        SettingsError: It does.
+    """
+    if not exact.has_probabilities:
+        raise SettingsError(
+            "--probabilities: MONAI bundles and task lists end in labels, and have no "
+            "probabilities to write; leave it out"
+        )
+
+
 def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
     return Prediction(
         scan.name,
@@ -352,6 +366,7 @@ def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
         model=earlier.model,
         settings=earlier.settings,
         engine=earlier.engine,
+        licence=earlier.licence,
     )
 
 

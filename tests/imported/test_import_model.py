@@ -16,7 +16,6 @@ from medseg.errors import (
     MissingFileError,
     ModelError,
     OutputError,
-    PredictionError,
 )
 from medseg.geometry import affine_from_spacing
 from medseg.imported.nnunet import read_nnunet
@@ -102,8 +101,6 @@ def test_settings_of_other_windows_are_said_to_be_left_out(
     notes: list[str] = []
     SegmentationModel.load(source, settings=settings).segment(volume, notes=notes)
     assert notes == ["exact mode does without max_ram, roi"]
-    with pytest.raises(PredictionError, match="no probabilities"):
-        SegmentationModel.load(source).segment(volume, probabilities=tmp_path / "p")
 
 
 def test_zip(tmp_path: Path, volume: Volume) -> None:

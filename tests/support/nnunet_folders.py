@@ -309,7 +309,8 @@ def predict_slowly(
         options: ``normalize``: what is done to a cropped channel (z-score by default),
             given the channel and the mask of the filled non-zero region; ``order``:
             ``regions_class_order``; ``previous``: label map of the previous stage and
-            its values.
+            its values; ``scores``: a list that gets the logits of the cropped scan,
+            and the box, in transposed axes.
     """
     transpose = example.plans.get("transpose_forward", [0, 1, 2])
     data = data.astype(np.float32).transpose(0, *(axis + 1 for axis in transpose))
@@ -349,6 +350,7 @@ def predict_slowly(
     )
     back = [_resized(one, data.shape[1:], 1, apart) for one in logits]
     scores = np.stack(back).astype(np.float16).astype(np.float64)
+    options.get("scores", []).append((scores, box))
     if "order" in options:
         part = np.zeros(data.shape[1:], int)
         for score, value in zip(scores, options["order"], strict=True):

@@ -1,16 +1,18 @@
 """A scan's label map as nnU-Net's own predictor computes it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from medseg.errors import PredictionError
-from medseg.inference.nnunet.axes import nnunet_image
+from medseg.inference.nnunet.axes import NnUNetImage, nnunet_image
 from medseg.inference.nnunet.decision import decide
 from medseg.inference.nnunet.preprocess import NnUNetInput, prepare
+from medseg.inference.nnunet.probabilities import write_probabilities
 from medseg.inference.nnunet.resample import Resize
 from medseg.inference.nnunet.windows import STEP, Predict, logit_slabs, mirrored
 from medseg.inference.settings import InferenceSettings
@@ -43,6 +45,9 @@ class NnUNetPredictor:
     settings: InferenceSettings
     previous: "NnUNetPredictor | None" = None
 
+    has_probabilities: ClassVar[bool] = True
+    """Whether `predict` can write them."""
+
     def predict(
         self,
         volume: Volume,
@@ -57,19 +62,15 @@ class NnUNetPredictor:
             volume: The scan as it was read; any orientation and spacing.
             name: Case or file, for error messages.
             notes: Gets a line for what was done otherwise than asked, or left out.
-            probabilities: Not written in exact mode.
+            probabilities: A .b2nd file (blosc2) to write them to, float16
+                (L, I, J, K) on the scan's own grid; none by default.
 
         Raises:
             InputError: The scan does not fit the plan.
-            PredictionError: The logits exceed nnU-Net's float16 sums, or
-                probabilities are asked for.
+            OutputError: The probabilities cannot be written.
+            PredictionError: The logits exceed nnU-Net's float16 sums.
         """
-        if probabilities is not None:
-            raise PredictionError(
-                "no probabilities are written in exact mode, which keeps logits of one "
-                "class at a time; use --fast, or leave --probabilities out"
-            )
-        if notes is not None and (left_out := _left_out(self.settings)):
+        if notes is not None and (left_out := self.settings.of_own_windows()):
             notes.append(f"exact mode does without {', '.join(left_out)}")
         volume = with_channels(volume, self.plan.channel_names, name=name)
         require_finite(volume.voxels, name)
@@ -82,14 +83,16 @@ class NnUNetPredictor:
         prepared = prepare(
             image.voxels, image.spacing, self.recipe, previous=before, name=name
         )
-        labels = self._labels(prepared)
+        labels = self._labels(prepared, image, probabilities)
         many = len(self.recipe.foreground) >= MANY_LABELS
         whole = np.zeros(shape, np.uint16 if many else np.uint8)
         whole[prepared.box] = labels
         return image.label_map(whole)
 
-    def _labels(self, prepared: NnUNetInput) -> np.ndarray:
-        """Labels of the cropped scan, slab by slab."""
+    def _labels(
+        self, prepared: NnUNetInput, image: NnUNetImage, probabilities: Path | None
+    ) -> np.ndarray:
+        """Labels of the cropped scan, slab by slab; with probabilities, at once."""
         resampling = Resize.between(
             self.recipe.resampling_logits,
             prepared.cropped,
@@ -97,7 +100,7 @@ class NnUNetPredictor:
             new_spacing=prepared.spacing,
         )
         overlap = self.settings.overlap
-        slabs = logit_slabs(
+        slabs: Iterable[Tensor] = logit_slabs(
             [mirrored(self._in_its_axes(one), self.flips) for one in self.networks],
             torch.from_numpy(prepared.voxels),
             self.recipe.patch_size,
@@ -105,12 +108,28 @@ class NnUNetPredictor:
             step=STEP if overlap == "auto" else 1 - overlap,
             device=self.device,
         )
+        if probabilities is not None:
+            logits = torch.cat(list(slabs), dim=1)
+            slabs = [logits]
+            write_probabilities(
+                probabilities,
+                logits,
+                resampling,
+                image=image,
+                box=prepared.box,
+                scheme=self.plan.labels,
+            )
         return decide(
             slabs,
             prepared.voxels.shape[1:],
             resampling,
             region_order=self.recipe.region_order,
         )
+
+    @property
+    def description(self) -> str:
+        """Everything besides weights and settings that decides a label map, as text."""
+        return self.recipe.model_dump_json()
 
     @property
     def flips(self) -> Sequence[int]:
@@ -123,16 +142,3 @@ class NnUNetPredictor:
         order = (0, 1, *(2 + int(n) for n in np.argsort(axes)))
         back = tuple(int(n) for n in np.argsort(order))
         return lambda window: network(window.permute(order)).permute(back)
-
-
-def _left_out(settings: InferenceSettings) -> list[str]:
-    """Settings that were made and belong to medseg's own windows."""
-    asked = {
-        "max_ram": settings.max_ram is not None,
-        "max_vram": settings.max_vram is not None,
-        "roi": settings.roi not in {"auto", "all"},
-        "engine": settings.engine not in {"auto", "torch"},
-        "precision": settings.precision not in {"auto", "float32"},
-        "window_size": settings.window_size is not None,
-    }
-    return [name for name, is_asked in asked.items() if is_asked]

@@ -1,0 +1,1 @@
+"""Label maps as a MONAI bundle's own inference computes them, for imported models."""
