@@ -53,7 +53,8 @@ def predict(
     ] = "auto",
     reproducible: Reproducible = False,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Imported models: our windows, if measured.")
+        bool,
+        typer.Option("--fast", help="Imported models: fastest engine, if measured."),
     ] = False,
     ensemble: Annotated[
         str, typer.Option("--ensemble", help="Several models: logits, probabilities.")

@@ -21,8 +21,6 @@ from medseg.prediction.series_rules import parse_series_rules
 from medseg.progress import Progress
 from medseg.volume import LabelMap
 
-_ONLY_EXACT = {"RescaleTo01Normalization", "RGBTo01Normalization"}
-
 
 def measure_fast(
     members: Ensemble, scans: Path, *, device: str, progress: Progress
@@ -36,7 +34,7 @@ def measure_fast(
         progress: Shows progress.
 
     Raises:
-        ModelError: Fast mode does not know something that the model needs.
+        ModelError: The model is a MONAI bundle, which has no fast mode.
         InputError: There is no scan, or one cannot be segmented.
     """
     recipe = members.joint.exact
@@ -45,7 +43,6 @@ def measure_fast(
             "--calibrate: a MONAI bundle predicts by its own transforms alone; import "
             "it without"
         )
-    _require_known(recipe)
     exact = SegmentationModel.of_members(members, device=device)
     trusted = recipe.replaced(fast=FastAgreement(num_scans=1, dice={}))
     fast = SegmentationModel.of_members(
@@ -63,16 +60,6 @@ def measure_fast(
         for name, dice in _dice(one, other, plan).items():
             smallest[name] = min(dice, smallest.get(name, 1.0))
     return FastAgreement(num_scans=len(found), dice=smallest)
-
-
-def _require_known(recipe: NnUNetRecipe) -> None:
-    schemes = {channel.scheme for channel in recipe.channels} & _ONLY_EXACT
-    what = "a cascade" if recipe.cascade else ", ".join(sorted(schemes))
-    if what:
-        raise ModelError(
-            f"--calibrate: fast mode does not know {what}; import without it, and the "
-            "model predicts in exact mode"
-        )
 
 
 def _usable(plan: Plan, scans: Path) -> Iterator[Scan]:

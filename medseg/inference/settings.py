@@ -44,8 +44,9 @@ class InferenceSettings(Settings):
     """Only the reference engine, torch in float32: no choice that depends on this
     machine's speed is made."""
     fast: bool = False
-    """Of imported models: medseg's windows and engines instead of the steps of the tool
-    that they come from. Only for models whose difference was measured at import."""
+    """Of imported models of nnU-Net: the networks run on the engine that is fastest
+    here, instead of torch in float32; all else stays nnU-Net's. Only for models whose
+    difference was measured at import."""
     ensemble: Literal["logits", "probabilities"] = "logits"
     """What is averaged over the models of an ensemble."""
 
@@ -60,8 +61,8 @@ class InferenceSettings(Settings):
             "max_ram": self.max_ram is not None,
             "max_vram": self.max_vram is not None,
             "roi": self.roi not in {"auto", "all"},
-            "engine": self.engine not in {"auto", "torch"},
-            "precision": self.precision not in {"auto", "float32"},
+            "engine": not self.fast and self.engine not in {"auto", "torch"},
+            "precision": not self.fast and self.precision not in {"auto", "float32"},
             "window_size": self.window_size is not None,
         }
         return [name for name, is_asked in asked.items() if is_asked]

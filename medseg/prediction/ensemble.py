@@ -68,6 +68,18 @@ class Ensemble:
             PredictionError: It does not agree with torch.
             ModelError: Not even torch gives what it gave where a model was saved.
         """
+        chosen = self.engines(settings, device=device, progress=progress)
+        names = " and ".join(dict.fromkeys(str(engine.variant) for engine in chosen))
+        if len(chosen) == 1:
+            return chosen[0], names
+        overlapping = bool(self.joint.plan.labels.regions)
+        joint = ensemble(chosen, average=settings.ensemble, overlapping=overlapping)
+        return joint, f"{names}, mean {settings.ensemble} of {len(chosen)} models"
+
+    def engines(
+        self, settings: InferenceSettings, *, device: torch.device, progress: Progress
+    ) -> list[Engine]:
+        """What runs a window of each member; see `forward`."""
         variants: dict[str, Variant] = {}
         chosen: list[Engine] = []
         for folder, model in zip(self.folders, self.models, strict=True):
@@ -81,12 +93,7 @@ class Ensemble:
                 engine = self._engine(folder, model, settings, device, progress)
             variants.setdefault(kind, engine.variant)
             chosen.append(engine)
-        names = " and ".join(dict.fromkeys(str(engine.variant) for engine in chosen))
-        if len(chosen) == 1:
-            return chosen[0], names
-        overlapping = bool(self.joint.plan.labels.regions)
-        joint = ensemble(chosen, average=settings.ensemble, overlapping=overlapping)
-        return joint, f"{names}, mean {settings.ensemble} of {len(chosen)} models"
+        return chosen
 
     def _engine(
         self,

@@ -8,12 +8,14 @@ from medseg.bundle_recipe import BundleRecipe
 from medseg.errors import ModelError
 from medseg.inference.bundle.predictor import BundlePredictor
 from medseg.inference.nnunet.predictor import NnUNetPredictor
+from medseg.inference.nnunet.windows import Predict
 from medseg.inference.settings import InferenceSettings
 from medseg.model import Model
 from medseg.networks.inference_form import inference_form
 from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.prediction.ensemble import Ensemble
 from medseg.prediction.task_predictor import TaskPredictor
+from medseg.progress import Progress
 
 ExactPredictor: TypeAlias = NnUNetPredictor | BundlePredictor | TaskPredictor
 """Segments as the tool would that a model was imported from, or by several models."""
@@ -23,23 +25,42 @@ LEAST_DICE = 0.999
 
 
 def exact_predictor(
-    members: Ensemble, where: torch.device, settings: InferenceSettings
-) -> NnUNetPredictor | BundlePredictor:
-    """What segments in the place of medseg's own predictor.
+    members: Ensemble,
+    where: torch.device,
+    settings: InferenceSettings,
+    *,
+    progress: Progress,
+) -> tuple[NnUNetPredictor | BundlePredictor, str]:
+    """What segments in the place of medseg's own predictor, and in words how.
+
+    Args:
+        members: The imported model.
+        where: Its device.
+        settings: In fast mode the networks run on the engine that they choose.
+        progress: Told of engines that are measured.
 
     Raises:
-        ModelError: The previous stage of a cascade is missing.
+        ModelError: The previous stage of a cascade is missing, or fast mode was not
+            measured for the model.
+        SettingsError: The engine that was named cannot be had here.
+        PredictionError: It does not agree with torch.
     """
     joint = members.joint
+    if settings.fast:
+        require_calibrated(joint)
     if isinstance(joint.exact, BundleRecipe):
         network = joint.network.to(where)
-        return BundlePredictor(network, joint.plan, joint.exact, where, settings)
-    return _nnunet_predictor(members, where, settings)
+        predictor = BundlePredictor(network, joint.plan, joint.exact, where, settings)
+        return predictor, "torch float32, MONAI's own transforms and inferer"
+    return _nnunet_predictor(members, where, settings, progress)
 
 
 def _nnunet_predictor(
-    members: Ensemble, where: torch.device, settings: InferenceSettings
-) -> NnUNetPredictor:
+    members: Ensemble,
+    where: torch.device,
+    settings: InferenceSettings,
+    progress: Progress,
+) -> tuple[NnUNetPredictor, str]:
     recipe, before = members.joint.exact, members.previous
     assert isinstance(recipe, NnUNetRecipe)
     if recipe.cascade and before is None:
@@ -47,16 +68,33 @@ def _nnunet_predictor(
             f"{members.folders[0]}: the network needs the label maps of a previous "
             "stage, and that model is missing; import it again with --previous"
         )
-    return NnUNetPredictor(
-        networks=tuple(
+    networks: tuple[Predict, ...]
+    if settings.fast:
+        engines = members.engines(settings, device=where, progress=progress)
+        networks = tuple(engines)
+        words = " and ".join(dict.fromkeys(str(engine.variant) for engine in engines))
+    else:
+        networks = tuple(
             inference_form(model.network, device=where) for model in members.models
-        ),
+        )
+        words = "torch float32"
+    folds = len(members.models)
+    words += ", nnU-Net's own steps"
+    words += f", mean logits of {folds} folds" if folds > 1 else ""
+    if recipe.mirror_axes and settings.flips is not False:
+        words += ", test-time flips averaged"
+    previous = None
+    if before is not None:
+        previous, _ = _nnunet_predictor(before, where, settings, progress)
+    predictor = NnUNetPredictor(
+        networks=networks,
         plan=members.joint.plan,
         recipe=recipe,
         device=where,
         settings=settings,
-        previous=_nnunet_predictor(before, where, settings) if before else None,
+        previous=previous,
     )
+    return predictor, words
 
 
 def require_calibrated(saved: Model) -> None:
@@ -83,15 +121,3 @@ def require_calibrated(saved: Model) -> None:
             f"Dice {fast.smallest:.4f} on {fast.num_scans} scans, below "
             f"{LEAST_DICE:g}; leave --fast out"
         )
-
-
-def engine_in_words(members: Ensemble, settings: InferenceSettings) -> str:
-    """What runs an imported model in exact mode, for the record."""
-    recipe, folds = members.joint.exact, len(members.models)
-    if isinstance(recipe, BundleRecipe):
-        return "torch float32, MONAI's own transforms and inferer"
-    assert recipe is not None
-    words = "torch float32, nnU-Net's own steps"
-    words += f", mean logits of {folds} folds" if folds > 1 else ""
-    flips = recipe.mirror_axes and settings.flips is not False
-    return words + (", test-time flips averaged" if flips else "")

@@ -27,12 +27,7 @@ from medseg.networks.network import SegmentationNetwork
 from medseg.postprocessing import CleaningRule, clean
 from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
-from medseg.prediction.exact_model import (
-    ExactPredictor,
-    engine_in_words,
-    exact_predictor,
-    require_calibrated,
-)
+from medseg.prediction.exact_model import ExactPredictor, exact_predictor
 from medseg.prediction.one_image import find_scan, load_image, load_paths, paths_of
 from medseg.prediction.pixel_scale import at_training_scale
 from medseg.prediction.scan import Scan
@@ -131,16 +126,17 @@ class SegmentationModel:
         """As `load`, for models that are loaded already."""
         saved, where = members.joint, pick_device(device)
         settings = settings or InferenceSettings()
-        if saved.exact is not None and not settings.fast:
+        if saved.exact is not None:
+            exact, engine = exact_predictor(
+                members, where, settings, progress=progress or Silent()
+            )
             return cls(
                 saved,
                 Predictor(saved.network.to(where), saved.plan, where, settings),
-                engine_in_words(members, settings),
-                exact=exact_predictor(members, where, settings),
+                engine,
+                exact=exact,
                 largest=saved.exact.keep_largest if postprocess else (),
             )
-        if saved.exact is not None:
-            require_calibrated(saved)
         flips = saved.flips if settings.flips is None else settings.flips
         settings = settings.replaced(flips=flips and saved.plan.can_mirror)
         forward, engine = members.forward(
@@ -156,7 +152,6 @@ class SegmentationModel:
             predictor,
             engine,
             saved.postprocessing if postprocess else (),
-            largest=saved.exact.keep_largest if saved.exact and postprocess else (),
             presence_networks=_with_presence_head(members, where),
         )
         return model.calibrated(windows=saved.windows, decoding=saved.decoding)
@@ -322,6 +317,7 @@ class SegmentationModel:
     def _exactly(self) -> tuple[str, ...]:
         """What label maps of imported models depend on besides."""
         steps = [] if self.exact is None else [self.exact.description]
+        steps += ["fast"] if self.predictor.settings.fast else []
         return (*steps, *([f"largest {self.largest}"] if self.largest else []))
 
 
