@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from medseg.errors import ModelError
+from medseg.imported.bundle_arguments import class_name
 from medseg.imported.bundle_config import BundleConfig
-from medseg.imported.bundle_steps import class_name
 from medseg.imported.checkpoint import load_plain
 from medseg.networks.plugin_network import ALIASES, require_harmless
 from medseg.networks.settings import PluginNetworkSettings

@@ -1,6 +1,5 @@
 """The transforms of a bundle, from its configuration to a recipe."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,18 @@ from medseg.bundle_recipe import (
     BEFORE,
     IMAGE,
     PREDICTION,
-    SELECTION,
     BundleInferer,
     BundleSaving,
     BundleTransform,
     arguments_of,
 )
 from medseg.errors import ModelError
+from medseg.imported.bundle_arguments import (
+    class_name,
+    keys_of,
+    plain_values,
+    selection_of,
+)
 from medseg.imported.bundle_config import BundleConfig
 from medseg.setting_errors import nearest_name
 from medseg.settings import parse_settings
@@ -33,20 +37,6 @@ INFERERS = (
     "SliceInferer",
 )
 SAVING = "SaveImaged"
-_OF_NO_CONSEQUENCE = frozenset(
-    {
-        *("device", "sw_device", "meta_keys", "meta_key_postfix", "orig_meta_keys"),
-        *("start_coord_key", "end_coord_key", "progress", "cache_roi_weight_map"),
-        *("cpu_thresh", "buffer_steps", "buffer_dim", "image_only", "overwriting"),
-        *("simple_keys", "prune_meta_pattern", "prune_meta_sep", "expanduser"),
-        *("strict_check", "channel_dim", "transform", "output_dir", "output_postfix"),
-        *("output_ext", "output_dtype", "dtype", "scale", "squeeze_end_dims"),
-        *("data_root_dir", "separate_folder", "print_log", "output_format", "writer"),
-        *("output_name_formatter", "folder_layout", "savepath_in_metadict"),
-    }
-)
-"""Arguments that change no label; those of them that a transform lists are kept."""
-_MUST_BE_OFF = ("lazy", "post_func", "with_coord", "other")
 _SAVING_FIELDS = frozenset(BundleSaving.model_fields)
 
 
@@ -63,22 +53,6 @@ class Before:
     steps: tuple[BundleTransform, ...]
 
 
-def class_name(target: str, known: Mapping[str, Any]) -> str | None:
-    """The class that a ``_target_`` names, if it is a known one of MONAI's.
-
-    MONAI has each dictionary transform under three names: ``Spacingd``, ``SpacingD``
-    and ``SpacingDict``.
-    """
-    found = re.fullmatch(r"(?:monai(?:\.\w+)+\.)?(\w+)", target)
-    if found is None:
-        return None
-    name = found[1]
-    for candidate in (name, re.sub(r"(?:D|Dict)$", "d", name)):
-        if candidate in known:
-            return candidate
-    return None
-
-
 def read_before(config: BundleConfig, value: Any, place: str) -> Before:
     """The transforms from a scan to the network's input.
 
@@ -89,7 +63,7 @@ def read_before(config: BundleConfig, value: Any, place: str) -> Before:
     steps: list[BundleTransform] = []
     present: set[str] = set()
     for name, args, where in _transforms(config, value, place, {**LOADING, **BEFORE}):
-        keys = _keys(config, args, where)
+        keys = keys_of(config, args, where)
         if name == "LoadImaged":
             _require_reader(config, args, where)
             inputs = (*inputs, *keys)
@@ -119,9 +93,15 @@ def read_before(config: BundleConfig, value: Any, place: str) -> Before:
 
 
 def read_after(
-    config: BundleConfig, value: Any, place: str
+    config: BundleConfig, value: Any, place: str, *, inverse_of: Any
 ) -> tuple[tuple[BundleTransform, ...], BundleSaving]:
     """The transforms from the network's answer to labels, and how they are saved.
+
+    Args:
+        config: The bundle's.
+        value: As written.
+        place: Where.
+        inverse_of: The transforms before the network, which alone can be inverted.
 
     Raises:
         ModelError: One is not known, or is refused; it is named.
@@ -130,7 +110,7 @@ def read_after(
     saving = BundleSaving()
     known = {**AFTER, SAVING: ""}
     for name, args, where in _transforms(config, value, place, known):
-        keys = _keys(config, args, where)
+        keys = keys_of(config, args, where)
         if name == SAVING:
             if PREDICTION in keys:
                 saving = _saving(config, args, where)
@@ -140,6 +120,13 @@ def read_after(
                 f"{config.source}: {where}: {name} of {', '.join(keys)}; only the "
                 f"network's answer, {PREDICTION!r}, is known here"
             )
+        if name == "Invertd":
+            undone, _ = config.followed(args.get("transform"), f"{where}::transform")
+            if undone != config.followed(inverse_of, "preprocessing")[0]:
+                raise ModelError(
+                    f"{config.source}: {where}::transform: inverts something else than "
+                    "what came before the network; refused"
+                )
         steps.append(_step(config, name, args, where, AFTER))
     return tuple(steps), saving
 
@@ -157,7 +144,7 @@ def read_inferer(config: BundleConfig, value: Any, place: str) -> BundleInferer:
     if name is None:
         raise _unknown(config, target, place, known)
     fields = frozenset(BundleInferer.model_fields)
-    values = _values(config, args, place, fields)
+    values = plain_values(config, args, place, fields)
     roi = values.get("roi_size")
     if isinstance(roi, int):
         raise ModelError(
@@ -200,19 +187,6 @@ def _unknown(
     )
 
 
-def _keys(config: BundleConfig, args: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    """The items that a transform is about.
-
-    Raises:
-        ModelError: It names none.
-    """
-    keys = config.plain(args.get("keys"), f"{place}::keys")
-    keys = [keys] if isinstance(keys, str) else keys
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ModelError(f"{config.source}: {place}::keys: {keys!r:.80}")
-    return tuple(keys)
-
-
 def _present(
     config: BundleConfig,
     args: Mapping[str, Any],
@@ -243,7 +217,9 @@ def _require_reader(config: BundleConfig, args: Mapping[str, Any], place: str) -
     Raises:
         ModelError: It is another.
     """
-    _values(config, args, place, frozenset(f"keys {LOADING['LoadImaged']}".split()))
+    plain_values(
+        config, args, place, frozenset(f"keys {LOADING['LoadImaged']}".split())
+    )
     reader = config.plain(args.get("reader"), f"{place}::reader")
     if reader is not None and reader not in READERS:
         raise ModelError(
@@ -266,8 +242,8 @@ def _step(
     """
     args = dict(args)
     if "select_fn" in args:
-        args["select_fn"] = _selection(config, args["select_fn"], place)
-    values = _values(config, args, place, arguments_of(name, known))
+        args["select_fn"] = selection_of(config, args["select_fn"], place)
+    values = plain_values(config, args, place, arguments_of(name, known))
     try:
         step = BundleTransform(name=name, args=values)
         step.require_known(known)
@@ -276,52 +252,6 @@ def _step(
     return step
 
 
-def _values(
-    config: BundleConfig, args: Mapping[str, Any], place: str, wanted: frozenset[str]
-) -> dict[str, Any]:
-    """The plain values of the arguments that matter.
-
-    Raises:
-        ModelError: Another argument is not known, or one is refused.
-    """
-    values = {}
-    for key, value in args.items():
-        if key in wanted:
-            values[key] = config.plain(value, f"{place}::{key}")
-        elif key in _MUST_BE_OFF:
-            if config.plain(value, f"{place}::{key}"):
-                raise ModelError(
-                    f"{config.source}: {place}::{key} is not known; refused"
-                )
-        elif key not in _OF_NO_CONSEQUENCE and key not in {
-            "keys",
-            "allow_missing_keys",
-        }:
-            near = nearest_name(key, wanted)
-            raise ModelError(
-                f"{config.source}: {place}: argument {key!r:.60} is not known{near}"
-            )
-    return values
-
-
-def _selection(config: BundleConfig, value: Any, place: str) -> Any:
-    """The comparison that a ``select_fn`` makes, as text, where it is one.
-
-    Raises:
-        ModelError: It is another function.
-    """
-    value, where = config.followed(value, f"{place}::select_fn")
-    if value is None or (isinstance(value, str) and SELECTION.fullmatch(value)):
-        return value
-    text = " ".join(str(value).split())
-    found = re.fullmatch(
-        r"\$lambda (\w+) ?: ?\1 ?(>=|<=|!=|>|<) ?(-?\d+(?:\.\d+)?)", text
-    )
-    if found is None:
-        raise config.refused(where, f"the function {text!r:.120}")
-    return f"x {found[2]} {found[3]}"
-
-
 def _saving(config: BundleConfig, args: Mapping[str, Any], place: str) -> BundleSaving:
-    values = _values(config, args, place, _SAVING_FIELDS)
+    values = plain_values(config, args, place, _SAVING_FIELDS)
     return parse_settings(BundleSaving, values, source=f"{config.source}: {place}")

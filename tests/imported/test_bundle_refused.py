@@ -119,6 +119,16 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
         {"_target_": "Activationsd", "keys": "pred", "other": TOUCH},
         "other is the expression",
     ),
+    "inverse of something else": (
+        "postprocessing::transforms::1::transform",
+        "@inferer",
+        "inverts something else",
+    ),
+    "network of another part of MONAI": (
+        "network_def::_target_",
+        "monai.apps.deepgrow.UNet",
+        "no network that is taken",
+    ),
     "mode of building": (
         "preprocessing::transforms::3::_mode_",
         "callable",
