@@ -10,11 +10,11 @@ from pathlib import Path
 import yaml
 
 from medseg.ancestry import Ancestor, TrainedOn, read_trained_on, trained_on
+from medseg.bundle_recipe import BundleRecipe
 from medseg.errors import ModelError, SettingsError
 from medseg.files import write_text
-from medseg.model import Model
+from medseg.model import ExactRecipe, Model
 from medseg.networks.transfer import InitialWeights
-from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.plan import ChannelPlan, Plan
 from medseg.prediction.ensemble import Ensemble, load_ensemble
 from medseg.preparation.inheritance import Inheritance
@@ -217,10 +217,12 @@ def _first(members: Ensemble, init: InitSettings) -> Model:
     return model
 
 
-def _trainable_plan(plan: Plan, exact: NnUNetRecipe | None) -> Plan:
+def _trainable_plan(plan: Plan, exact: ExactRecipe | None) -> Plan:
     """The plan of an imported model with its intensities as medseg can make them."""
     if exact is None:
         return plan
+    if isinstance(exact, BundleRecipe):
+        return _plan_of_bundle(plan, exact)
     channels = []
     for channel, theirs in zip(plan.channels, exact.channels, strict=True):
         if theirs.scheme == "RescaleTo01Normalization":
@@ -230,6 +232,19 @@ def _trainable_plan(plan: Plan, exact: NnUNetRecipe | None) -> Plan:
                 name=channel.name, normalization="ct", clip=(0.0, 255.0), std=255.0
             )
         channels.append(channel)
+    return plan.replaced(channels=tuple(channels))
+
+
+def _plan_of_bundle(plan: Plan, recipe: BundleRecipe) -> Plan:
+    """Percentiles where the bundle scales intensities in a way no plan has words for."""
+    if not any("Intensity" in step.name for step in recipe.before):
+        return plan
+    channels = [
+        ChannelPlan(name=channel.name, normalization="percentile")
+        if channel.normalization == "none"
+        else channel
+        for channel in plan.channels
+    ]
     return plan.replaced(channels=tuple(channels))
 
 

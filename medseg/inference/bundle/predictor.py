@@ -132,13 +132,16 @@ class BundlePredictor:
             InputError: A transform does not take the scan.
             PredictionError: There is not enough memory.
         """
+        from monai.utils.type_conversion import convert_to_dst_type
+
         try:
             prepared = self._before(items)
             image = prepared[IMAGE]
             logits = inferer_of(self.recipe.inferer)(
                 image[None].to(self.device), self._forward
             )
-            answer = self._after({IMAGE: image, PREDICTION: logits[0]})[PREDICTION]
+            found, *_ = convert_to_dst_type(logits[0], image)  # knows where it lies
+            answer = self._after({IMAGE: image, PREDICTION: found})[PREDICTION]
             return self._saved(answer)
         except (ValueError, RuntimeError, IndexError, KeyError, TypeError) as error:
             if "memory" in str(error):
