@@ -236,7 +236,7 @@ def _trainable_plan(plan: Plan, exact: ExactRecipe | None) -> Plan:
 
 
 def _plan_of_bundle(plan: Plan, recipe: BundleRecipe) -> Plan:
-    """Percentiles where the bundle scales intensities in a way no plan has words for."""
+    """Percentiles where the bundle scales intensities as no plan can say."""
     if not any("Intensity" in step.name for step in recipe.before):
         return plan
     channels = [
