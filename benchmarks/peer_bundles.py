@@ -298,7 +298,7 @@ KINDS = {
             "use_checkpoint": False,
         },
         [*LOAD, RAS, PERCENTILES, TYPE],
-        windows(32, 32, 32, overlap=0.25, mode="gaussian"),
+        windows(64, 32, 32, overlap=0.25, mode="gaussian"),
         [SOFTMAX, invert(), ARGMAX, SAVE],
         HIPPOCAMPUS,
     ),

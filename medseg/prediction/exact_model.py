@@ -70,7 +70,10 @@ def _nnunet_predictor(
         )
     networks: tuple[Predict, ...]
     if settings.fast:
-        engines = members.engines(settings, device=where, progress=progress)
+        full = settings  # short formats move borders farther than fast mode may
+        if settings.precision == "auto":
+            full = settings.replaced(precision="float32")
+        engines = members.engines(full, device=where, progress=progress)
         networks = tuple(engines)
         words = " and ".join(dict.fromkeys(str(engine.variant) for engine in engines))
     else:
