@@ -1,6 +1,7 @@
 """The network of a bundle, by its class in MONAI, and its weights."""
 
 import inspect
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,8 @@ def network_of(
             f"taken{near}; refused, nothing was executed. Known are: "
             f"{', '.join(NETWORKS)}"
         )
+    # MONAI tells of an optional DICOM decoder that is absent; none is needed here
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     plugin = find(f"{PLACE}:{name}", kind="networks")
     parameters = inspect.signature(plugin.item).parameters
     chosen = {}

@@ -1,5 +1,6 @@
 """A recipe's transforms and inferer as MONAI's own objects."""
 
+import logging
 import operator
 import re
 import warnings
@@ -68,6 +69,8 @@ def inferer_of(settings: BundleInferer) -> Any:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without MONAI's warnings of readers that are absent and names that change."""
+    # and of an optional DICOM decoder; none is needed here
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
