@@ -53,28 +53,39 @@ def patients_of(cases: Mapping[str, CasePath]) -> tuple[dict[str, str], str]:
     Args:
         cases: Where each case lies, by its id.
     """
+    return _of_known_names(cases) or _of_folders(cases) or _each_its_own(cases)
+
+
+def _each_its_own(cases: Mapping[str, CasePath]) -> tuple[dict[str, str], str]:
+    return {key: key for key in cases}, OWN_PATIENT
+
+
+def _of_known_names(
+    cases: Mapping[str, CasePath],
+) -> tuple[dict[str, str], str] | None:
+    """Patients from names that hold them by a rule, where all names do."""
     for what, pattern in _NAMES.items():
-        matches = {
-            key: pattern.match(_last_name(place)) for key, place in cases.items()
+        found = {
+            key: match[1]
+            for key, place in cases.items()
+            if (match := pattern.match(_last_name(place)))
         }
-        if cases and all(matches.values()):
-            found = {key: match[1] for key, match in matches.items() if match}
+        if cases and len(found) == len(cases):
             return found, f"patients from the {what} in the names"
+    return None
+
+
+def _of_folders(cases: Mapping[str, CasePath]) -> tuple[dict[str, str], str] | None:
+    """Patients from folders, where every case lies in one that may be a patient's."""
     levels = {key: _levels(place.folders) for key, place in cases.items()}
     if not cases or not all(levels.values()):
-        return {key: key for key in cases}, OWN_PATIENT
+        return None
     paths = {key: _patient_path(parts) for key, parts in levels.items()}
     counts = Counter(paths.values())
-    doubtful = sorted(
-        {
-            path[-1]
-            for key, path in paths.items()
-            if counts[path] > 1 and not _is_one_patient(path, cases[key].name)
-        }
-    )
+    doubtful = _doubtful(paths, counts, cases)
     groups = [name for name in doubtful if _is_group(name)]
-    if groups and len(groups) == len(doubtful) == len({p[-1] for p in counts}):
-        return {key: key for key in cases}, OWN_PATIENT
+    if groups and len(groups) == len(doubtful) == len({path[-1] for path in counts}):
+        return None
     chosen = {
         key: key if path[-1] in groups else _shortest(path, list(counts))
         for key, path in paths.items()
@@ -84,6 +95,21 @@ def patients_of(cases: Mapping[str, CasePath]) -> tuple[dict[str, str], str]:
         f", such as {unsure[0]}; name them in a table if it is none" if unsure else ""
     )
     return chosen, FROM_FOLDERS + hint
+
+
+def _doubtful(
+    paths: Mapping[str, tuple[str, ...]],
+    counts: Mapping[tuple[str, ...], int],
+    cases: Mapping[str, CasePath],
+) -> list[str]:
+    """Folders with several cases that may be of several patients, sorted."""
+    return sorted(
+        {
+            path[-1]
+            for key, path in paths.items()
+            if counts[path] > 1 and not _is_one_patient(path, cases[key].name)
+        }
+    )
 
 
 def _last_name(place: CasePath) -> str:
