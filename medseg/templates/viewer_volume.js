@@ -119,7 +119,7 @@ async function makeView(canvas, { content, labels, images, errors, state, showPo
     isRadiologicalConvention: true, sagittalNoseLeft: true,
     isOrientationTextVisible: !content.isLost, fontColor: [0.91, 0.92, 0.94, 1],
     showAllOrientationMarkers: true, crosshairColor: [0.91, 0.92, 0.94, 0.75],
-    crosshairWidthUnit: "percent", crosshairWidth: 0.15, crosshairGap: 4,
+    crosshairWidthUnit: "percent", crosshairWidth: 0.5, crosshairGap: 4,
     multiplanarShowRender: SHOW_RENDER.ALWAYS, multiplanarPadPixels: 4,
     multiplanarLayout: MULTIPLANAR_TYPE.GRID,
     dragAndDropEnabled: false, viewModeHotKey: "", clipPlaneHotKey: "",
