@@ -25,6 +25,7 @@ FLOORS = [
         "pages",
         "plugins",
         "structure_colors",
+        "extras",
     },
     {"geometry", "labels", "device", "folder_lock", "grid_limits"},
     {"interchange"},

@@ -11,6 +11,7 @@ from torch import Tensor
 from medseg.conversion.portable import Portable, trace
 from medseg.conversion.recipe import readme
 from medseg.errors import SettingsError
+from medseg.extras import how_to_install
 from medseg.inference.engines.onnx_engine import onnx_graph
 from medseg.plan import write_plan
 
@@ -29,7 +30,7 @@ def write_onnx(folder: Path, portable: Portable) -> str:
         ModelError: Read back, it does not compute the same.
     """
     if find_spec("onnx") is None:
-        raise SettingsError("--to onnx needs onnx: pip install 'medseg[onnx]'")
+        raise SettingsError(f"--to onnx needs onnx: {how_to_install('onnx')}")
     path = folder / "network.onnx"
     path.write_bytes(
         onnx_graph(
@@ -101,7 +102,7 @@ def _check_onnx(path: Path, portable: Portable) -> str:
         onnx.checker.check_model(path, full_check=True)
         return (
             "NOT compared with the original: neither ONNX Runtime nor OpenVINO is "
-            "installed here (pip install 'medseg[onnx]'); the file is well-formed."
+            f"installed here ({how_to_install('onnx')}); the file is well-formed."
         )
     name, run = runtime
     worst = portable.verify(run, name=path.name)

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from torch import Tensor, nn
 
 from medseg.errors import SettingsError
+from medseg.extras import how_to_install
 from medseg.networks.core import Core
 from medseg.networks.settings import SegResNetSettings, SwinUNETRSettings
 
@@ -69,9 +70,7 @@ def make_swinunetr(
         SettingsError: einops, which MONAI's transformers need, is not installed.
     """
     if find_spec("einops") is None:
-        raise SettingsError(
-            "network swinunetr needs einops: pip install 'medseg[swin]'"
-        )
+        raise SettingsError(f"network swinunetr needs einops: {how_to_install('swin')}")
     from monai.networks.nets.swin_unetr import SwinUNETR
 
     body = SwinUNETR(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import MedsegError, SettingsError
+from medseg.extras import how_to_install
 from medseg.progress import Progress, Silent
 from medseg.studies.data import prepare_study
 from medseg.studies.study import StudyRun
@@ -99,7 +100,7 @@ def _start_ray(address: str) -> Any:
         import ray
     except ImportError:
         raise SettingsError(
-            "--ray: Ray is not installed; pip install 'medseg[ray]'"
+            f"--ray: Ray is not installed: {how_to_install('ray')}"
         ) from None
     try:
         local: dict[str, Any] = {}

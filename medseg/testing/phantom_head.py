@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.errors import MissingFileError
+from medseg.extras import how_to_install
 from medseg.geometry import Grid, affine_from_spacing
 from medseg.io import read_volume
 from medseg.testing.phantom_waves import Waves
@@ -147,7 +148,7 @@ def _template_file(name: str) -> Path:
     if package is None or package.origin is None:
         raise MissingFileError(
             "the demonstration study needs the brain template that the package "
-            'nilearn carries: pip install "medseg[demo]"'
+            f"nilearn carries: {how_to_install('demo')}"
         )
     path = Path(package.origin).parent / _FILE.format(name)
     if not path.is_file():

@@ -8,6 +8,7 @@ import torch
 
 from medseg.device import has_bfloat16
 from medseg.errors import SettingsError
+from medseg.extras import how_to_install
 from medseg.inference.engines.engine import REFERENCE, Engine, Precision, Variant
 from medseg.inference.settings import InferenceSettings
 from medseg.networks.network import SegmentationNetwork
@@ -100,7 +101,7 @@ def _require(settings: InferenceSettings, device: torch.device) -> None:
     if not _is_installed(name):
         raise SettingsError(
             f"engine {name}: {' and '.join(PACKAGES[name])} must be installed: "
-            f"pip install 'medseg[{name}]'"
+            f"{how_to_install(name)}"
         )
     if not _runs_on(name, device):
         where = "the CPU" if name == "openvino" else "a CUDA device"

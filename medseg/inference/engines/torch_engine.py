@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import SettingsError
+from medseg.extras import how_to_install
 from medseg.inference.engines.engine import Engine, Precision, Variant
 from medseg.networks.inference_form import inference_form
 
@@ -32,7 +33,7 @@ def torch_engine(
     if compiled and device.type != "cuda":
         raise SettingsError(
             "engine torch-compile needs a CUDA device; on the CPU take openvino or "
-            "onnx (pip install 'medseg[openvino]')"
+            f"onnx ({how_to_install('openvino')})"
         )
     form: nn.Module = inference_form(network, device=device)
     if compiled:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from medseg.errors import SettingsError
+from medseg.extras import how_to_install
 from medseg.settings import Settings, apply_overrides, parse_settings
 
 _TITLE = re.compile(
@@ -177,7 +178,7 @@ def read_pacs_settings(overrides: Sequence[str], **values: Any) -> PacsSettings:
     for library in ("pynetdicom", "dicomweb_client"):
         if find_spec(library) is None:
             raise SettingsError(
-                f'medseg pacs needs {library}: pip install "medseg[pacs]"'
+                f"medseg pacs needs {library}: {how_to_install('pacs')}"
             )
     given = {key: value for key, value in values.items() if value is not None}
     for key in ("send_to", "fetch_from"):
