@@ -1,6 +1,7 @@
 """What a user sees: bars with time left on a terminal and in notebooks, else lines."""
 
 import logging
+import os
 import shlex
 import sys
 import time
@@ -73,14 +74,14 @@ class Console:
     def log_to(self, path: Path) -> None:
         """Also appends every message, with the time, to a file.
 
+        The file is begun when its folder is there: a call that is refused before it
+        makes the folder leaves nothing behind.
+
         Raises:
             OutputError: The file cannot be written.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handler = logging.FileHandler(path, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        _refuse_unwritable(path)
+        handler = _LateFile(path)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.Logger(f"medseg.{path}", level=logging.INFO)
         logger.addHandler(handler)
@@ -94,14 +95,14 @@ class Console:
             self._rich.print(message, markup=False, soft_wrap=True)
 
     def made(
-        self, places: Mapping[str, Path], *, then: Sequence[Sequence[object]] = ()
+        self, places: Mapping[str, Path], *, then: Sequence[Sequence[object]]
     ) -> None:
         """Says, as the last thing of a verb, what was made and what can follow.
 
         Args:
             places: Files and folders by what they are; those that are not there are
                 left out.
-            then: Commands that follow, each as its words.
+            then: Commands that can follow, each as its words; none after a failure.
         """
         there = {what: path for what, path in places.items() if path.exists()}
         width = max([len(what) for what in there] + [4])
@@ -192,6 +193,44 @@ class Console:
                 last = now
                 left = _left((count + 1) / total, now - start) if total else ""
                 self.say(f"{label}: {count + 1} of {total or '?'}{left}")
+
+
+class _LateFile(logging.Handler):
+    """Lines at the end of a file; they wait until its folder is there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._waiting: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append(f"{self.format(record)}\n")
+        if not self._path.parent.is_dir():
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(self._waiting)
+        except OSError:
+            self.handleError(record)
+        self._waiting.clear()
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Refuses a file below something that is no folder, or one that is closed to us.
+
+    Raises:
+        OutputError: It is so.
+    """
+    above = next((part for part in path.absolute().parents if part.exists()), None)
+    if path.is_dir():
+        reason = "a folder of that name is there"
+    elif above is not None and not above.is_dir():
+        reason = f"{above} is no folder"
+    elif above is not None and not os.access(path if path.exists() else above, os.W_OK):
+        reason = "no permission"
+    else:
+        return
+    raise OutputError(f"{path}: cannot be written: {reason}")
 
 
 class _RichMeter:

@@ -23,12 +23,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
     The operating system holds the lock and lets go of it when the process ends,
     however it ends, so that a killed call leaves no lock behind. Unfinished files of
-    a killed call are removed.
+    a killed call are removed, and so is a new folder that nothing was written to.
 
     Raises:
         OutputError: Another process writes there, which is named, or the folder
             cannot be written.
     """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
@@ -48,6 +49,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             (folder / OWNER).unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):  # such as another call's that began meanwhile
+            if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                folder.rmdir()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Data, Device, Out, Quiet, Root
 from medseg.console import Console
 from medseg.errors import SettingsError
@@ -100,7 +101,9 @@ def compare(
     typer.echo(result.text)
     console.made(
         {"report": out / "report.html", "statistics": out / "statistics.csv"},
-        then=[("medseg", "ui", out / "runs")] if (out / "runs").is_dir() else [],
+        then=[
+            following.predict("RUN") if study is None else following.ui(out / "runs")
+        ],
     )
     raise typer.Exit(1 if result.failures else 0)
 
@@ -123,7 +126,8 @@ def _one_part(
         write_slurm_script(
             slurm_script, study, out, data=data, root=root, device=device
         )
-        typer.echo(f"{slurm_script}: look at its resources, then run it with bash")
+        console.say(f"{slurm_script}: look at its resources, then run it")
+        console.made({"script": slurm_script}, then=[("bash", slurm_script)])
         return
     run_task(
         task or "",
@@ -134,6 +138,9 @@ def _one_part(
         device=device,
         progress=console,
     )
+    rest = () if data is None else ("--data", data)
+    last = ("medseg", "compare", study, *rest, "-o", out, "--task", "compare")
+    console.made({"study": out}, then=[last] if task != "compare" else [])
 
 
 def _named_run(text: str) -> tuple[str, str]:

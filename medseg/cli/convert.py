@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Key, Out, Quiet
 from medseg.console import Console
 from medseg.errors import SettingsError
@@ -98,11 +99,10 @@ def convert(
             progress=console,
         )
     console.say(f"{summary.describe()} into {out}")
-    then: list[tuple[object, ...]] = [
-        ("medseg", "doctor", manifest) for manifest in summary.manifests
-    ]
-    if to == "nifti" and not then:
-        then = [("medseg", "predict", "MODEL", out, "-o", "segmented")]
+    then = [following.doctor(manifest) for manifest in summary.manifests]
+    if not then:
+        of_scans = following.predict("MODEL", out)
+        then = [of_scans if to == "nifti" else following.convert(out)]
     console.made(
         {
             "table": out / "conversion.csv",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Device, Out, Quiet
 from medseg.console import Console
 
@@ -24,4 +25,13 @@ def demo(
     """
     from medseg.studies.demo import demo as run
 
-    run(out, data=data, budget=budget, device=device, progress=Console(quiet=quiet))
+    console = Console(quiet=quiet)
+    trained = run(out, data=data, budget=budget, device=device, progress=console)
+    console.made(
+        {
+            "pictures": trained / "report.html",
+            "scores": out / "scores" / "summary.csv",
+            "model": trained / "model",
+        },
+        then=[following.ui(out / "runs"), following.predict(trained)],
+    )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import DataSet, Quiet, Root
 from medseg.console import Console
 
@@ -50,8 +51,8 @@ def doctor(
     raise typer.Exit(report.exit_code)
 
 
-def _following(data: Path, report: "Report", *, repaired: bool) -> tuple[object, ...]:
+def _following(data: Path, report: "Report", *, repaired: bool) -> following.Words:
     """The command after an examination: repair what is wrong, else train."""
     if any(finding.severity == "error" for finding in report.findings) and not repaired:
-        return ("medseg", "doctor", data, "--repair", "repaired")
-    return ("medseg", "train", "--data", data, "--budget", "15m", "-o", "runs/first")
+        return following.repair(data)
+    return following.train(data=data)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Out, Quiet
 from medseg.console import Console
 
@@ -77,6 +78,7 @@ def evaluate(
             "cases": out / "cases.csv",
             "summary": out / "summary.csv",
             "report": out / "report.html",
-        }
+        },
+        then=[following.compare()],
     )
     raise typer.Exit(1 if result.failed else 0)

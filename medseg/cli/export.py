@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Model, Quiet
 from medseg.console import Console
 
@@ -23,4 +24,7 @@ def export(
 
     console = Console(quiet=quiet)
     run(model, out, to=to, progress=console)
-    console.made({"folder": out, "how to use it": out / "README.md"})
+    console.made(
+        {"folder": out, "how to use it": out / "README.md"},
+        then=[following.predict(model)],
+    )

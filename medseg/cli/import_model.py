@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Device, Quiet
 from medseg.console import Console
 
@@ -56,6 +57,7 @@ def import_model(
     """
     from medseg.conversion.import_model import import_model as run
 
+    console = Console(quiet=quiet)
     run(
         source,
         out,
@@ -66,5 +68,6 @@ def import_model(
         overrides=set_ or [],
         calibrate=calibrate,
         device=device,
-        progress=Console(quiet=quiet),
+        progress=console,
     )
+    console.made({"model": out}, then=[following.predict(out)])

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import DataSet, Device, Quiet, Root
 from medseg.console import Console
 
@@ -41,5 +42,5 @@ def init(
     )
     console.made(
         {"configuration": made.path},
-        then=[("medseg", "train", made.path, "--budget", "15m", "-o", "runs/first")],
+        then=[following.train(config=made.path)],
     )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.console import Console
 
 
@@ -47,5 +48,19 @@ def inspect(
         classes=classes,
     )
     typer.echo(format_inspection(found))
+    pages = {}
     if out is not None:
-        Console().made({"page": out / "inspect.html", "picture": out / "inspect.png"})
+        pages = {"page": out / "inspect.html", "picture": out / "inspect.png"}
+    Console().made(pages, then=[_following(source)])
+
+
+def _following(source: Path) -> following.Words:
+    """A model is used; a configuration, a plan or a store is trained with."""
+    from medseg.shipped_models import find_starter
+
+    is_model = any((source / name).exists() for name in ("model.yaml", "model"))
+    if is_model or find_starter(source):
+        return following.predict(source)
+    if source.is_dir():
+        return following.train(data=source)
+    return following.train(data="DATASET", config=source)

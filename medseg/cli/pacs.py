@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import (
     Device,
     Flips,
@@ -115,4 +116,6 @@ def pacs(
         settings={"flips": flips, "reproducible": reproducible},
     )
     interrupted = serve(out, options, settings, progress=console)
+    results = out / "results"
+    console.made({"results": results}, then=[following.evaluate(results)])
     raise typer.Exit(130 if interrupted else 0)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import (
     Device,
     Flips,
@@ -159,6 +160,7 @@ def predict(
     }
     if watch:
         interrupted = run_watch(model, scans, out, settle=settle, **common)
+        console.made(_places(out), then=[following.evaluate(out)])
         raise typer.Exit(130 if interrupted else 0)
     results = run(
         model, scans, out, overwrite=overwrite, small_first=small_first, **common
@@ -176,11 +178,17 @@ def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
         + (f", {num_failed} failed" if num_failed else "")
         + (f", {num_aside} set aside" if num_aside else "")
     )
-    places = {"label maps": out, "table": out / "predictions.csv"}
-    then = ("medseg", "evaluate", out, "REFERENCES", "-o", "scores")
     counts = [r.num_objects for r in results if r.num_objects is not None]
     if counts:
         console.say(f"{sum(counts)} cells in {len(counts)} pictures")
-        places["cells"] = out / "cells"
-    console.made(places, then=[then] if num_done else [])
+    console.made(_places(out), then=[following.evaluate(out)] if num_done else [])
     return 1 if num_failed or not num_done else 0
+
+
+def _places(out: Path) -> dict[str, Path]:
+    return {
+        "label maps": out,
+        "table": out / "predictions.csv",
+        "page": out / "report.html",
+        "cells": out / "cells",
+    }

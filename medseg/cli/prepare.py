@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import DataSet, Device, Out, Quiet, Root
 from medseg.console import Console
 from medseg.errors import SettingsError
@@ -57,9 +58,7 @@ def prepare(
     )
     console.made(
         {"store": out, "plan": out / "plan.yaml"},
-        then=[
-            ("medseg", "train", "--data", out, "--budget", "15m", "-o", "runs/first")
-        ],
+        then=[following.train(data=out)],
     )
 
 

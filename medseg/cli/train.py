@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Data, Device, Quiet, Root
 from medseg.console import Console
 from medseg.errors import MissingFileError, SettingsError
@@ -136,9 +137,9 @@ def train(
         resolved, out, device=device, resume=resume, profile=profile, progress=console
     )
     if result.fit.interrupted:
-        console.made({}, then=[("medseg", "train", "--resume", out)])
+        console.made({}, then=[following.resume(out)])
         raise typer.Exit(130)
-    console.made(_made(out), then=[predict_command(out)])
+    console.made(_made(out), then=[following.predict(out)])
 
 
 def _train_several(
@@ -168,13 +169,13 @@ def _train_several(
     if not only:
         console.made(
             {"report": out / "report.html", "scores": out / "validation"},
-            then=[predict_command(out)],
+            then=[following.predict(out)],
         )
-
-
-def predict_command(run: Path) -> tuple[object, ...]:
-    """What follows a training."""
-    return ("medseg", "predict", run, "SCANS", "-o", "segmented")
+        return
+    console.made(
+        {f"network {number}": out / f"network{number}" for number in only},
+        then=[(*following.resume(out), "--networks", networks)],
+    )
 
 
 def _made(out: Path) -> dict[str, Path]:

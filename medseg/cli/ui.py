@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.console import Console
 
 
@@ -31,3 +32,4 @@ def ui(
     if replace_broken:
         tracking.replace_broken(folder, progress=console)
     tracking.show_ui(folder, port=port, progress=console)
+    console.made({"runs": folder}, then=[following.compare()])

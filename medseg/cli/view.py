@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medseg.cli import following
 from medseg.cli.options import Device
 from medseg.console import Console
 
@@ -68,6 +69,8 @@ def view(
         with ExitStack() as stack:
             desk = Desk(_folder(out, stack), find_models(models), device=device)
             serve(None, desk=desk, port=port, open_browser=browser, progress=console)
+        kept = {} if out is None else {"results": out}
+        console.made(kept, then=[following.predict("MODEL")])
         return
     if labels is None:
         cases = cases_in(target)
@@ -77,8 +80,10 @@ def view(
         )
     if out is not None:
         _write(out, cases, console)
-        return
-    serve(cases, port=port, open_browser=browser, progress=console)
+    else:
+        serve(cases, port=port, open_browser=browser, progress=console)
+    made = {} if out is None else {"page": out}
+    console.made(made, then=[following.view(target)])
 
 
 def _folder(out: Path | None, stack: ExitStack) -> Path:
@@ -102,4 +107,3 @@ def _write(out: Path, cases: "CaseList", console: Console) -> None:
             "scan and its labels: medseg view scan.nii.gz labels.nii.gz -o case.html"
         )
     write_viewer_page(out, read(), alone=True)
-    console.made({"page": out})

@@ -1,11 +1,13 @@
 """From what a user names to a prepared store and its split."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
-from medseg.errors import SettingsError, StoreError
+from medseg.errors import MedsegError, SettingsError, StoreError
 from medseg.files import hash_text
 from medseg.folder_lock import one_at_a_time
 from medseg.preparation.inheritance import Inheritance
@@ -37,7 +39,10 @@ def open_data(
     inherit = None if parent is None else parent.inheritance
     folder = out.parent / "stores" / _store_name(config, inherit)
     lock = folder.with_name(f".{folder.name}.lock")
-    with one_at_a_time(lock, doing="prepares the same data", progress=progress):
+    with (
+        _gone_without(folder, lock),
+        one_at_a_time(lock, doing="prepares the same data", progress=progress),
+    ):
         return prepare_dataset(
             config.data,
             folder,
@@ -52,6 +57,24 @@ def open_data(
             skip_broken=config.prepare.skip_broken,
             progress=progress,
         )
+
+
+@contextmanager
+def _gone_without(folder: Path, lock: Path) -> Iterator[None]:
+    """Takes a lock and new folders away where data was refused, and no store is there.
+
+    Who waits for the lock meets the same refusal.
+    """
+    new = [above for above in lock.parents if not above.exists()]
+    try:
+        yield
+    except MedsegError:
+        with suppress(OSError):
+            if not folder.exists():
+                lock.unlink()
+                for above in new:  # innermost first; one that holds more stays
+                    above.rmdir()
+        raise
 
 
 def split(store: Store, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

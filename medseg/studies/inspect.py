@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from medseg.errors import SettingsError
+from medseg.errors import MissingFileError, SettingsError
 from medseg.model import DESCRIPTION, load_model
 from medseg.networks.analysis.costs import Precision
 from medseg.networks.analysis.inspection import Inspection, inspect_network
@@ -109,6 +109,12 @@ def find_subject(
         _require_open(source, **sizes)
         if (source / DESCRIPTION).is_file() or (source / "model").is_dir():
             return _trained(source)
+        if not (source / PLAN).is_file():
+            raise MissingFileError(
+                f"{source}: neither a model, a run nor a store: it has no model.yaml, "
+                f"no folder model and no {PLAN}; for a data set, medseg init writes a "
+                "configuration that can be inspected"
+            )
         return _fresh(read_plan(source / PLAN), title=f"fresh, {source.name}")
     values: Any = read_yaml(source)
     known = values if isinstance(values, dict) else {}

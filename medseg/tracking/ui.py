@@ -49,6 +49,8 @@ def find_store(place: str | Path) -> str:
     path = Path(place)
     if path.is_file():
         return f"sqlite:///{path.resolve().as_posix()}"
+    if not path.exists():
+        raise MissingFileError(f"{path}: no such file or folder")
     for folder in (path, path.resolve().parent):
         if (folder / DATABASE).is_file():
             return default_tracking_uri(folder)
