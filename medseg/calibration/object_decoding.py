@@ -1,8 +1,14 @@
-"""How single objects are found, chosen on held-out cases and never on test cases."""
+"""How single objects are found, chosen on held-out cases and never on test cases.
 
-from collections.abc import Sequence
+What the choice may cost is counted, in cases, voxels and trials, and never timed: it
+must not depend on how fast a machine is.
+"""
+
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,14 +33,19 @@ ALONE = (1.0, 0.5, 0.55, 0.6, 0.65, 0.7)
 """Depths of objects without a seed that are tried, at the best of both; 1 is none."""
 LEAST = (1.0, 1.5, 2.0)
 """Least sizes that are tried at last, as multiples of the one to begin with."""
-NUM_TRIALS = len(SEEDS) + len(FOREGROUNDS) + len(ALONE) + len(LEAST)
-"""Choices that are scored on each case, at most."""
-MOST_CASES = 60
+MOST_CASES, LEAST_CASES = 16, 4
 """Held-out cases that are looked at, evenly spread over all of them."""
+MOST_VOXELS = 4_000_000
+"""Of all these cases together, unless they are the fewest: 16 pictures of 512 x 512."""
+SHARE_OF_TRAINING = 0.25
+"""Voxels that are looked at, of those that were trained on, at most."""
 SMALLEST_SHARE = 0.5
 """Of the smallest training objects' voxels, to begin with."""
 SMALLEST_PERCENTILE = 1.0
 """Which training objects are the smallest."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,13 +77,14 @@ def choose_decoding(
     *,
     start: DecodingSettings,
     thresholds: Sequence[float],
+    steps: int | None = None,
     progress: Progress,
 ) -> DecodingSettings:
     """The thresholds with the best mean AP over held-out cases and IoU thresholds.
 
-    One after another: the depth of seeds, the foreground, the depth of what has no
-    seed, and the least size. The scores of these cases are a little better for it
-    than those of other images will be.
+    One after another, each from coarse to fine: the depth of seeds, the foreground, the
+    depth of what has no seed, and the least size. The scores of these cases are a
+    little better for it than those of other images will be.
 
     Args:
         predictor: Answers about scans; its own decoding is not used.
@@ -80,12 +92,13 @@ def choose_decoding(
         held_out: Cases that were not trained on.
         start: What is not chosen, and what to begin with.
         thresholds: IoU thresholds of the AP.
+        steps: Of the training, after few of which fewer cases are looked at.
         progress: Shows progress.
 
     Raises:
         MedsegError: A case cannot be read.
     """
-    chosen = _spread(held_out)
+    chosen = cases_to_look_at(store, held_out, plan=predictor.plan, steps=steps)
     answers = [
         _answer(predictor, store, case_id)
         for case_id in progress.track(chosen, label="looking for objects")
@@ -104,9 +117,7 @@ def choose_decoding(
         ("min_voxels", sorted({round(start.min_voxels * times) for times in LEAST})),
     ):
         options = [best.replaced(**{name: value}) for value in values]
-        scores = [mean_score(option) for option in options]
-        score = max(scores)
-        best = options[scores.index(score)]
+        best, score = coarse_to_fine(options, mean_score)
     reason = (
         f"mean AP {score:.4f} over IoU {min(thresholds):g} to {max(thresholds):g} on "
         f"the {len(answers)} held-out cases it was chosen on; {start.reason}"
@@ -154,7 +165,66 @@ def _answer(predictor: Predictor, store: Store, case_id: str) -> _Answer:
     return _Answer(depths, case.placement, np.where(outside, 0, truth))
 
 
-def _spread(case_ids: Sequence[str]) -> list[str]:
-    count = min(len(case_ids), MOST_CASES)
-    places = np.linspace(0, len(case_ids) - 1, count).round().astype(int)
-    return [case_ids[place] for place in places]
+def cases_to_look_at(
+    store: Store, held_out: Sequence[str], *, plan: Plan, steps: int | None
+) -> list[str]:
+    """Held-out cases, evenly spread, as many as `MOST_CASES` and voxels allow.
+
+    Args:
+        store: Where the cases are found.
+        held_out: Cases that were not trained on.
+        plan: What was trained.
+        steps: Of the training; None where they are not known.
+    """
+    voxels = MOST_VOXELS
+    if steps is not None:
+        trained = steps * plan.batch_size * math.prod(plan.patch_size)
+        voxels = min(voxels, int(SHARE_OF_TRAINING * trained))
+    sizes = [math.prod(store.case(case_id).shape) for case_id in held_out]
+    count = int(voxels * len(sizes) / max(sum(sizes), 1))
+    count = min(max(count, LEAST_CASES), MOST_CASES, len(held_out))
+    places = np.linspace(0, len(held_out) - 1, count).round().astype(int)
+    return [held_out[place] for place in places]
+
+
+def coarse_to_fine(
+    options: Sequence[T], score: Callable[[T], float]
+) -> tuple[T, float]:
+    """The best option of an ordered row, and its score; the first of equal ones.
+
+    Every second, fourth, ... is tried, then the neighbours of the best so far, ever
+    nearer.
+    """
+    step = _first_step(len(options))
+    scores = {place: score(options[place]) for place in range(0, len(options), step)}
+    while step > 1:
+        step //= 2
+        best = _best(scores)
+        for place in (best - step, best + step):
+            if 0 <= place < len(options) and place not in scores:
+                scores[place] = score(options[place])
+    best = _best(scores)
+    return options[best], scores[best]
+
+
+def _best(scores: dict[int, float]) -> int:
+    return max(sorted(scores), key=lambda place: scores[place])
+
+
+def _first_step(count: int) -> int:
+    """The greatest power of two that leaves three options at least, or one."""
+    step = 1
+    while 4 * step <= count - 1:
+        step *= 2
+    return step
+
+
+def _most_trials(count: int) -> int:
+    step = _first_step(count)
+    return math.ceil(count / step) + 2 * int(math.log2(step))
+
+
+NUM_TRIALS = sum(
+    _most_trials(len(values)) for values in (SEEDS, FOREGROUNDS, ALONE, LEAST)
+)
+"""Choices that are scored on each case, at most."""

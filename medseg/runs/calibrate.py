@@ -73,7 +73,7 @@ def windows_on(
 
 
 def decoding_of_run(
-    predictor: Predictor, run: RunSetup, *, start: DecodingSettings
+    predictor: Predictor, run: RunSetup, *, start: DecodingSettings, steps: int
 ) -> DecodingSettings:
     """How single objects are found; the first process chooses for all.
 
@@ -81,6 +81,7 @@ def decoding_of_run(
         predictor: Of the trained network.
         run: Its held-out cases are looked at.
         start: What to begin with.
+        steps: Of the training.
 
     Raises:
         LostProcessError: Another process of the same run ended.
@@ -94,6 +95,7 @@ def decoding_of_run(
             run.held_out,
             start=start,
             thresholds=run.config.metrics.instance_thresholds,
+            steps=steps,
             progress=run.progress,
         )
         run.progress.say(f"objects: {chosen.describe()} ({chosen.reason})")

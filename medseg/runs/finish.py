@@ -183,7 +183,9 @@ def _calibrated(
     model = model.calibrated(windows=windows, decoding=decoding)
     if decoding is not None and run.held_out:
         with run.spent.measure("choosing how objects are found"):
-            decoding = decoding_of_run(model.predictor, run, start=decoding)
+            decoding = decoding_of_run(
+                model.predictor, run, start=decoding, steps=result.steps
+            )
         model = model.calibrated(windows=windows, decoding=decoding)
     if run.processes.is_main:
         _save(run, result, origin, decoding=decoding, windows=windows)

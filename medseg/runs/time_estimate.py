@@ -50,10 +50,12 @@ class TimeEstimate:
     Attributes:
         parts: What is done to held-out cases, and about how long it takes.
         num_cases: Held-out cases.
+        num_flips: How often each is segmented, mirrored and not.
     """
 
     parts: dict[str, float]
     num_cases: int
+    num_flips: int = 1
 
     @property
     def seconds(self) -> float:
@@ -88,6 +90,11 @@ class TimeEstimate:
                 "; that is longer than the training: a larger prepare.num_folds holds "
                 "fewer cases out"
             )
+            if self.num_flips > 1:
+                text += (
+                    f", and inference.flips=false segments each once instead of "
+                    f"{self.num_flips} times"
+                )
         return text
 
 
@@ -102,7 +109,7 @@ def estimate_time(run: RunSetup) -> TimeEstimate | None:
     voxels = [math.prod(case.shape) for case in cases]
     typical = cases[int(np.argsort(voxels)[len(voxels) // 2])]
     try:
-        return TimeEstimate(_parts(run, cases, typical), len(cases))
+        return TimeEstimate(_parts(run, cases, typical), len(cases), _num_flips(run))
     except (MedsegError, OSError, MemoryError, RuntimeError):
         return None
 
@@ -119,7 +126,11 @@ def _parts(
         scans = min(MOST_SCANS, len(cases))
         parts["choosing windows"] = CALIBRATION_PASSES * scans * network / len(cases)
     if run.plan.instance_target != "none":
-        looked_at = min(len(cases), object_decoding.MOST_CASES)
+        looked_at = len(
+            object_decoding.cases_to_look_at(
+                run.store, run.held_out, plan=run.plan, steps=run.settings.steps
+            )
+        )
         each = network / len(cases) + _seconds_of_objects(run, typical)
         parts["choosing how objects are found"] = looked_at * each
     parts["scoring"] = _seconds_of_scoring(run, typical) * share
@@ -156,9 +167,12 @@ def _seconds_of_network(run: RunSetup, case: StoredCase) -> float:
         axis=0,
     )
     windows = computed_voxels(tiling) / math.prod(plan.patch_size)
-    axes = plan.mirror_axes if plan.mirror_axes is not None else ()
-    flips = 2 ** len(axes) if run.config.inference.flips else 1
-    return seconds * windows * flips
+    return seconds * windows * _num_flips(run)
+
+
+def _num_flips(run: RunSetup) -> int:
+    axes = run.plan.mirror_axes if run.plan.mirror_axes is not None else ()
+    return 2 ** len(axes) if run.config.inference.flips else 1
 
 
 def _seconds_of_objects(run: RunSetup, case: StoredCase) -> float:

@@ -68,7 +68,7 @@ def test_cells_are_found_anew_for_every_choice(
     monkeypatch.setattr(time_estimate, "_seconds_of", lambda work: work() or 1.0)
     estimate = estimate_time(run)
     assert estimate is not None
-    each = 9 + 5 + 6 + 3 + estimate.parts["segmenting"] / len(run.held_out)
+    each = 7 + 5 + 5 + 3 + estimate.parts["segmenting"] / len(run.held_out)
     found = estimate.parts["choosing how objects are found"]
     assert found == pytest.approx(len(run.held_out) * each)
 
@@ -96,6 +96,8 @@ def test_scoring_that_outlasts_the_training_is_said() -> None:
         "a larger prepare.num_folds holds fewer cases out"
     )
     assert "longer" not in estimate.describe(3600.0, now=NOON)
+    flipped = replace(estimate, num_flips=4).describe(180.0, now=NOON)
+    assert flipped.endswith("segments each once instead of 4 times")
     assert estimate.describe(None, now=NOON).startswith("after training about 15 min")
 
 
