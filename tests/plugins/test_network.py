@@ -10,7 +10,7 @@ import yaml
 
 from medseg import plugins
 from medseg.conversion.export import export
-from medseg.errors import ModelError, PluginError, TrainingError
+from medseg.errors import ModelError, PluginError, PredictionError, TrainingError
 from medseg.inference.exact_tiling import exact_axes
 from medseg.io import read_label_map
 from medseg.model import load_model
@@ -21,6 +21,7 @@ from medseg.networks.settings import PluginNetworkSettings
 from medseg.prediction.predict import predict
 from medseg.runs.config import RunConfig, read_config
 from medseg.runs.train import train
+from medseg.serving.pacs.worker import Worker, WorkerOptions
 from medseg.store import Store
 
 HERE = Path(__file__).parent
@@ -98,6 +99,20 @@ def test_a_run_with_a_network_and_loss_of_the_users(
     )
     np.testing.assert_array_equal(first, second)
     assert again.status == "done"
+
+
+def test_the_process_of_the_dicom_node_is_told_what_was_allowed(trained: Path) -> None:
+    plugins.allow(HERE / "own_network.py")
+    options = WorkerOptions(trained, device="cpu", plugins=plugins.allowance())
+    allowed = Worker(options, time_limit=200)
+    forbidden = Worker(WorkerOptions(trained, device="cpu"), time_limit=200)
+    try:
+        allowed.check()
+        with pytest.raises(PredictionError, match=r"--plugin PATH/own_network\.py"):
+            forbidden.check()
+    finally:
+        allowed.stop()
+        forbidden.stop()
 
 
 def test_a_run_is_continued_from_another_folder_to_the_same_weights(
