@@ -1,4 +1,4 @@
-# make env | demo | test | check | docs | format | bench | gpu | nightly | audit | sbom | clean
+# make env | demo | test | check | docs | commands | format | bench | gpu | nightly | audit | sbom | clean
 # PYTHON chooses the interpreter for a new environment, DATA a data set for the demo,
 # WORKERS how many processes run the tests (auto: one for each core), NOTEBOOKS how the
 # site's notebooks are run (force: all; cache: those whose code changed; off).
@@ -17,7 +17,7 @@ BENCHMARKS := $(filter-out %/machine.py %/peer_monai.py %/peer_nnunet.py \
   %/fault_inputs.py %/kills.py %/mutants.py %/watched.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check docs format bench gpu nightly audit sbom clean
+.PHONY: help env demo test check docs commands format bench gpu nightly audit sbom clean
 
 help:
 	@echo "make env      the environment in $(VENV), with the tested versions"
@@ -25,6 +25,7 @@ help:
 	@echo "make test     the quick tests"
 	@echo "make check    style and types"
 	@echo "make docs     the documentation site, in $(SITE)/index.html"
+	@echo "make commands what README and the site tell a newcomer to type, from a fresh wheel"
 	@echo "make format   settles the style where that can be done by itself"
 	@echo "make bench    every benchmark that needs no data set, as JSON in benchmarks/results/"
 	@echo "make gpu      all that only a GPU can show, with PYTHON's PyTorch"
@@ -60,6 +61,10 @@ docs: env
 	  -D nb_execution_mode=$(NOTEBOOKS) docs $(SITE)
 	$(BIN)/python docs/check_site.py $(SITE)
 	$(BIN)/python docs/check_search.py $(SITE) "receptive field" concepts/
+
+# PAGES names those whose commands are run anew; by default all are.
+commands: env
+	$(BIN)/python docs/run_page_commands.py $(PAGES)
 
 format: env
 	$(BIN)/ruff check --fix .
