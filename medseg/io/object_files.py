@@ -19,6 +19,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import numpy as np
 
 from medseg.errors import SettingsError
+from medseg.extras import how_to_install
 from medseg.files import atomic_write, write_text
 from medseg.instances.edges import ObjectOutline, outlines_of
 from medseg.structure_colors import rgb_of
@@ -64,7 +65,7 @@ def parse_formats(text: str) -> tuple[ObjectFormat, ...]:
         )
     formats = tuple(ObjectFormat(word) for word in dict.fromkeys(words))
     if ObjectFormat.ROI in formats and find_spec("roifile") is None:
-        raise SettingsError('ROI files need roifile: pip install "medseg[cells]"')
+        raise SettingsError(f"ROI files need roifile: {how_to_install('cells')}")
     return formats
 
 
