@@ -19,6 +19,7 @@ from medseg.scoring.result import Evaluation
 from medseg.settings import parse_settings
 from medseg.studies import compare as comparing
 from medseg.studies.comparison import Comparison
+from medseg.studies.study import StudyChanges
 from medseg.types import AnyPath
 
 
@@ -103,6 +104,9 @@ def compare(
     *,
     data: AnyPath | None = None,
     root: AnyPath | None = None,
+    budget: str | None = None,
+    folds: Sequence[int] = (),
+    seeds: Sequence[int] = (),
     metrics: Sequence[str] = ("dice",),
     tracking_uri: str | None = None,
     device: str = "auto",
@@ -117,6 +121,9 @@ def compare(
         out: Folder of the runs and results.
         data: Data set of a study that is trained.
         root: Folder that a manifest's paths start from.
+        budget: Time for each run that is trained; by default as in the study.
+        folds: Held out in turn; by default as in the study.
+        seeds: Each for every fold; by default as in the study.
         metrics: Of finished runs: what to compare.
         tracking_uri: Where MLflow ids are found.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
@@ -150,6 +157,7 @@ def compare(
         Path(out),
         data=None if data is None else Path(data),
         root=None if root is None else Path(root),
+        changes=StudyChanges(budget, tuple(folds), tuple(seeds)),
         device=device,
         progress=shown(progress),
     )

@@ -1,7 +1,7 @@
 """`medseg compare`: variations on the same folds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from medseg.cli import following
 from medseg.cli.options import Data, Device, Out, Quiet, Root
 from medseg.console import Console
 from medseg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from medseg.studies.study import StudyChanges
 
 
 def compare(
@@ -18,6 +21,16 @@ def compare(
     out: Out = Path("comparison"),
     data: Data = None,
     root: Root = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Time for each run, such as 15m; else as in it."),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option("--folds", help="Such as 0,1,2; else as in the YAML.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Such as 0,1,2; else as in the YAML.")
+    ] = None,
     runs: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,15 +70,24 @@ def compare(
     --ray auto.
 
     Example: medseg compare configs/compare_losses.yaml --data DATASET -o study
+
+    Quicker: medseg compare compare_losses --data DATASET --folds 0 --budget 1m -o study
     """
     from medseg.studies.compare import compare as run_study
     from medseg.studies.compare import compare_finished
+    from medseg.studies.study import StudyChanges
     from medseg.training.process_group import refuse_several
 
     refuse_several("medseg compare")
 
     if (study is None) == (not runs):
         raise SettingsError("give either the YAML of a study, or --runs NAME=RUN ...")
+    changes = StudyChanges(budget, _numbers("folds", folds), _numbers("seeds", seeds))
+    if study is None and changes.values:
+        raise SettingsError(
+            "--budget, --folds and --seeds are for a study that is trained; runs that "
+            "are named with --runs are finished"
+        )
     console = Console(quiet=quiet)
     if study is not None and (slurm_script is not None or task is not None):
         _one_part(
@@ -75,6 +97,7 @@ def compare(
             task=task,
             data=data,
             root=root,
+            changes=changes,
             device=device,
             console=console,
         )
@@ -86,6 +109,7 @@ def compare(
             out,
             data=data,
             root=root,
+            changes=changes,
             device=device,
             ray_address=ray,
             progress=console,
@@ -116,6 +140,7 @@ def _one_part(
     task: str | None,
     data: Path | None,
     root: Path | None,
+    changes: "StudyChanges",
     device: str,
     console: Console,
 ) -> None:
@@ -124,7 +149,13 @@ def _one_part(
 
     if slurm_script is not None:
         write_slurm_script(
-            slurm_script, study, out, data=data, root=root, device=device
+            slurm_script,
+            study,
+            out,
+            data=data,
+            root=root,
+            changes=changes,
+            device=device,
         )
         console.say(f"{slurm_script}: look at its resources, then run it")
         console.made({"script": slurm_script}, then=[("bash", slurm_script)])
@@ -135,12 +166,30 @@ def _one_part(
         out,
         data=data,
         root=root,
+        changes=changes,
         device=device,
         progress=console,
     )
     rest = () if data is None else ("--data", data)
     last = ("medseg", "compare", study, *rest, "-o", out, "--task", "compare")
     console.made({"study": out}, then=[last] if task != "compare" else [])
+
+
+def _numbers(name: str, text: str | None) -> tuple[int, ...]:
+    """Whole numbers in a list with commas.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise SettingsError(
+            f"--{name} {text}: expected different whole numbers with commas between, "
+            "such as 0,1,2"
+        )
+    return tuple(int(part) for part in parts)
 
 
 def _named_run(text: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ def predict(
         Path,
         typer.Argument(
             help="Model folder or run; several (A,B or their folder); nnU-Net's folder "
-            "or a MONAI bundle; a task list (YAML); nuclei."
+            "or a MONAI bundle; a task list (YAML); models:/NAME@ALIAS; nuclei."
         ),
     ],
     scans: Annotated[Path, typer.Argument(help="A scan, or a tree of anything.")],

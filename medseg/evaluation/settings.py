@@ -31,6 +31,9 @@ class PluginMetricSettings(PluginSettings):
     """What a structure scores that is missed or invented, where the metric gives none;
     None leaves it out of the means, whose n says so."""
 
+    larger_is_better: bool = True
+    """False for distances and errors; comparisons rank by it."""
+
     @property
     def column_name(self) -> str:
         """Column of the tables."""
@@ -64,8 +67,7 @@ class MetricSettings(Settings):
     """IoU from which a predicted object is the reference object, 0.5 or more; used
     where the label scheme says that values are objects."""
     extra: tuple[PluginMetricSettings, ...] = ()
-    """Metrics by path, beside medseg's own: a column each, larger counted as better
-    wherever that matters."""
+    """Metrics by path, beside medseg's own: a column each."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Level of the confidence intervals."""
     num_resamples: int = Field(default=2000, ge=100)
@@ -128,6 +130,18 @@ class MetricSettings(Settings):
                 f"metric {column}: lesions are not scored; name their structures in "
                 "metrics.lesions, or set it to all"
             )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the tables that can be compared, the user's own at the end."""
+        own = tuple(metric.column_name for metric in self.extra)
+        return (*(metric.name for metric in STRUCTURE_METRICS), *own)
+
+    @property
+    def smaller_is_better(self) -> frozenset[str]:
+        """Columns of the user's own metrics of which smaller values are better."""
+        own = [metric for metric in self.extra if not metric.larger_is_better]
+        return frozenset(metric.column_name for metric in own)
 
     def tolerance_of(self, structure: str) -> float:
         """Tolerance in mm that applies to a structure or region."""

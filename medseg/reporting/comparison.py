@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medseg.evaluation.metrics import metric_named
+from medseg.reporting.evidence import Evidence
 from medseg.reporting.palette import ALARM, PAPER_FAINT, PAPER_INK, color_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SMALLEST_P = 0.001
+"""Smaller p values are said to be smaller."""
 
 SIGNIFICANT = 0.05
 """Corrected p value below which a difference is called one."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a comparison says of one metric and structure."""
+
+    metric: str
+    structure: str
+    sentence: str
+    """Claims no more than the numbers do."""
+    evidence: str
+    """What it rests on."""
+
+    @property
+    def title(self) -> str:
+        """Structure and metric, as a heading."""
+        return f"{self.structure}: {metric_named(self.metric).title}"
+
+
+def conclusions(
+    statistics: pd.DataFrame, ranking: pd.DataFrame, evidence: Evidence
+) -> list[Conclusion]:
+    """A conclusion for each metric and structure, in the order of the ranking.
+
+    Args:
+        statistics: A row per metric, structure and pair, fields of
+            `PairedComparison`.
+        ranking: A row per metric, structure and variation, as `rank_variations`
+            gives.
+        evidence: What the runs are worth.
+    """
+    found = []
+    for (metric, structure), processes in _sections(ranking):
+        pairs = _of(statistics, metric, structure)
+        patients = int(pairs["n"].max()) if len(pairs) else 0
+        found.append(
+            Conclusion(
+                metric,
+                structure,
+                _verdict(processes, pairs, evidence),
+                evidence.in_words(num_patients=patients),
+            )
+        )
+    return found
 
 
 def format_comparison(
@@ -23,8 +74,9 @@ def format_comparison(
     *,
     failures: Mapping[str, str],
     remarks: Sequence[str] = (),
+    evidence: Evidence | None = None,
 ) -> str:
-    """The result of a study as Markdown.
+    """The result of a study as Markdown, conclusions first.
 
     Args:
         statistics: A row per metric, structure and pair, fields of
@@ -33,15 +85,15 @@ def format_comparison(
             gives.
         failures: Runs that failed, each with its reason.
         remarks: What was left out of the comparison.
+        evidence: What the runs are worth; unknown where it is left out.
     """
     lines = ["# Comparison", ""]
-    for (metric, structure), processes in ranking.groupby(
-        ["metric", "structure"], sort=False
-    ):
-        chosen = (statistics["metric"] == metric) & (
-            statistics["structure"] == structure
-        )
-        lines += _section(str(metric), str(structure), processes, statistics[chosen])
+    for found in conclusions(statistics, ranking, evidence or Evidence()):
+        pairs = _of(statistics, found.metric, found.structure)
+        processes = _of(ranking, found.metric, found.structure)
+        lines += [f"## {found.title}", "", found.sentence, found.evidence, ""]
+        lines += [*_markdown(ranks_table(processes)), ""]
+        lines += [*_markdown(differences_table(pairs)), ""]
     if failures:
         lines += ["## Runs that failed", ""]
         lines += [f"- {name}: {reason}" for name, reason in failures.items()]
@@ -50,55 +102,110 @@ def format_comparison(
     return "\n".join(lines)
 
 
-def _section(
-    metric: str, structure: str, processes: pd.DataFrame, pairs: pd.DataFrame
-) -> list[str]:
-    title = metric_named(metric).title
-    lines = [
-        f"## {structure}: {title}",
-        "",
-        "| rank | variation | mean | rank on resampled patients | first |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['rank']} | {row['variation']} | {row['mean']:.4f} | "
-        f"{row['rank_low']} to {row['rank_high']} | {row['share_first']:.0%} |"
-        for row in _rows(processes)
-    ]
-    lines += [
-        "",
-        "| pair | difference | p (Holm) | effect | win/tie/loss | n |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {_pair(row)} | {row['mean_difference']:+.4f} "
-        f"[{row['ci_low']:+.4f}, {row['ci_high']:+.4f}] | {row['p_holm']:.3g} | "
-        f"{row['rank_biserial']:+.2f} | "
-        f"{row['wins']}/{row['ties']}/{row['losses']} | {row['n']} |"
-        for row in _rows(pairs)
-    ]
-    return [*lines, "", _verdict(processes, pairs), ""]
+def ranks_table(processes: pd.DataFrame) -> pd.DataFrame:
+    """Ranks for people: a row per variation, best first."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "rank": str(row["rank"]),
+                "variation": str(row["variation"]),
+                "mean": f"{row['mean']:.4f}",
+                "rank on resampled patients": f"{row['rank_low']} to "
+                f"{row['rank_high']}",
+                "first": f"{row['share_first']:.0%}",
+            }
+            for row in _rows(processes)
+        ]
+    )
 
 
-def _verdict(processes: pd.DataFrame, pairs: pd.DataFrame) -> str:
+def differences_table(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Paired differences for people; of one patient there is no interval."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "pair": _pair(row),
+                "difference": _difference(row),
+                "p (Holm)": format_p(row["p_holm"] if row["n"] > 1 else math.nan),
+                "effect": f"{row['rank_biserial']:+.2f}" if row["n"] > 1 else "–",
+                "win/tie/loss": f"{row['wins']}/{row['ties']}/{row['losses']}",
+                "n": str(row["n"]),
+            }
+            for row in _rows(pairs)
+        ]
+    )
+
+
+def format_p(value: float) -> str:
+    """A p value as papers print it: ``< 0.001`` rather than 0.000."""
+    if math.isnan(value):
+        return "–"
+    return "< 0.001" if value < SMALLEST_P else f"{value:.3f}"
+
+
+def _difference(row: Mapping[Hashable, Any]) -> str:
+    if not row["n"]:
+        return "no patient has a value in both"
+    mean = f"{row['mean_difference']:+.4f}"
+    if row["n"] == 1 or math.isnan(row["ci_low"]):
+        return f"{mean} (one patient allows no interval)"
+    return f"{mean} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]"
+
+
+def _markdown(table: pd.DataFrame) -> list[str]:
+    head = [str(name) for name in table.columns]
+    rows = [f"| {' | '.join(cells)} |" for cells in table.to_numpy().tolist()]
+    return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *rows]
+
+
+def _sections(ranking: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    if ranking.empty:
+        return
+    for (metric, structure), processes in ranking.groupby(
+        ["metric", "structure"], sort=False
+    ):
+        yield (str(metric), str(structure)), processes
+
+
+def _of(table: pd.DataFrame, metric: str, structure: str) -> pd.DataFrame:
+    if table.empty:
+        return table
+    chosen = (table["metric"] == metric) & (table["structure"] == structure)
+    return table[chosen]
+
+
+def _verdict(processes: pd.DataFrame, pairs: pd.DataFrame, evidence: Evidence) -> str:
     """One sentence that claims no more than the numbers do."""
     best = str(processes.iloc[0]["variation"])
+    patients = int(pairs["n"].max()) if len(pairs) else 0
+    if processes["mean"].nunique() == 1:
+        return "All variations have the same mean."
+    if patients < 2:
+        return (
+            f"{best} has the best value on the only patient that was held out. One "
+            "patient allows no interval and no conclusion."
+        )
     beaten = [
         str(row["second"] if row["first"] == best else row["first"])
         for row in _rows(pairs)
         if best in (row["first"], row["second"]) and row["p_holm"] < SIGNIFICANT
     ]
-    others = len(processes) - 1
-    if processes["mean"].nunique() == 1:
-        return "All variations have the same mean."
     if not beaten:
         return (
             f"{best} has the best mean, but differs from none of the others by more "
             f"than chance explains (corrected p < {SIGNIFICANT})."
         )
+    counted = f"{len(beaten)} of {len(processes) - 1}, corrected p < {SIGNIFICANT}"
+    first = f"{best} has the best mean and differs from {', '.join(beaten)}"
+    if evidence.is_enough:
+        return f"{first} by more than chance explains ({counted})."
     return (
-        f"{best} has the best mean and differs from {', '.join(beaten)} by more than "
-        f"chance explains ({len(beaten)} of {others}, corrected p < {SIGNIFICANT})."
+        f"{first} on these patients ({counted}). Whether runs of the same kind would "
+        "differ again is open."
     )
 
 
@@ -115,10 +222,20 @@ def draw_comparison(
     Raises:
         OutputError: The file cannot be written.
     """
+    from medseg.reporting.figures import save_figure
+
+    save_figure(comparison_figure(statistics, ranking), path)
+
+
+def comparison_figure(statistics: pd.DataFrame, ranking: pd.DataFrame) -> Figure:
+    """Paired differences with intervals, and the ranking, a row for each structure.
+
+    Args:
+        statistics: Rows of one metric.
+        ranking: Rows of the same metric.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from medseg.reporting.figures import save_figure
 
     structures = list(ranking["structure"].unique())
     names = sorted(ranking["variation"].unique())
@@ -132,15 +249,17 @@ def draw_comparison(
         _draw_differences(row[0], statistics[statistics["structure"] == structure])
         _draw_ranks(row[1], ranking[ranking["structure"] == structure], colors)
         row[0].set_title(str(structure), loc="left", color=PAPER_INK, fontsize=10)
-    save_figure(figure, path)
+    return figure
 
 
 def _draw_differences(axes: Axes, pairs: pd.DataFrame) -> None:
     """A line per pair: mean difference with its interval, coloured where it holds."""
     rows = _rows(pairs)[::-1]
     for height, row in enumerate(rows):
-        color = ALARM if row["p_holm"] < SIGNIFICANT else PAPER_FAINT
-        axes.plot([row["ci_low"], row["ci_high"]], [height] * 2, color=color, lw=2)
+        holds = row["n"] > 1 and row["p_holm"] < SIGNIFICANT
+        color = ALARM if holds else PAPER_FAINT
+        if not math.isnan(row["ci_low"]):
+            axes.plot([row["ci_low"], row["ci_high"]], [height] * 2, color=color, lw=2)
         axes.plot([row["mean_difference"]], [height], "o", color=color, ms=5)
     axes.set_yticks(range(len(rows)), [_pair(row) for row in rows], fontsize=8)
     axes.axvline(0, color=PAPER_INK, lw=0.8)

@@ -63,12 +63,22 @@ class ShownPicture:
     """Address of the viewer page, relative to this one."""
 
 
-def write_page(path: Path, content: ReportContent) -> None:
+def write_page(
+    path: Path,
+    content: ReportContent,
+    *,
+    template: str = "report.html",
+    first: Mapping[str, str] | None = None,
+    **lead: Any,
+) -> None:
     """Writes a report as a single HTML file that needs no network.
 
     Args:
         path: The HTML file.
         content: What to show; parts that are left out have no section.
+        template: A template that puts more before a report's sections.
+        first: Headings of these further sections.
+        lead: What they show.
 
     Raises:
         MissingFileError: A picture or the history is not there.
@@ -79,10 +89,10 @@ def write_page(path: Path, content: ReportContent) -> None:
     cases, sampling = _filled(content.cases), _filled(content.sampling_stats)
     parts: dict[str, Any] = {
         "scores": _scores(content),
-        "distributions": None if cases is None else _svg(plot_distributions(cases)),
+        "distributions": None if cases is None else svg(plot_distributions(cases)),
         "pictures": _worst_first(content.pictures, content.viewers),
         "cases": None if cases is None else case_table(cases, links=content.viewers),
-        "curves": _svg(figure),
+        "curves": svg(figure),
         "sampling": None
         if sampling is None
         else plain_table(sampling, shares=_SHARES_OF_SEEN),
@@ -93,16 +103,20 @@ def write_page(path: Path, content: ReportContent) -> None:
     num_runs = len(content.histories)
     is_unnamed = figure is not None and not figure.legends and num_runs > 1
     page = render(
-        "report.html",
+        template,
         title=content.title,
         subtitle=content.subtitle,
         figures=content.figures,
         warnings=content.warnings,
-        sections={name: text for name, text in SECTIONS.items() if name in there},
+        sections={
+            **(first or {}),
+            **{name: text for name, text in SECTIONS.items() if name in there},
+        },
         viewers=bool(content.viewers),
         unnamed_runs=num_runs if is_unnamed else 0,
         total_time=format_duration(total),
         **parts,
+        **lead,
     )
     write_text(path, page)
 
@@ -130,7 +144,7 @@ def _scores(content: ReportContent) -> list[_ScoreTable]:
     return tables
 
 
-def _svg(figure: Figure | None) -> Any:
+def svg(figure: Figure | None) -> Any:
     """A figure as markup, which is ours; None where there is no figure."""
     from markupsafe import Markup
 
@@ -141,10 +155,13 @@ def _worst_first(
     pictures: Sequence[Picture], viewers: Mapping[str, str]
 ) -> list[ShownPicture]:
     ranked = sorted(pictures, key=lambda p: (math.isnan(p.score), p.score, p.case_id))
-    return [_shown(picture, viewers.get(picture.case_id, "")) for picture in ranked]
+    return [
+        shown_picture(picture, viewers.get(picture.case_id, "")) for picture in ranked
+    ]
 
 
-def _shown(picture: Picture, link: str) -> ShownPicture:
+def shown_picture(picture: Picture, link: str = "") -> ShownPicture:
+    """A picture as a page carries it; the link leads to its viewer."""
     full = data_uri(picture.path)
     small = full if picture.thumbnail is None else data_uri(picture.thumbnail)
     return ShownPicture(picture.case_id, picture.detail, small, full, link)

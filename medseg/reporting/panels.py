@@ -6,6 +6,7 @@ and on the left of sagittal ones, superior is on top. Panels run along the voxel
 nearest to the body's; oblique scans are not resampled. Pictures are shown as they are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -99,6 +100,38 @@ def cut_panels(
     return [_cut(scan, plane) for plane in scan.planes()]
 
 
+def cut_alike(
+    volume: Volume,
+    *,
+    predictions: Sequence[LabelMap],
+    reference: LabelMap,
+    scheme: LabelScheme,
+) -> list[Panel]:
+    """The same part of the same slice for each of several predictions.
+
+    It is the slice where they differ most from the reference, all together.
+
+    Args:
+        volume: The scan.
+        predictions: On the scan's grid, at least one.
+        reference: The same.
+        scheme: What the values mean.
+
+    Raises:
+        GridMismatchError: A label map does not lie on the scan's grid.
+    """
+    scans = [_Scan.turn(volume, p, reference, scheme) for p in predictions]
+    panels = [_cut(scans[0], plane) for plane in scans[0].planes()]
+    plane = main_panel(panels).plane
+    others = tuple(n for n in range(3) if n != _axis(plane))
+    wrong = [np.count_nonzero(s.prediction != s.reference, axis=others) for s in scans]
+    where = int(np.sum(wrong, axis=0).argmax()) if np.any(wrong) else None
+    alike = [_cut(scan, plane, position=where) for scan in scans]
+    union = np.max([panel.foreground for panel in alike], axis=0)
+    window = _window(replace(alike[0], prediction=union.astype(np.uint8)))
+    return [replace(panel, window=window) for panel in alike]
+
+
 def main_panel(panels: list[Panel]) -> Panel:
     """The panel that says most: the one with the largest area of structures, in mm²."""
     return max(panels, key=lambda panel: int(panel.foreground.sum()) * panel.aspect)
@@ -167,9 +200,14 @@ def _clearest(image: np.ndarray, labels: list[np.ndarray]) -> tuple[np.ndarray, 
     return image[number : number + 1], f"channel {number + 1} of {len(image)}"
 
 
-def _cut(scan: _Scan, plane: Plane) -> Panel:
-    axis = 2 if plane == "picture" else _PERPENDICULAR[plane]
-    position = _telling_slice(scan, axis)
+def _axis(plane: Plane) -> int:
+    return 2 if plane == "picture" else _PERPENDICULAR[plane]
+
+
+def _cut(scan: _Scan, plane: Plane, *, position: int | None = None) -> Panel:
+    """A plane's panel, through the slice that tells most unless another is named."""
+    axis = _axis(plane)
+    position = _telling_slice(scan, axis) if position is None else position
     across, down = (other for other in range(3) if other != axis)
     low, high = _gray_range(scan)
 

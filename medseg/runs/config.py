@@ -91,6 +91,8 @@ class TrackingSettings(Settings):
     an SQLite file beside the runs."""
     enabled: bool = True
     """False tracks nothing in MLflow."""
+    system_metrics: bool = False
+    """Also track the load of processor, memory, disk and GPU, every 10 seconds."""
     loggers: tuple[TrackerSettings, ...] = ()
     """Others by path that are told the same, see `RunLogger`."""
 

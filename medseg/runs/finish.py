@@ -34,15 +34,20 @@ from medseg.runs.held_out import (
 )
 from medseg.runs.setup import RunSetup
 from medseg.runs.time_spent import FILE as TIMES
+from medseg.runs.tracked_facts import (
+    headline_scores,
+    held_out_cases,
+    tracked_model,
+)
 from medseg.runs.tracked_run import log_files
 from medseg.scoring.result import Evaluation
-from medseg.training.logger import RunLogger
+from medseg.training.logger import RunTracker
 from medseg.training.loop import FitResult
 from medseg.training.process_group import ProcessGroup
 
 
 def finish_run(
-    run: RunSetup, result: FitResult, logger: RunLogger
+    run: RunSetup, result: FitResult, logger: RunTracker
 ) -> Evaluation | None:
     """Saves the model; then scores the held-out cases, writes and tracks the report.
 
@@ -89,15 +94,19 @@ def finish_run(
         )
     if not run.processes.is_main:
         return None
-    evaluation = None
+    evaluation: Evaluation | None = None
+    scores: dict[str, float] = {}
     if run.held_out:
         evaluation = _scores(run)
         asked = score_presence(run.out, evaluation, presence)
         evaluation = _finished(run, result, origin, model, evaluation, asked)
-        metrics = summary_metrics(evaluation) | presence_metrics(asked)
-        logger.log_metrics(metrics, step=result.steps)
+        scores = headline_scores(evaluation) | summary_metrics(evaluation)
+        scores |= presence_metrics(asked)
     run.spent.write(run.out)
-    log_files(run.out, logger)
+    logger.log_model(run.out / "model", tracked_model(run, steps=result.steps))
+    if evaluation is not None:
+        logger.log_scores(scores, step=0, dataset=held_out_cases(run))
+    log_files(run, logger)
     log_time(result, logger)
     return evaluation
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import yaml
+
 from medseg.ancestry import Ancestor
 from medseg.files import write_text
 from medseg.plan import Plan
@@ -15,27 +17,47 @@ from medseg.runs.config import RunConfig, code_commit
 from medseg.runs.parent import FILE as PARENT
 from medseg.runs.plugin_record import FILE as PLUGINS
 from medseg.runs.plugin_record import plugins_of
+from medseg.runs.setup import RunSetup
+from medseg.runs.tracked_facts import (
+    describe_run,
+    held_out_cases,
+    params_of,
+    shared_config,
+    tags_of,
+    training_cases,
+)
 from medseg.scoring.report import PICTURES
 from medseg.scoring.viewer_pages import FOLDER as PAGES
-from medseg.store import Store
 from medseg.tracking.address import resolve_tracking_uri
-from medseg.tracking.params import flatten_params
-from medseg.training.logger import NullLogger, RunLogger, SeveralLoggers
+from medseg.training.logger import (
+    NullLogger,
+    RunLogger,
+    RunTracker,
+    SeveralLoggers,
+)
 
 
 @contextmanager
 def tracked_run(
+    run: RunSetup,
     config: RunConfig,
-    plan: Plan,
-    store: Store,
-    out: Path,
     *,
     ancestors: Sequence[Ancestor] = (),
     resume: bool,
     parent_folder: Path | None,
     progress: Progress,
-) -> Iterator[RunLogger]:
-    """The run's logger; the tracked run ends as finished, killed or failed."""
+) -> Iterator[RunTracker]:
+    """The run's logger; the tracked run ends as finished, killed or failed.
+
+    Args:
+        run: What was settled.
+        config: Its configuration, which may track less.
+        ancestors: Of the model that training began with.
+        resume: Continue the run that the folder belongs to.
+        parent_folder: Folder of the tracked study that the run is part of.
+        progress: Told about trouble.
+    """
+    plan, store, out = run.plan, run.store, run.out
     logger = _open_logger(
         config,
         plan,
@@ -44,13 +66,15 @@ def tracked_run(
         parent_folder=parent_folder,
         progress=progress,
     )
-    logger.log_params(flatten_params(config.model_dump(mode="json")))
-    logger.log_params(flatten_params({"plan": plan.model_dump(mode="json")}))
+    num_cases = len(run.train_ids) + len(run.held_out)
+    logger.log_params(params_of(config, plan))
     logger.set_tags(
         {
             "data_manifest_sha256": store.manifest_hash,
             "medseg.commit": code_commit(),
             "medseg.run_folder": out.name,
+            "mlflow.note.content": describe_run(config, plan, num_cases=num_cases),
+            **tags_of(config, plan),
         }
     )
     if ancestors:
@@ -61,6 +85,9 @@ def tracked_run(
                 "medseg.parent_licence": ancestors[0].licence or "not stated",
             }
         )
+    logger.log_dataset(training_cases(run))
+    if run.held_out:
+        logger.log_dataset(held_out_cases(run))
     for place, (name, source) in plugins_of(config, plan).items():
         logger.set_tags({f"plugin.{place}": f"{name}, {source.describe()}"})
     try:
@@ -82,7 +109,7 @@ def _open_logger(
     resume: bool,
     parent_folder: Path | None,
     progress: Progress,
-) -> RunLogger:
+) -> RunTracker:
     first = _open_mlflow(
         config,
         plan,
@@ -108,7 +135,7 @@ def _open_mlflow(
     resume: bool,
     parent_folder: Path | None,
     progress: Progress,
-) -> RunLogger:
+) -> RunTracker:
     if not config.tracking.enabled:
         return NullLogger()
     from medseg.tracking import open_mlflow_run
@@ -120,6 +147,7 @@ def _open_mlflow(
         folder=out,
         parent_folder=parent_folder,
         resume=resume,
+        system_metrics=config.tracking.system_metrics,
         progress=progress,
     )
     if logger.run_id:
@@ -138,7 +166,6 @@ def require_tracking(config: RunConfig, out: Path) -> None:
 
 
 FILES = (
-    "config.yaml",
     "plan.yaml",
     PARENT,
     PLUGINS,
@@ -147,18 +174,31 @@ FILES = (
     "report.html",
     "run.log",
 )
-"""What is kept of a run's folder, beside the model and the held-out cases."""
+"""What is kept of a run's folder as it is, beside the held-out cases."""
 
 
-def log_files(out: Path, logger: RunLogger) -> None:
+VALIDATION = "validation"
+TABLES = ("cases.csv", "summary.csv", "lesions.csv", "objects.csv")
+"""Scores of held-out cases, each also kept as a table to look at in MLflow."""
+
+
+def log_files(run: RunSetup, logger: RunTracker) -> None:
     """Keeps the files of a finished run as artifacts."""
+    out = run.out
+    with TemporaryDirectory(prefix="medseg_config_") as scratch:
+        config = Path(scratch) / "config.yaml"
+        text = yaml.safe_dump(shared_config(run.config), sort_keys=False)
+        config.write_text(text, encoding="utf-8")
+        logger.log_artifact(config)
     for name in FILES:
         if (out / name).is_file():
             logger.log_artifact(out / name)
-    logger.log_artifact(out / "model", folder="model")
-    if (out / "validation").is_dir():
-        logger.log_artifact(out / "validation", folder="validation")
-        _log_viewer_pages(out / "validation", logger)
+    for name in TABLES:
+        if (out / VALIDATION / name).is_file():
+            logger.log_table(out / VALIDATION / name)
+    if (out / VALIDATION).is_dir():
+        logger.log_artifact(out / VALIDATION, folder=VALIDATION)
+        _log_viewer_pages(out / VALIDATION, logger)
 
 
 def _log_viewer_pages(folder: Path, logger: RunLogger) -> None:

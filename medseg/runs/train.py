@@ -125,10 +125,8 @@ def _train(
         _announce(run)
         logger = stack.enter_context(
             tracked_run(
+                run,
                 run.config if processes.is_main else _untracked(run.config),
-                run.plan,
-                run.store,
-                out,
                 ancestors=() if run.parent is None else run.parent.record.ancestors,
                 resume=resume,
                 parent_folder=parent_folder,

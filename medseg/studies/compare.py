@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.errors import MissingFileError
+from medseg.errors import DatasetError, MissingFileError
 from medseg.files import write_text
 from medseg.folder_lock import lock_folder
 from medseg.progress import Progress, Silent
@@ -15,13 +15,20 @@ from medseg.studies.comparison import (
     Comparison,
     compare_runs,
     log_comparison,
+    nothing_compared,
     read_named_runs,
     write_comparison,
 )
 from medseg.studies.comparison_page import PAGE, write_comparison_page
 from medseg.studies.data import prepare_study
+from medseg.studies.run_facts import (
+    RunFacts,
+    evidence_of,
+    facts_of,
+    smaller_is_better,
+)
 from medseg.studies.scores import study_tables
-from medseg.studies.study import StudyRun, StudySettings, read_study
+from medseg.studies.study import StudyChanges, StudyRun, StudySettings, read_study
 from medseg.studies.study_run import is_finished, train_run
 from medseg.training.logger import NullLogger, RunLogger
 
@@ -35,6 +42,7 @@ def compare(
     *,
     data: Path | None = None,
     root: Path | None = None,
+    changes: StudyChanges | None = None,
     device: str = "auto",
     trained: bool = False,
     ray_address: str | None = None,
@@ -51,6 +59,7 @@ def compare(
         out: The study's folder.
         data: Data set or prepared store; goes before the study's own.
         root: Folder that a manifest's paths start from.
+        changes: Budget, folds and seeds in place of the study's own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         trained: Train nothing: compare what has finished.
         ray_address: Train the runs side by side through Ray: ``local``, ``auto`` for
@@ -65,7 +74,7 @@ def compare(
         KeyboardInterrupt: A signal ended a run; the same call continues.
     """
     progress = progress or Silent()
-    study, runs = open_study(study_path, data=data, root=root)
+    study, runs = open_study(study_path, data=data, root=root, changes=changes)
     with lock_folder(out):
         text = find_config(study_path).read_text(encoding="utf-8")
         write_text(out / "study.yaml", text)
@@ -83,7 +92,7 @@ def compare(
                 )
             else:
                 failures = _train_all(runs, out, device, progress)
-            comparison = _compared(study, runs, out, failures, parent)
+            comparison = _compared(study, runs, out, failures, parent, progress)
         except KeyboardInterrupt:
             parent.finish("KILLED")
             raise
@@ -100,13 +109,39 @@ def _compared(
     out: Path,
     failures: dict[str, str],
     parent: RunLogger,
+    progress: Progress,
 ) -> Comparison:
-    """What finished, compared, written and tracked."""
+    """What finished, compared, written and tracked.
+
+    Raises:
+        DatasetError: Fewer than two variations finished; the page says of each run
+            what became of it.
+    """
     tables, remarks = study_tables(runs, out)
-    comparison = compare_runs(tables, study.metrics, failures=failures, remarks=remarks)
+    facts = [
+        facts_of(
+            run.name,
+            run.variation,
+            out / "runs" / run.name,
+            failure=failures.get(run.name, ""),
+        )
+        for run in runs
+    ]
+    try:
+        comparison = compare_runs(
+            tables,
+            study.metrics,
+            smaller_is_better=runs[0].config.metrics.smaller_is_better,
+            failures=failures,
+            remarks=remarks,
+            evidence=evidence_of(facts),
+        )
+    except DatasetError as error:
+        nothing = nothing_compared(failures, str(error))
+        write_comparison_page(out, nothing, facts, {}, progress=progress)
+        raise
     write_comparison(out, comparison)
-    folders = {run.name: out / "runs" / run.name for run in runs}
-    write_comparison_page(out, comparison, folders)
+    write_comparison_page(out, comparison, facts, tables, progress=progress)
     parent.log_artifact(out / "study.yaml")
     parent.log_artifact(out / PAGE)
     log_comparison(out, parent)
@@ -139,8 +174,16 @@ def compare_finished(
         OutputError: The folder cannot be written.
     """
     tables, failures = _scored_names(runs, tracking_uri)
-    comparison = compare_runs(tables, metrics, failures=failures)
+    facts = [_facts_of_named(name, run, failures, tracking_uri) for name, run in runs]
+    comparison = compare_runs(
+        tables,
+        metrics,
+        smaller_is_better=smaller_is_better(facts),
+        failures=failures,
+        evidence=evidence_of(facts),
+    )
     write_comparison(out, comparison)
+    write_comparison_page(out, comparison, facts, tables, progress=progress)
     ids = {run: name for name, run in runs if not Path(run).is_dir()}
     if ids:
         from medseg.tracking import find_tracking_uri, open_mlflow_run
@@ -155,6 +198,22 @@ def compare_finished(
             logger.log_params({f"runs.{run}": name for run, name in ids.items()})
             log_comparison(out, logger)
     return comparison
+
+
+def _facts_of_named(
+    name: str, run: str, failures: Mapping[str, str], tracking_uri: str | None
+) -> RunFacts:
+    """What is known of a run that was named by its folder or by its id in MLflow."""
+    failure = failures.get(name, "")
+    if Path(run).is_dir():
+        label = name if Path(run).name in name else f"{name} ({Path(run).name})"
+        return facts_of(label, name, Path(run), failure=failure)
+    if failure:
+        return RunFacts(f"{name} ({run})", name, failure=failure)
+    from medseg.tracking.fetch import find_tracking_uri, training_of
+
+    fold, seed, steps = training_of(run, tracking_uri=find_tracking_uri(tracking_uri))
+    return RunFacts(f"{name} ({run})", name, fold=fold, seed=seed, steps=steps)
 
 
 def _scored_names(
@@ -180,7 +239,11 @@ def _scored_names(
 
 
 def open_study(
-    path: Path, *, data: Path | None = None, root: Path | None = None
+    path: Path,
+    *,
+    data: Path | None = None,
+    root: Path | None = None,
+    changes: StudyChanges | None = None,
 ) -> tuple[StudySettings, list[StudyRun]]:
     """A study and its runs, on the data that was named last.
 
@@ -188,11 +251,12 @@ def open_study(
         path: YAML file of the study.
         data: Data set or prepared store; goes before the study's own.
         root: Folder that a manifest's paths start from.
+        changes: Budget, folds and seeds in place of the study's own.
 
     Raises:
         SettingsError: The study is wrong.
     """
-    study, runs = read_study(path)
+    study, runs = read_study(path, changes)
     data, root = data or study.data, root or study.root
     return study, [run.with_data(data, root, name=study.name) for run in runs]
 
@@ -214,8 +278,20 @@ def open_parent(
         resume=(out / "runs" / "study").exists(),
         progress=progress,
     )
-    logger.set_tags({"medseg.study": study.name})
+    logger.set_tags(
+        {
+            "medseg.study": study.name,
+            "mlflow.note.content": f"study {study.name}: {len(study.variations)} "
+            f"variations, folds {_listed(study.folds)}, seeds {_listed(study.seeds)}",
+            "mlflow.source.name": "medseg compare",
+            "mlflow.source.type": "LOCAL",
+        }
+    )
     return logger
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _train_all(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from medseg.evaluation.ranking import rank_variations
 from medseg.evaluation.statistics import compare_pairs, paired_scores
 from medseg.files import write_text
 from medseg.reporting.comparison import draw_comparison, format_comparison
+from medseg.reporting.evidence import Evidence
 from medseg.tables import read_frame, write_frame
 from medseg.training.logger import RunLogger
 
@@ -44,14 +45,18 @@ class Comparison:
     ranking: pd.DataFrame
     failures: Mapping[str, str]
     text: str
+    evidence: Evidence = field(default_factory=Evidence)
+    """How much training stands behind it."""
 
 
 def compare_runs(
     tables: Mapping[str, pd.DataFrame],
     metrics: Sequence[str],
     *,
+    smaller_is_better: Collection[str] = (),
     failures: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
+    evidence: Evidence | None = None,
 ) -> Comparison:
     """Paired statistics of variations that were scored on the same cases.
 
@@ -63,8 +68,10 @@ def compare_runs(
             `read_scores` gives; over several seeds a case's values are averaged
             before.
         metrics: Columns to compare.
+        smaller_is_better: Columns of the user's own metrics of which that is so.
         failures: Runs that are missing, to be said in the text.
         remarks: What was left out, to be said in the text.
+        evidence: How much training stands behind the tables.
 
     Raises:
         DatasetError: There are fewer than two variations, or they were scored on
@@ -85,13 +92,27 @@ def compare_runs(
     metrics = [column_of(metric, shared) for metric in metrics]
     whole = {name: table[~_is_bin(table)] for name, table in tables.items()}
     bins = {name: table[_is_bin(table)] for name, table in tables.items()}
-    found = [_compare(whole, metric) for metric in metrics]
+    found = [
+        _compare(whole, metric, is_smaller_better=metric in smaller_is_better)
+        for metric in metrics
+    ]
     if any(len(table) for table in bins.values()):
         found.append(_compare(bins, "dice", min_patients=MIN_PATIENTS))
     statistics = pd.concat([rows for rows, _ in found], ignore_index=True)
     ranking = pd.concat([processes for _, processes in found], ignore_index=True)
-    text = format_comparison(statistics, ranking, failures=failures, remarks=remarks)
-    return Comparison(statistics, ranking, failures, text)
+    evidence = evidence or Evidence()
+    text = format_comparison(
+        statistics, ranking, failures=failures, remarks=remarks, evidence=evidence
+    )
+    return Comparison(statistics, ranking, failures, text, evidence)
+
+
+def nothing_compared(failures: Mapping[str, str], reason: str) -> Comparison:
+    """A comparison without a result, whose text says why."""
+    import pandas as pd
+
+    empty = pd.DataFrame()
+    return Comparison(empty, empty, {**failures, "comparison": reason}, reason)
 
 
 def _is_bin(table: pd.DataFrame) -> pd.Series:
@@ -101,12 +122,16 @@ def _is_bin(table: pd.DataFrame) -> pd.Series:
 
 
 def _compare(
-    tables: Mapping[str, pd.DataFrame], metric: str, *, min_patients: int = 1
+    tables: Mapping[str, pd.DataFrame],
+    metric: str,
+    *,
+    is_smaller_better: bool = False,
+    min_patients: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Statistics and ranking of one metric in all structures."""
     import pandas as pd
 
-    larger = bool(metric_named(metric).larger_is_better)
+    larger = bool(metric_named(metric).larger_is_better) and not is_smaller_better
     structures = next(iter(tables.values()))["structure"].unique()
     scores = {
         str(name): paired_scores(tables, metric=metric, structure=name)

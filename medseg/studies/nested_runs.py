@@ -16,6 +16,7 @@ from medseg.runs.finish import is_finished
 from medseg.runs.fit_report import histories_of, sampling_stats_of
 from medseg.runs.held_out import FOLDER, summary_metrics
 from medseg.runs.time_spent import TimeSpent
+from medseg.runs.tracked_facts import headline_scores, tags_of
 from medseg.runs.train import train
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation
@@ -53,7 +54,7 @@ def open_parent(
         return NullLogger()
     from medseg.tracking import open_mlflow_run
 
-    return stack.enter_context(
+    logger = stack.enter_context(
         open_mlflow_run(
             tracking_uri=config.tracking.uri,
             experiment=config.tracking.experiment or store.plan.name,
@@ -63,6 +64,9 @@ def open_parent(
             progress=progress,
         )
     )
+    several = config.replaced(fold=None)
+    logger.set_tags({**tags_of(several, store.plan), "fold": "several"})
+    return logger
 
 
 def train_runs(
@@ -157,7 +161,8 @@ def report_runs(
             seconds=spent.seconds,
         ),
     )
-    logger.log_metrics(summary_metrics(evaluation), step=len(runs))
+    scores = headline_scores(evaluation) | summary_metrics(evaluation)
+    logger.log_metrics(scores, step=0)
     for name in (*ARTIFACTS, *(table.file for table in named)):
         if (out / FOLDER / name).is_file():
             logger.log_artifact(out / FOLDER / name, folder=FOLDER)

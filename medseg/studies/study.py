@@ -42,15 +42,8 @@ class StudySettings(Settings):
     """Each variation's changes to the base, such as
     ``focal: {training: {loss: {name: focal}}}``."""
     metrics: tuple[str, ...] = ("dice",)
-    """Columns of the per-case tables that are compared."""
-
-    @field_validator("metrics")
-    @classmethod
-    def _columns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(column_of(name) for name in value)
-        except SettingsError as error:
-            raise ValueError(str(error)) from error
+    """Columns of the per-case tables that are compared; the user's own metrics
+    (`metrics.extra` of the base) by their columns."""
 
     @field_validator("variations")
     @classmethod
@@ -86,8 +79,39 @@ class StudyRun:
         return replace(self, config=self.config.replaced(**changes))
 
 
-def read_study(path: Path) -> tuple[StudySettings, list[StudyRun]]:
+@dataclass(frozen=True)
+class StudyChanges:
+    """What a call asks for in place of what the study's file says."""
+
+    budget: str | None = None
+    """Time for each run, such as ``15m``."""
+    folds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """As keys of the file."""
+        given = {"budget": self.budget, "folds": self.folds, "seeds": self.seeds}
+        return {name: value for name, value in given.items() if value}
+
+    @property
+    def options(self) -> list[str]:
+        """As options of the command line."""
+        lists = {"--folds": self.folds, "--seeds": self.seeds}
+        found = [] if self.budget is None else ["--budget", self.budget]
+        for name, numbers in lists.items():
+            found += [name, ",".join(map(str, numbers))] if numbers else []
+        return found
+
+
+def read_study(
+    path: Path, changes: StudyChanges | None = None
+) -> tuple[StudySettings, list[StudyRun]]:
     """The study in a YAML file and its runs, fold by fold so that pairs come early.
+
+    Args:
+        path: The file, or the name of one that comes with medseg.
+        changes: What goes before it.
 
     Raises:
         MissingFileError: A file is not there, and none that comes with medseg has
@@ -96,13 +120,36 @@ def read_study(path: Path) -> tuple[StudySettings, list[StudyRun]]:
     """
     path = find_config(path)
     values = anchored(read_yaml(path) or {}, path.parent)
+    if changes is not None:
+        values = {**values, **changes.values}
     study = parse_settings(StudySettings, values, source=str(path))
     base: dict[str, Any] = {}
     if study.base is not None:
         beside = path.parent / study.base
         file = beside if beside.exists() else find_config(study.base)
         base = anchored(read_yaml(file) or {}, file.parent)
-    return study, list(_runs(study, base, path))
+    runs = list(_runs(study, base, path))
+    return _with_columns(study, runs, path), runs
+
+
+def _with_columns(
+    study: StudySettings, runs: list[StudyRun], path: Path
+) -> StudySettings:
+    """The study with its metrics named as the columns that every run measures.
+
+    Raises:
+        SettingsError: A run does not measure one.
+    """
+    columns = runs[0].config.metrics.columns
+    shared = [c for c in columns if all(c in r.config.metrics.columns for r in runs)]
+    try:
+        metrics = tuple(column_of(name, shared) for name in study.metrics)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: metrics: {error}") from error
+    for run in runs:
+        for metric in metrics:
+            run.config.metrics.require_measured(metric)
+    return study.replaced(metrics=metrics)
 
 
 def _runs(study: StudySettings, base: dict[str, Any], path: Path) -> Iterator[StudyRun]:
@@ -114,8 +161,6 @@ def _runs(study: StudySettings, base: dict[str, Any], path: Path) -> Iterator[St
                 values = merge(values, {"fold": fold, "training": {"seed": seed}})
                 source = f"{path}: variation {name}"
                 config = parse_settings(RunConfig, values, source=source)
-                for metric in study.metrics:
-                    config.metrics.require_measured(metric)
                 yield StudyRun(name, fold, seed, config)
 
 

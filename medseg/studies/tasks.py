@@ -10,6 +10,7 @@ from medseg.progress import Progress
 from medseg.shipped_configs import find_config
 from medseg.studies.compare import compare, open_parent, open_study
 from medseg.studies.data import prepare_study
+from medseg.studies.study import StudyChanges
 from medseg.studies.study_run import train_run
 
 SPARE = 1.5
@@ -23,6 +24,7 @@ def run_task(
     *,
     data: Path | None,
     root: Path | None,
+    changes: StudyChanges | None = None,
     device: str,
     progress: Progress,
 ) -> None:
@@ -34,6 +36,7 @@ def run_task(
         out: The study's folder, which all machines see.
         data: Data set or prepared store; goes before the study's own.
         root: Folder that a manifest's paths start from.
+        changes: Budget, folds and seeds in place of the study's own.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         progress: Shows progress.
 
@@ -42,10 +45,16 @@ def run_task(
         MedsegError: Data or folder cannot be used, or training failed.
         KeyboardInterrupt: A signal ended the run; the same call continues.
     """
-    study, runs = open_study(study_path, data=data, root=root)
+    study, runs = open_study(study_path, data=data, root=root, changes=changes)
     if task == "compare":
         result = compare(
-            study_path, out, data=data, root=root, trained=True, progress=progress
+            study_path,
+            out,
+            data=data,
+            root=root,
+            changes=changes,
+            trained=True,
+            progress=progress,
         )
         progress.say(result.text)
     elif task == "prepare":
@@ -67,6 +76,7 @@ def write_slurm_script(
     *,
     data: Path | None,
     root: Path | None,
+    changes: StudyChanges | None = None,
     device: str,
 ) -> None:
     """Writes a script that submits a study to SLURM: an array of runs, then the rest.
@@ -77,16 +87,18 @@ def write_slurm_script(
         out: The study's folder, which all machines must see.
         data: Data set or prepared store; goes before the study's own.
         root: Folder that a manifest's paths start from.
+        changes: Budget, folds and seeds in place of the study's own.
         device: What the runs train on.
 
     Raises:
         SettingsError: The study is wrong.
         OutputError: The script cannot be written.
     """
-    study, runs = open_study(study_path, data=data, root=root)
+    study, runs = open_study(study_path, data=data, root=root, changes=changes)
     options = ["--device", device]
     for name, value in (("--data", data), ("--root", root)):
         options += [] if value is None else [name, str(value.resolve())]
+    options += changes.options if changes is not None else []
     budgets = [run.config.training.budget for run in runs]
     seconds = max((SPARE * b + 3600 for b in budgets if b is not None), default=86400)
     gpu = "" if device == "cpu" else "--gres=gpu:1 "

@@ -4,7 +4,8 @@ import os
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import url2pathname
 
 from medseg.errors import SettingsError
 from medseg.setting_errors import nearest_name
@@ -62,6 +63,16 @@ def artifact_location(tracking_uri: str) -> str | None:
     """
     database = database_file(tracking_uri)
     return None if database is None else (database.parent / ARTIFACTS).as_uri()
+
+
+def local_folder(artifact_uri: str) -> Path | None:
+    """The folder of this machine that an artifact's address means; none elsewhere."""
+    scheme, found, rest = artifact_uri.partition(":")
+    if not found or len(scheme) == 1:  # a path, or a drive of Windows
+        return Path(artifact_uri)
+    if scheme.lower() != "file":
+        return None
+    return Path(url2pathname(urlsplit(f"file:{rest}").path))
 
 
 def without_credentials(tracking_uri: str) -> str:

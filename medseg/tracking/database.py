@@ -38,6 +38,7 @@ def make_database(database: Path) -> None:
     with atomic_write(database) as temporary:
         uri = f"{SQLITE}{temporary.as_posix()}"
         store = SqlAlchemyStore(uri, artifacts)  # type: ignore[no-untyped-call]
+        store.delete_experiment("0")  # its empty "Default"
         store.engine.dispose()
 
 

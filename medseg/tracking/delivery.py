@@ -4,10 +4,13 @@ Something that is no MLflow, such as a proxy's page, may answer any request with
 empty object, which MLflow's client takes for a success.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from medseg.tables import read_frame
+from medseg.tracking.logged_model import UNKNOWN_HERE, send_model
 from medseg.tracking.offline_queue import Entry
 from medseg.tracking.params import clean_name, clean_value
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 RECEIPT = "medseg.received"
 """Tag that travels with each batch: where it is read back, the batch arrived."""
+
+TABLES_TAG = "mlflow.loggedArtifacts"
+"""Tag by which MLflow's pages find tables among a run's files."""
 
 METRICS_PER_CALL = 999
 SETTINGS_PER_CALL = 99
@@ -66,15 +72,24 @@ def read_run(client: "MlflowClient", run_id: str) -> "Run":
 
 
 def deliver(
-    client: "MlflowClient", run_id: str, entries: list[Entry], *, file: Path | None
-) -> None:
+    client: "MlflowClient",
+    run_id: str,
+    entries: list[Entry],
+    *,
+    file: Path | None,
+    model_id: str | None = None,
+) -> str | None:
     """Writes entries of one kind into a run; writing them again changes nothing.
 
     Args:
         client: Of the store that holds the run.
         run_id: The run.
         entries: All of the same kind; more than one only for metrics.
-        file: The file or folder of an artifact entry.
+        file: The file or folder of an entry that has one.
+        model_id: The run's model, whose scores are linked with it.
+
+    Returns:
+        The run's model afterwards.
 
     Raises:
         RefusedEntryError: The store takes part of it never.
@@ -83,7 +98,7 @@ def deliver(
     kind, first = entries[0]["kind"], entries[0]
     number = str(entries[-1]["n"])
     if kind == "metrics":
-        _send_metrics(client, run_id, entries, number=number)
+        _send_metrics(client, run_id, entries, number=number, model_id=model_id)
     elif kind == "params":
         _send_params(client, run_id, first["values"], number=number)
     elif kind == "tags":
@@ -91,23 +106,47 @@ def deliver(
     elif kind == "artifact":
         assert file is not None
         _send_file(client, run_id, file, folder=first["folder"])
+    elif kind == "model":
+        assert file is not None
+        return _send_model(client, run_id, file, first)
+    elif kind == "table":
+        assert file is not None
+        _send_table(client, run_id, file, number=number)
+    elif kind == "dataset":
+        _send_dataset(client, run_id, first)
     else:
         _send_status(client, run_id, first)
+    return model_id
 
 
 def _send_metrics(
-    client: "MlflowClient", run_id: str, entries: list[Entry], *, number: str
+    client: "MlflowClient",
+    run_id: str,
+    entries: list[Entry],
+    *,
+    number: str,
+    model_id: str | None,
 ) -> None:
     from mlflow.entities import Metric
 
     metrics = [
-        Metric(clean_name(key), value, entry["time"], entry["step"])
+        Metric(clean_name(key), value, entry["time"], entry["step"], **link)
         for entry in entries
+        for link in [_link_of(entry, model_id)]
         for key, value in entry["values"].items()
     ]
     for start in range(0, len(metrics), METRICS_PER_CALL):
         part = metrics[start : start + METRICS_PER_CALL]
         _send_batch(client, run_id, receipt=f"{number}-{start}", metrics=part)
+
+
+def _link_of(entry: Entry, model_id: str | None) -> dict[str, str]:
+    """What the metrics of an entry are about, besides the run."""
+    if "dataset" not in entry:
+        return {}
+    name, digest = entry["dataset"]
+    link = {"dataset_name": name, "dataset_digest": digest}
+    return link if model_id is None else {**link, "model_id": model_id}
 
 
 def _send_params(
@@ -173,6 +212,48 @@ def _send_status(client: "MlflowClient", run_id: str, entry: Entry) -> None:
         raise UnconfirmedError("it took what was sent and does not hold it")
 
 
+def _send_dataset(client: "MlflowClient", run_id: str, entry: Entry) -> None:
+    """The cases that a run used; their source names no place and no case."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    counts = {"num_cases": entry["num_cases"], "num_patients": entry["num_patients"]}
+    dataset = Dataset(
+        name=entry["name"],
+        digest=entry["digest"],
+        source_type="code",
+        source=json.dumps({"tags": {"manifest_sha256": entry["manifest"]}}),
+        profile=json.dumps(counts),
+    )
+    role = InputTag("mlflow.data.context", entry["role"])
+    client.log_inputs(run_id, [DatasetInput(dataset, [role])])
+
+
+def _send_table(
+    client: "MlflowClient", run_id: str, file: Path, *, number: str
+) -> None:
+    """A CSV file as MLflow's ``log_table`` keeps tables, which adds to what is there.
+
+    Sent twice, the table is there once.
+    """
+    if not file.exists():
+        raise RefusedEntryError(f"{file}: no longer there")
+    name = f"{file.stem}.json"
+    text = read_frame(file).to_json(orient="split", index=False)
+    client.log_text(run_id, text, name)
+    kept = read_run(client, run_id).data.tags.get(TABLES_TAG, "[]")
+    tables = [*json.loads(kept), {"path": name, "type": "table"}]
+    distinct = list({table["path"]: table for table in tables}.values())
+    _send_tags(client, run_id, {TABLES_TAG: json.dumps(distinct)}, number=number)
+
+
+def _send_model(
+    client: "MlflowClient", run_id: str, folder: Path, entry: Entry
+) -> str | None:
+    if not folder.is_dir():
+        raise RefusedEntryError(f"{folder}: no longer there")
+    return send_model(client, read_run(client, run_id), folder, entry)
+
+
 def _send_file(client: "MlflowClient", run_id: str, file: Path, *, folder: str) -> None:
     if not file.exists():
         raise RefusedEntryError(f"{file}: no longer there")
@@ -200,8 +281,15 @@ def _confirm_files(
     Raises:
         UnconfirmedError: One is not there.
     """
+    from mlflow.exceptions import MlflowException
+
     for folder in {path.parent for path in sent}:
-        listed = client.list_artifacts(run_id, str(folder) if folder.name else None)
+        try:
+            listed = client.list_artifacts(run_id, str(folder) if folder.name else None)
+        except MlflowException as error:
+            if error.error_code in UNKNOWN_HERE:  # MLflow 3 asks older servers too much
+                continue
+            raise
         held = {PurePosixPath(entry.path): entry.file_size for entry in listed}
         for path, size in sent.items():
             if path.parent == folder and held.get(path, -1) not in (size, None):

@@ -5,14 +5,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from medseg.errors import MissingFileError
-from medseg.tracking.address import without_credentials
+from medseg.tracking.address import local_folder, without_credentials
+from medseg.tracking.logged_model import NAME
 from medseg.tracking.store import connect
 from medseg.tracking.ui import find_store
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 _MODEL_URI = re.compile(r"(runs|models|mlflow-artifacts):/+[^/]")
-_RUN_ALONE = re.compile(r"runs:/+[^/]+/*")
 _FETCHED: list[TemporaryDirectory[str]] = []
 """Folders of fetched models; they go with the process."""
 
@@ -23,34 +27,68 @@ def is_model_uri(text: str) -> bool:
 
 
 def fetch_model(uri: str, *, tracking_uri: str | None = None) -> Path:
-    """Copies a model that MLflow keeps; its folder stays as long as the process.
+    """The folder of a model that MLflow keeps; a copy stays as long as the process.
+
+    What lies on this machine's disk is used where it is.
 
     Args:
-        uri: ``runs:/RUN_ID`` (its folder ``model``), ``runs:/RUN_ID/folder``,
-            ``models:/NAME/VERSION``, or an artifact's own address.
+        uri: ``models:/NAME/VERSION``, ``models:/NAME@ALIAS``, ``models:/MODEL_ID``,
+            ``runs:/RUN_ID`` (its model), ``runs:/RUN_ID/folder``, or an artifact's own
+            address.
         tracking_uri: See `find_tracking_uri`.
 
     Raises:
-        MissingFileError: There is no store, no such run, or no such folder of it.
+        MissingFileError: There is no store, no such model, or no such run.
     """
     store = find_tracking_uri(tracking_uri)
+    client = connect(store)
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    whole = f"{uri.rstrip('/')}/model" if _RUN_ALONE.fullmatch(uri) else uri
     folder: TemporaryDirectory[str] = TemporaryDirectory(prefix="medseg_model_")
     try:
+        place = _place_of(client, uri)
+        if (here := local_folder(place)) is not None and here.is_dir():
+            folder.cleanup()
+            return here
         found = download_artifacts(
-            artifact_uri=whole, dst_path=folder.name, tracking_uri=store
+            artifact_uri=place, dst_path=folder.name, tracking_uri=store
         )
     except (MlflowException, OSError) as error:
         folder.cleanup()
         raise MissingFileError(
             f"{uri}: no model of this address in {without_credentials(store)}; a run's "
-            "id stands in MLflow's pages (medseg ui) and in its run.log"
+            "id stands in MLflow's pages (medseg ui) and in its run.log, names and "
+            "aliases under Models"
         ) from error
     _FETCHED.append(folder)
     return Path(found)
+
+
+def _place_of(client: "MlflowClient", uri: str) -> str:
+    """Where the files behind an address lie, as this client's store knows it.
+
+    MLflow's own functions would ask the store that is set for the whole process.
+    """
+    from mlflow.store.artifact.utils.models import get_model_name_and_version
+
+    scheme, _, rest = uri.partition(":")
+    if scheme == "models":
+        found = get_model_name_and_version(client, uri)
+        if len(found) == 1:
+            return str(client.get_logged_model(found[0]).artifact_location)
+        place = str(client.get_model_version_download_uri(*found))
+        return _place_of(client, place) if is_model_uri(place) else place
+    if scheme != "runs":
+        return uri
+    run_id, _, inside = rest.strip("/").partition("/")
+    run = client.get_run(run_id)
+    name, _, below = (inside or NAME).partition("/")
+    for output in reversed(run.outputs.model_outputs if run.outputs else []):
+        model = client.get_logged_model(output.model_id)
+        if model.name == name:
+            return "/".join(filter(None, (model.artifact_location, below)))
+    return f"{run.info.artifact_uri}/{inside or NAME}"
 
 
 def fetch_artifacts(
@@ -87,6 +125,22 @@ def fetch_artifacts(
             arrived = Path(client.download_artifacts(run_id, name, str(folder)))
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             arrived.replace(folder / name)
+
+
+def training_of(
+    run_id: str, *, tracking_uri: str
+) -> tuple[int | None, int | None, int | None]:
+    """Fold, seed and steps of a run, as far as the store knows them.
+
+    Args:
+        run_id: The run's id in MLflow.
+        tracking_uri: The store.
+    """
+    run = connect(tracking_uri).get_run(run_id)
+    found = [run.data.params.get(name, "") for name in ("fold", "training.seed")]
+    fold, seed = (int(text) if text.isdecimal() else None for text in found)
+    outputs = run.outputs.model_outputs if run.outputs else []
+    return fold, seed, outputs[-1].step if outputs else None
 
 
 def find_tracking_uri(tracking_uri: str | None = None) -> str:

@@ -46,6 +46,8 @@ class RunState:
     """Folder of the parent run, whose id may not be known yet."""
     run_id: str | None = None
     """The run's id in the store, once the store gave one."""
+    model_id: str | None = None
+    """The model that was kept last, once the store gave it an id."""
     arrived: int = 0
     """Number of the last entry that arrived."""
 
@@ -97,8 +99,13 @@ class OfflineQueue:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
 
-    def append_file(self, path: Path, *, folder: str) -> None:
+    def append_file(self, path: Path, *, kind: str = "artifact", **values: Any) -> None:
         """Adds a file or folder; what lies outside the run's folder is copied in.
+
+        Args:
+            path: The file or folder.
+            kind: What it is to become.
+            values: What else the entry holds.
 
         Raises:
             MissingFileError: There is no such file or folder.
@@ -115,11 +122,11 @@ class OfflineQueue:
                 shutil.copy2(path, copy)
             path = copy
         relative = path.relative_to(self.root).as_posix()
-        self.append("artifact", path=relative, folder=folder)
+        self.append(kind, path=relative, **values)
 
-    def file_of(self, entry: Entry) -> Path:
-        """Where the file of an artifact entry lies now."""
-        return self.root / str(entry["path"])
+    def file_of(self, entry: Entry) -> Path | None:
+        """Where the file of an entry lies now; none where it has no file."""
+        return self.root / str(entry["path"]) if "path" in entry else None
 
     def waiting(self, limit: int) -> list[Entry]:
         """The first entries that have not arrived, at most `limit` of them."""
@@ -140,8 +147,9 @@ class OfflineQueue:
                 self._path.write_text("", encoding="utf-8")
         self.update(arrived=entries[-1]["n"])
         for entry in entries:
-            if entry["kind"] == "artifact" and COPIES in Path(entry["path"]).parts[:2]:
-                shutil.rmtree(self.file_of(entry).parent, ignore_errors=True)
+            file = self.file_of(entry)
+            if file is not None and COPIES in Path(entry["path"]).parts[:2]:
+                shutil.rmtree(file.parent, ignore_errors=True)
 
     def refuse(self, entries: list[Entry], reason: str) -> None:
         """Puts entries that the store will never take aside, with the reason."""

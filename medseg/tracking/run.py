@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
@@ -20,8 +21,9 @@ from medseg.tracking.offline_queue import (
     read_state,
 )
 from medseg.tracking.store import status_entry
+from medseg.tracking.system_metrics import SystemMetrics
 from medseg.tracking.uploader import DEADLINE, Uploader
-from medseg.training.logger import RunStatus
+from medseg.training.logger import RunStatus, TrackedDataset, TrackedModel
 
 
 class MlflowRun:
@@ -37,7 +39,12 @@ class MlflowRun:
     """The run's folder."""
 
     def __init__(
-        self, queue: OfflineQueue, uploader: Uploader, progress: Progress
+        self,
+        queue: OfflineQueue,
+        uploader: Uploader,
+        progress: Progress,
+        *,
+        system_metrics: bool = False,
     ) -> None:
         self.folder = queue.root
         self._queue = queue
@@ -48,6 +55,10 @@ class MlflowRun:
         queue.append("status", **status_entry("RUNNING"))
         uploader.start()
         self.run_id = queue.state.run_id
+        self._gauges: SystemMetrics | None = None
+        if system_metrics:
+            started = queue.state.started_ms / 1000
+            self._gauges = SystemMetrics(self._log_load, started=started)
         atexit.register(self._abandon)
 
     def log_params(self, params: Mapping[str, str | float | int | bool]) -> None:
@@ -61,6 +72,9 @@ class MlflowRun:
         with self._tolerant():
             self._queue.append("metrics", values=values, step=step, time=now_ms())
 
+    def _log_load(self, values: Mapping[str, float], seconds: int) -> None:
+        self.log_metrics(values, step=seconds)
+
     def log_artifact(self, path: Path, *, folder: str = "") -> None:
         """Keeps a file or folder of the run's folder as it is when it is sent.
 
@@ -68,6 +82,34 @@ class MlflowRun:
         """
         with self._tolerant():
             self._queue.append_file(path, folder=folder)
+
+    def log_dataset(self, dataset: TrackedDataset) -> None:
+        """Keeps that the run used a data set."""
+        with self._tolerant():
+            self._queue.append("dataset", **asdict(dataset))
+
+    def log_model(self, folder: Path, model: TrackedModel) -> None:
+        """Keeps a model folder as a model of the run, as it is when it is sent."""
+        with self._tolerant():
+            self._queue.append_file(
+                folder, kind="model", token=uuid.uuid4().hex, **asdict(model)
+            )
+
+    def log_scores(
+        self, scores: Mapping[str, float], *, step: int, dataset: TrackedDataset
+    ) -> None:
+        """Keeps scores of the model that was kept last, on a data set."""
+        values = {key: float(value) for key, value in scores.items()}
+        about = [dataset.name, dataset.digest]
+        with self._tolerant():
+            self._queue.append(
+                "metrics", values=values, step=step, time=now_ms(), dataset=about
+            )
+
+    def log_table(self, table: Path) -> None:
+        """Keeps a CSV file as a table to look at, named after it."""
+        with self._tolerant():
+            self._queue.append_file(table, kind="table")
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Keeps short texts to search runs by."""
@@ -90,6 +132,8 @@ class MlflowRun:
             return
         self._finished = True
         atexit.unregister(self._abandon)
+        if self._gauges is not None:
+            self._gauges.stop()
         with self._tolerant():
             self._queue.append("status", **status_entry(status))
         self._uploader.close()
@@ -132,6 +176,7 @@ def open_mlflow_run(
     parent_run_id: str | None = None,
     parent_folder: Path | None = None,
     resume: bool = False,
+    system_metrics: bool = False,
     progress: Progress | None = None,
     deadline: float = DEADLINE,
 ) -> MlflowRun:
@@ -148,6 +193,7 @@ def open_mlflow_run(
         parent_folder: Folder of that run, from which its id is read once known.
         resume: Continue the run that the folder belongs to, whether or not its id was
             ever known.
+        system_metrics: Also keep the load of processor, memory, disk and GPU.
         progress: Told about trouble; logging's ``medseg.tracking`` if none.
         deadline: Seconds that a server may take for one answer before the run goes
             on without it.
@@ -172,7 +218,7 @@ def open_mlflow_run(
     queue = OfflineQueue(folder, state)
     queue.update(tracking_uri=without_credentials(uri))
     uploader = Uploader(queue, tracking_uri=uri, progress=progress, deadline=deadline)
-    return MlflowRun(queue, uploader, progress)
+    return MlflowRun(queue, uploader, progress, system_metrics=system_metrics)
 
 
 def replay_queue(

@@ -12,6 +12,7 @@ from medseg.tracking.address import artifact_location, database_file
 from medseg.tracking.database import broken, fault_of, is_missing, make_database
 from medseg.tracking.delivery import UnconfirmedError, read_run
 from medseg.tracking.offline_queue import Entry, RunState, now_ms, read_state
+from medseg.tracking.runs_table import experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,7 +131,11 @@ def _ensure_experiment(client: "MlflowClient", name: str, tracking_uri: str) -> 
     if known is None:
         try:
             location = artifact_location(tracking_uri)
-            return _known(client.create_experiment(name, artifact_location=location))
+            return _known(
+                client.create_experiment(
+                    name, artifact_location=location, tags=experiment_tags()
+                )
+            )
         except MlflowException:  # another process may have been faster
             known = client.get_experiment_by_name(name)
             if known is None:

@@ -133,7 +133,7 @@ class Uploader:
             run_id = ensure_run(self._client, state, tracking_uri=self._uri)
             self._found = True
             if run_id != state.run_id:
-                self._queue.update(run_id=run_id)
+                self._queue.update(run_id=run_id, model_id=None)
         while group := next_group(self._queue.waiting(ENTRIES_PER_ROUND)):
             self._deliver(self._client, group)
             with self._striking_out:
@@ -142,15 +142,15 @@ class Uploader:
                 self._queue.arrived(group)
 
     def _deliver(self, client: "MlflowClient", group: list[Entry]) -> None:
-        run_id = self._queue.state.run_id
-        assert run_id is not None
-        file = None
-        if group[0]["kind"] == "artifact":
-            file = self._queue.file_of(group[0])
+        state = self._queue.state
+        assert state.run_id is not None
+        file = self._queue.file_of(group[0])
         seconds = self._deadline + _size(file) / SLOWEST_UPLOAD
         self._due = time.monotonic() + seconds
         try:
-            deliver(client, run_id, group, file=file)
+            model_id = deliver(
+                client, state.run_id, group, file=file, model_id=state.model_id
+            )
         except Exception as error:
             if not is_permanent(error):
                 raise
@@ -159,6 +159,9 @@ class Uploader:
             if (kind := group[0]["kind"]) not in self._refused:
                 self._refused.add(kind)
                 self._progress.warn(f"tracking: {kind} not taken: {reason}")
+        else:
+            if model_id != state.model_id:
+                self._queue.update(model_id=model_id)
 
     def _work(self) -> None:
         while not self._closing:

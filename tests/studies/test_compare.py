@@ -1,5 +1,6 @@
 """Studies: variations are laid over a base, paired, compared and never flattered."""
 
+import json
 import re
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from medseg.errors import (
 )
 from medseg.evaluation.by_size import scores_by_size
 from medseg.folder_lock import lock_folder
+from medseg.reporting.comparison import format_p
+from medseg.reporting.evidence import Evidence
 from medseg.runs.config import RunConfig
 from medseg.studies import compare as compare_module
 from medseg.studies.compare import compare, compare_finished
@@ -27,7 +30,7 @@ from medseg.studies.comparison import (
 )
 from medseg.studies.demo import demo
 from medseg.studies.scores import comparable_runs
-from medseg.studies.study import StudyRun, merge, read_study
+from medseg.studies.study import StudyChanges, StudyRun, merge, read_study
 from medseg.tracking import open_mlflow_run
 from medseg.tracking.store import connect
 
@@ -60,6 +63,120 @@ def test_a_clear_winner_is_called_one(tmp_path: Path) -> None:
     assert "good has the best mean and differs from poor, same" in found.text
     write_comparison(tmp_path, found)
     assert (tmp_path / "figures" / "dice.png").stat().st_size > 10_000
+
+
+TRAINED = Evidence(num_seeds=3, num_folds=5, steps=(2000, 2400))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "claims", "words"),
+    [
+        (TRAINED, True, "3 seeds, 2,000 to 2,400 training steps per run."),
+        (Evidence(1, 1, (10, 10)), False, "1 seed, 10 training steps per run."),
+        (Evidence(1, 5, (2000, 2000)), False, "another seed may turn it around"),
+        (Evidence(3, 5, (10, 2000)), False, "hardly train a network"),
+        (Evidence(), False, "How many seeds and steps were trained is not known."),
+    ],
+)
+def test_a_conclusion_says_what_it_rests_on_and_claims_no_more(
+    evidence: Evidence, claims: bool, words: str
+) -> None:
+    found = compare_runs(
+        {"good": table(0.05, seed=3), "poor": table(0.0)}, ["dice"], evidence=evidence
+    )
+    assert "good has the best mean and differs from poor" in found.text
+    assert ("more than chance explains" in found.text) == claims
+    assert "It rests on 20 held-out patients" in found.text
+    assert words in found.text
+
+
+def test_one_patient_allows_no_interval() -> None:
+    tables = {"a": table(0.05, num_cases=1), "b": table(0.0, num_cases=1)}
+    found = compare_runs(tables, ["dice"], evidence=TRAINED)
+    assert "nan" not in found.text
+    assert (
+        "+0.0500 (one patient allows no interval) | – | – | 1/0/0 | 1 |" in found.text
+    )
+    assert "One patient allows no interval and no conclusion." in found.text
+    assert "chance" not in found.text
+
+
+def test_two_scans_of_one_patient_are_one_patient() -> None:
+    tables = {
+        name: table(shift, num_cases=2).assign(patient_id="p")
+        for name, shift in {"a": 0.05, "b": 0.0}.items()
+    }
+    assert "One patient allows no interval" in compare_runs(tables, ["dice"]).text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (0.04999, "0.050")],
+)
+def test_p_values_are_never_zero(value: float, text: str) -> None:
+    assert format_p(value) == text
+
+
+def own_metric_tables() -> dict[str, pd.DataFrame]:
+    return {
+        "near": table(0.0).assign(distance=lambda rows: 2.0 - rows["dice"]),
+        "far": table(0.0, seed=2).assign(distance=lambda rows: 5.0 - rows["dice"]),
+    }
+
+
+@pytest.mark.parametrize("smaller", [True, False])
+def test_own_metrics_are_compared_in_their_own_direction(smaller: bool) -> None:
+    found = compare_runs(
+        own_metric_tables(),
+        ["distance"],
+        smaller_is_better={"distance"} if smaller else (),
+    )
+    assert found.ranking.iloc[0]["variation"] == ("near" if smaller else "far")
+
+
+def own_metrics(**values: object) -> dict[str, object]:
+    one = {"name": "my_metrics.py:Distance", "column": "distance", **values}
+    return {"metrics": {"extra": [one]}}
+
+
+def test_a_study_may_compare_a_users_own_metric(tmp_path: Path) -> None:
+    path = write_study(
+        tmp_path,
+        metrics=["dice", "distance"],
+        shared=own_metrics(larger_is_better=False),
+    )
+    study, runs = read_study(path)
+    assert study.metrics == ("dice", "distance")
+    assert runs[0].config.metrics.smaller_is_better == {"distance"}
+    wrong = write_study(tmp_path, metrics=["distanze"], shared=own_metrics())
+    with pytest.raises(SettingsError, match=r"distanze: unknown \(nearest: distance\)"):
+        read_study(wrong)
+
+
+def test_finished_runs_know_the_direction_of_own_metrics(tmp_path: Path) -> None:
+    for name, rows in own_metric_tables().items():
+        scored(tmp_path, name, rows)
+        settings = {"extra": own_metrics(larger_is_better=False)["metrics"]["extra"]}
+        place = tmp_path / "runs" / name / "validation" / "summary.json"
+        place.write_text(json.dumps({"settings": settings}))
+    folders = [(n, str(tmp_path / "runs" / n)) for n in ("near", "far")]
+    found = compare_finished(folders, tmp_path / "out", metrics=["distance"])
+    assert found.ranking.iloc[0]["variation"] == "near"
+
+
+def test_budget_folds_and_seeds_of_the_call_go_first(tmp_path: Path) -> None:
+    changes = StudyChanges(budget="30s", folds=(2,), seeds=(1, 2))
+    _, runs = read_study(write_study(tmp_path), changes)
+    assert [run.name for run in runs] == [
+        "dice_ce_fold2_seed1",
+        "dice_focal_fold2_seed1",
+        "dice_ce_fold2_seed2",
+        "dice_focal_fold2_seed2",
+    ]
+    assert {run.config.training.budget for run in runs} == {30.0}
+    assert changes.options == ["--budget", "30s", "--folds", "2", "--seeds", "1,2"]
+    _, runs = read_study(write_study(tmp_path), StudyChanges())
+    assert len(runs) == 4
 
 
 def test_chance_is_called_chance() -> None:
@@ -152,6 +269,18 @@ def test_a_study_is_trained_compared_and_continued(
     before = weights.stat().st_mtime_ns
     compare(path, tmp_path / "out", data=tiny_study)
     assert weights.stat().st_mtime_ns == before
+    page = (tmp_path / "out" / "report.html").read_text()
+    for part in ("Conclusion", "Differences", "Hard cases side by side", "Runs"):
+        assert f">{part}</h2>" in page
+    assert page.index('id="conclusion"') < page.index('id="differences"')
+    assert page.index('id="differences"') < page.index('id="scores"')
+    assert "2 training steps per run" in page
+    assert "hardly train a network" in page
+    links = re.findall(r'<a href="(runs/[^"]+)">', page)
+    assert len(links) == 4
+    assert all((tmp_path / "out" / link).is_file() for link in links)
+    pictures = list((tmp_path / "out" / "hard_cases").glob("*.png"))
+    assert len(pictures) == page.count('under each variation" src="data:') > 0
     by_folder = [
         (run.variation, str(tmp_path / "out/runs" / run.name))
         for run in read_study(path)[1]
@@ -383,6 +512,20 @@ def test_whatever_ends_a_run_the_others_are_trained(
     assert list(found.failures) == ["b_fold0_seed0"]
     assert str(error) in found.text
     assert set(found.ranking["variation"]) == {"a", "c"}
+
+
+def test_where_one_variation_is_left_the_page_says_what_became_of_each(
+    tmp_path: Path,
+) -> None:
+    variations: dict[str, dict[str, object]] = {"good": {}, "lost": {}}
+    path = write_study(tmp_path, variations=variations, folds=[0])
+    scored(tmp_path / "out", "good_fold0_seed0", table(0.05))
+    with pytest.raises(DatasetError, match="nothing to compare: 1 variations"):
+        compare(path, tmp_path / "out", trained=True)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "good_<wbr>fold0_<wbr>seed0" in page
+    assert "has not finished" in page
+    assert f"{table(0.05)['dice'].mean():.4f}" not in page  # nothing was compared
 
 
 def test_a_named_run_without_scores_costs_itself_alone(tmp_path: Path) -> None:

@@ -24,4 +24,4 @@ def test_processes_that_begin_at_once_share_a_new_store(tmp_path: Path) -> None:
     for process in started:
         out, errors = process.communicate()
         assert process.returncode == 0, errors
-        assert out.strip() == "['Default']"
+        assert out.strip() == "[]"
