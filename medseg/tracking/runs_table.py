@@ -95,7 +95,7 @@ def table_address(client: "MlflowClient", place: str | Path, *, is_ours: bool) -
         is_ours: Whether the store belongs to a folder of runs; there, experiments of
             earlier versions get the view, and an empty ``Default`` goes.
     """
-    experiments = client.search_experiments()
+    experiments = list(client.search_experiments())
     if is_ours:
         experiments = [e for e in experiments if not _hidden_where_empty(client, e)]
         for experiment in experiments:

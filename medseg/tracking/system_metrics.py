@@ -8,10 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
+from typing import Any
 
 SECONDS = 10.0
 """Time between two measurements, as MLflow's own."""
@@ -61,20 +58,21 @@ class SystemMetrics:
             self._tell(values, int(time.time() - self._started))
 
 
-def _monitors() -> "list[BaseMetricsMonitor]":
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+def _monitors() -> list[Any]:
+    """MLflow's monitors, which have no types."""
+    from mlflow.system_metrics.metrics import cpu_monitor, disk_monitor, gpu_monitor
 
-    found: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor()]
+    kinds: list[Any] = [cpu_monitor.CPUMonitor, disk_monitor.DiskMonitor]
+    found = [kind() for kind in kinds]
+    watch_gpu: Any = gpu_monitor.GPUMonitor
     try:
-        found.append(GPUMonitor())
+        found.append(watch_gpu())
     except Exception:  # noqa: BLE001  # no GPU, or no nvidia-ml-py to ask it
         logging.getLogger("medseg.tracking").debug("no GPU to watch")
     return found
 
 
-def _measured(monitors: "list[BaseMetricsMonitor]") -> dict[str, float]:
+def _measured(monitors: list[Any]) -> dict[str, float]:
     values: dict[str, float] = {}
     for monitor in monitors:
         monitor.collect_metrics()
