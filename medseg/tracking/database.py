@@ -9,6 +9,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from medseg.errors import TrackingError
 from medseg.files import atomic_write
@@ -38,7 +39,8 @@ def make_database(database: Path) -> None:
     with atomic_write(database) as temporary:
         uri = f"{SQLITE}{temporary.as_posix()}"
         store = SqlAlchemyStore(uri, artifacts)  # type: ignore[no-untyped-call]
-        store.delete_experiment("0")  # its empty "Default"
+        forget: Any = store.delete_experiment
+        forget("0")  # its empty "Default"
         store.engine.dispose()
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.errors import MissingFileError
 from medseg.tracking.address import local_folder, without_credentials
@@ -74,7 +74,8 @@ def _place_of(client: "MlflowClient", uri: str) -> str:
 
     scheme, _, rest = uri.partition(":")
     if scheme == "models":
-        found = get_model_name_and_version(client, uri)
+        resolve: Any = get_model_name_and_version
+        found = resolve(client, uri)
         if len(found) == 1:
             return str(client.get_logged_model(found[0]).artifact_location)
         place = str(client.get_model_version_download_uri(*found))

@@ -92,4 +92,4 @@ def signature_of(
     outputs += [ColSpec(DataType.double, f"{name}_ml") for name in labels]
     outputs += [ColSpec(text, name) for name in ("warnings", "reason")]
     params = ParamSchema([ParamSpec(OUTPUT_FOLDER, text, "")])
-    return ModelSignature(Schema(inputs), Schema(outputs), params)
+    return ModelSignature(Schema([*inputs]), Schema([*outputs]), params)

@@ -107,13 +107,16 @@ def test_weights_are_on_disk_once_and_survive_new_ones(start, client, folder):
 
 
 @pytest.mark.parametrize("address", ["models:/{id}", "models:/m/1", "models:/m@best"])
-def test_models_are_found_by_id_version_and_alias(start, client, folder, address):
+def test_models_are_found_by_id_version_and_alias(
+    start, client, folder, address, monkeypatch
+):
     run = start()
     run.log_model(folder, ABOUT)
     run.finish("FINISHED")
     store = default_tracking_uri(folder.parents[1])
     model_id = client.get_run(run.run_id).outputs.model_outputs[0].model_id
     client.create_registered_model("m")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)  # MLflow's registry asks it
     version = client.create_model_version(
         "m", f"models:/{model_id}", run.run_id, model_id=model_id
     )
