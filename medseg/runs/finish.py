@@ -39,7 +39,7 @@ from medseg.runs.tracked_facts import (
     held_out_cases,
     tracked_model,
 )
-from medseg.runs.tracked_run import log_files
+from medseg.runs.tracked_run import log_config, log_files
 from medseg.scoring.result import Evaluation
 from medseg.training.logger import RunTracker
 from medseg.training.loop import FitResult
@@ -106,7 +106,8 @@ def finish_run(
     logger.log_model(run.out / "model", tracked_model(run, steps=result.steps))
     if evaluation is not None:
         logger.log_scores(scores, step=0, dataset=held_out_cases(run))
-    log_files(run, logger)
+    log_config(run.config, logger)
+    log_files(run.out, logger)
     log_time(result, logger)
     return evaluation
 

@@ -182,14 +182,16 @@ TABLES = ("cases.csv", "summary.csv", "lesions.csv", "objects.csv")
 """Scores of held-out cases, each also kept as a table to look at in MLflow."""
 
 
-def log_files(run: RunSetup, logger: RunTracker) -> None:
-    """Keeps the files of a finished run as artifacts."""
-    out = run.out
+def log_config(config: RunConfig, logger: RunTracker) -> None:
+    """Keeps a run's configuration as an artifact, without folders of this machine."""
     with TemporaryDirectory(prefix="medseg_config_") as scratch:
-        config = Path(scratch) / "config.yaml"
-        text = yaml.safe_dump(shared_config(run.config), sort_keys=False)
-        config.write_text(text, encoding="utf-8")
-        logger.log_artifact(config)
+        path = Path(scratch) / "config.yaml"
+        write_text(path, yaml.safe_dump(shared_config(config), sort_keys=False))
+        logger.log_artifact(path)
+
+
+def log_files(out: Path, logger: RunTracker) -> None:
+    """Keeps the files of a finished run as artifacts."""
     for name in FILES:
         if (out / name).is_file():
             logger.log_artifact(out / name)
