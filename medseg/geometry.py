@@ -87,6 +87,14 @@ def affine_from_spacing(
     return affine
 
 
+def says_nothing(affine: Affine) -> bool:
+    """Whether an affine is a placeholder: voxels of 1 mm, unturned, at the origin.
+
+    Axes may run either way, as writers of NIfTI and of ITK's LPS leave them.
+    """
+    return bool(np.array_equal(np.abs(affine), np.eye(4)))
+
+
 def lps_from_ras(affine: Affine) -> Affine:
     """The same grid in the LPS frame of DICOM and ITK; its own inverse."""
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])

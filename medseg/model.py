@@ -4,6 +4,7 @@
     model.yaml            plan, label scheme, provenance, hash of the weights
     golden.safetensors    what the network says to a synthetic image: proof for others
     trained_on.txt        hashes of the image files that it was trained on
+    training_ranges.json  what scans and findings of training were like, to judge others
     card.md               the same for a reader
 
 A folder is self-contained: predicting needs nothing else, and loading it executes no
@@ -49,6 +50,8 @@ from medseg.postprocessing import CleaningRule
 from medseg.setting_errors import nearest_name
 from medseg.settings import Record, Settings, load_settings
 from medseg.shipped_models import find_starter, starter_names
+from medseg.training_ranges import FILE as RANGES
+from medseg.training_ranges import TrainingRanges, read_ranges
 
 FORMAT = 1
 """Version of the folder's layout; raised when old readers could not read it."""
@@ -196,6 +199,8 @@ class Model:
     """Sliding windows that agree with the reference; None takes the reference."""
     exact: ExactRecipe | None = None
     """Predict as the tool that the model was imported from; None for medseg's own."""
+    ranges: TrainingRanges | None = None
+    """What scans and findings of training were like; None where that is not kept."""
 
     @property
     def identity(self) -> str:
@@ -216,6 +221,7 @@ def save_model(
     exact: ExactRecipe | None = None,
     seen: TrainedOn | None = None,
     half: bool = False,
+    ranges: TrainingRanges | None = None,
 ) -> None:
     """Writes a model folder whole, or not at all; an older one is replaced.
 
@@ -232,6 +238,7 @@ def save_model(
         seen: The scans that it was trained on; None where they are not known.
         half: Store weights in half precision; what is kept of the golden image is then
             the answer of weights that were rounded so.
+        ranges: What scans and findings of training were like.
 
     Raises:
         ModelError: Weights are NaN or infinite; an older model stays.
@@ -266,9 +273,11 @@ def save_model(
             ),
             encoding="utf-8",
         )
-        (temporary / CARD).write_text(_card(description), encoding="utf-8")
         if seen is not None:
             (temporary / TRAINED_ON).write_text(seen.to_text(), encoding="utf-8")
+        (temporary / CARD).write_text(_card(description, ranges), encoding="utf-8")
+        if ranges is not None:
+            (temporary / RANGES).write_text(ranges.model_dump_json(), encoding="utf-8")
         for file in (WEIGHTS, GOLDEN):  # safetensors makes files for the owner alone
             shutil.copymode(temporary / DESCRIPTION, temporary / file)
 
@@ -345,6 +354,7 @@ def load_model(folder: Path, *, verify: bool = True) -> Model:
         description.flips,
         description.windows,
         exact,
+        read_ranges(folder),
     )
 
 
@@ -479,7 +489,7 @@ def _require_finite(network: nn.Module, path: Path) -> None:
         )
 
 
-def _card(description: ModelDescription) -> str:
+def _card(description: ModelDescription, ranges: TrainingRanges | None) -> str:
     plan, origin = description.plan, description.provenance
     structures = "\n".join(
         f"| {index + 1} | {name} | {value} |"
@@ -501,6 +511,7 @@ A research model, not a medical device.
 - Test-time flips: {"averaged" if description.flips else "not used"}
 - Windows: {_windows(description)}
 - After predicting: {"; ".join(r.describe() for r in description.postprocessing) or "-"}
+- Plausibility of scans: {ranges.describe() if ranges else "not checked"}
 - Weights SHA-256 {description.weights_sha256}
 - Data manifest {origin.dataset_hash}
 - Licence of the data: {origin.licence or "not stated"}

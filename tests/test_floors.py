@@ -34,11 +34,12 @@ FLOORS = [
     {"io", "networks", "losses", "augmentation", "placement"},
     {
         *("plan", "golden", "fingerprint", "reading", "nnunet_recipe"),
-        *("bundle_recipe", "ancestry"),
+        *("bundle_recipe", "ancestry", "training_ranges"),
     },
     {"model", "datasets"},
     {"store", "imported"},
     {"preparation"},
+    {"plausibility"},
     {"sampling", "inference", "evaluation"},
     {"training"},
     {"tracking", "reporting"},

@@ -172,12 +172,16 @@ def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
     """Says how many scans were segmented; the exit code."""
     num_done = sum(result.is_segmented for result in results)
     num_failed = sum(result.failed for result in results)
+    num_suspect = sum(bool(result.doubts) for result in results)
     num_aside = len(results) - num_done - num_failed
     console.say(
         f"{num_done} of {len(results)} scans segmented into {out}"
         + (f", {num_failed} failed" if num_failed else "")
         + (f", {num_aside} set aside" if num_aside else "")
+        + (f", {num_suspect} suspect (unlike training)" if num_suspect else "")
     )
+    if unchecked := {r.unchecked for r in results if r.is_segmented and r.unchecked}:
+        console.say(f"plausibility: {', '.join(sorted(unchecked))}")
     counts = [r.num_objects for r in results if r.num_objects is not None]
     if counts:
         console.say(f"{sum(counts)} cells in {len(counts)} pictures")

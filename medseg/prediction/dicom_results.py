@@ -22,6 +22,8 @@ from medseg.prediction.scan import Scan
 from medseg.progress import Progress
 from medseg.volume import LabelMap
 
+SUSPECT = "SUSPECT: scan or findings are unlike those of training"
+"""Content Description of segmentations that are (at most 64 characters, DICOM LO)."""
 SEGMENTATION, REPORT = "_seg.dcm", "_sr.dcm"
 """What the names of the objects end in."""
 
@@ -56,7 +58,7 @@ class DicomResults:
             label_map: On the scan's own grid, values as in files.
             out: Folder of the label maps.
             notes: Told why an object is not written.
-            doubts: Why the result is suspect; for the report.
+            doubts: Why the result is suspect; for both objects.
 
         Returns:
             Names of the objects, below the folder.
@@ -70,7 +72,10 @@ class DicomResults:
                 notes.append("no DICOM series to refer to; no report was written")
             return []
         segments = segments_of(self.model.plan.labels.structures, self.codes)
-        names = self._write_segmentation(scan, label_map, out, segments, notes)
+        description = SUSPECT if doubts else None
+        names = self._write_segmentation(
+            scan, label_map, out, segments, notes, description
+        )
         if self.with_report:
             names += self._write_report(
                 scan, label_map, out, segments, doubts, has_segments=bool(names)
@@ -99,6 +104,7 @@ class DicomResults:
         out: Path,
         segments: Sequence[Segment],
         notes: list[str],
+        description: str | None,
     ) -> list[str]:
         """The segmentation object, filed with the image; none where it were empty."""
         name = f"{scan.name}{SEGMENTATION}"
@@ -113,6 +119,7 @@ class DicomResults:
             _series_of(scan),
             segments=segments,
             algorithm=self._algorithm,
+            content_description=description,
         )
         return [name]
 

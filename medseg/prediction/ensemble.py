@@ -30,6 +30,7 @@ from medseg.networks.network import SegmentationNetwork
 from medseg.postprocessing import joint_rules
 from medseg.progress import Progress
 from medseg.tracking.fetch import fetch_model, is_model_uri
+from medseg.training_ranges import joint_ranges
 
 PREVIOUS_STAGE = "previous_stage"
 """Folder of the first stage of an imported cascade."""
@@ -285,6 +286,7 @@ def _joint(models: Sequence[Model]) -> Model:
         flips=all(model.flips for model in models),
         windows=joint_windows([model.windows for model in models]),
         golden=None,
+        ranges=joint_ranges([model.ranges for model in models]),
     )
 
 

@@ -14,10 +14,12 @@ from medseg.files import write_text
 from medseg.labels import LabelScheme
 from medseg.model import Model
 from medseg.pages import data_uri, render
+from medseg.plausibility.judgement import NOT_CHECKED
 from medseg.prediction.records import Prediction
 from medseg.prediction.viewer_pages import address_of
 from medseg.reporting.html_table import Cell, Table, make_table
 from medseg.reporting.page import ShownPicture
+from medseg.reporting.palette import colors_of
 from medseg.volume import LabelMap, Volume
 
 PAGE, PICTURES = "report.html", ".pictures"
@@ -33,6 +35,7 @@ _SIZES = {
 """What the table shows of each structure: field of a line, and title."""
 _SECTIONS = {
     "failed": "Failed and set aside",
+    "suspect": "Suspect: unlike the scans of training",
     "remarks": "Remarks",
     "pictures": "Pictures",
     "cases-box": "Every scan",
@@ -79,13 +82,16 @@ def write_folder_page(
     """
     failed = [line for line in lines if not line.is_segmented]
     odd = [line for line in lines if line.is_segmented and line.warnings]
+    suspect = [line for line in lines if line.is_segmented and line.doubts]
     pictures, left_out = _pictures(out, [line for line in lines if line.is_segmented])
     parts: dict[str, Any] = {
         "failed": _table(("scan", "status", "where", "reason"), map(_fault, failed)),
+        "suspect": _table(("scan", "", "why"), map(_suspicion, suspect)),
         "remarks": _table(("scan", "remarks"), map(_remarks, odd)),
         "pictures": pictures,
         "cases-box": _every_scan(out, lines),
     }
+    labels = model.plan.labels
     there = {name for name, content in parts.items() if content}
     num_failed = sum(line.failed for line in failed)
     page = render(
@@ -96,6 +102,7 @@ def write_folder_page(
             "segmented": str(len(lines) - len(failed)),
             "failed": str(num_failed),
             "set aside": str(len(failed) - num_failed),
+            "suspect": str(len(suspect)),
             "with remarks": str(len(odd)),
             **_cells_in_all(lines),
         },
@@ -106,8 +113,10 @@ def write_folder_page(
             if name in there or name == "facts"
         },
         failed=parts["failed"],
+        suspect=parts["suspect"],
         remarks=parts["remarks"],
         pictures=pictures,
+        legend={} if labels.instances else colors_of(labels),
         left_out=left_out,
         scans=parts["cases-box"],
         facts={"Model": _model_facts(model, engine)},
@@ -128,6 +137,7 @@ def _model_facts(model: Model, engine: str) -> dict[str, str]:
         "made": origin.created,
         "labels": model.plan.labels.describe(),
         "engine": engine,
+        "plausibility": model.ranges.describe() if model.ranges else NOT_CHECKED,
     }
     return {name: text for name, text in facts.items() if text}
 
@@ -135,11 +145,14 @@ def _model_facts(model: Model, engine: str) -> dict[str, str]:
 def _pictures(out: Path, lines: Sequence[Prediction]) -> tuple[list[ShownPicture], str]:
     """Scans with remarks first, then the smallest findings; and what is left out."""
     drawn = [line for line in lines if _picture_of(out, line.scan).is_file()]
-    ranked = sorted(drawn, key=lambda line: (not line.warnings, line.size))
+    ranked = sorted(
+        drawn, key=lambda line: (not line.doubts, not line.warnings, line.size)
+    )
     shown = []
     for line in ranked[:MOST_PICTURES]:
         uri = data_uri(_picture_of(out, line.scan))
-        detail = line.size_text + (" · see remarks" * bool(line.warnings))
+        detail = line.size_text + (" · suspect" * bool(line.doubts))
+        detail += " · see remarks" * bool(line.warnings)
         link = address_of(out, line.scan)
         shown.append(ShownPicture(line.scan, detail, uri, uri, link))
     missing = len(lines) - len(shown)
@@ -160,6 +173,11 @@ def _remarks(line: Prediction) -> list[Cell]:
     return [_text(line.scan), _text("; ".join(line.warnings))]
 
 
+def _suspicion(line: Prediction) -> list[Cell]:
+    mark = Cell("suspect", "suspect", "text", pill="bad")
+    return [_text(line.scan), mark, _text("; ".join(line.doubts))]
+
+
 def _every_scan(out: Path, lines: Sequence[Prediction]) -> Table | None:
     columns: list[tuple[str, str, str]] = [
         (title.format(name=name), field, name)
@@ -167,7 +185,7 @@ def _every_scan(out: Path, lines: Sequence[Prediction]) -> Table | None:
         for name in dict.fromkeys(n for line in lines for n in getattr(line, field))
     ]
     are_counted = any(line.num_objects is not None for line in lines)
-    header = ["Scan", "Status", *(["Cells"] if are_counted else [])]
+    header = ["Scan", "Status", "Plausibility", *(["Cells"] if are_counted else [])]
     header += [*(title for title, _, _ in columns), "Seconds"]
     rows = []
     for line in lines:
@@ -175,6 +193,8 @@ def _every_scan(out: Path, lines: Sequence[Prediction]) -> Table | None:
         link = address_of(out, line.scan) if line.is_segmented else ""
         scan = Cell(line.scan, line.scan, "name", link=link)
         row = [scan, Cell(line.status, line.status, "text", pill=kind)]
+        likely, pill = line.plausibility, "bad" if line.doubts else "quiet"
+        row.append(Cell(likely, likely, "text", pill=pill) if likely else _text("–"))
         if are_counted:
             row.append(_count(line.num_objects))
         row += [_number(getattr(line, field).get(name)) for _, field, name in columns]

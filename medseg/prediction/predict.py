@@ -139,6 +139,8 @@ def segment_all(
         table.put(line)
         if line.failed:
             progress.warn(f"{line.scan}: failed: {line.reason}")
+        elif line.doubts:
+            progress.warn(f"{line.scan}: suspect: {'; '.join(line.doubts)}")
         elif not line.is_segmented:
             progress.say(f"{line.scan}: {line.status}: {line.reason}")
         elif line.num_objects is not None:

@@ -10,8 +10,18 @@ from medseg.tables import csv_text, read_rows
 
 TABLE = "predictions.csv"
 DONE, UNCHANGED, FAILED, SET_ASIDE = "done", "unchanged", "failed", "set aside"
+PLAUSIBLE = "plausible"
 _BEFORE = ("scan", "status", "output", "source", "seconds", "peak_memory_mb")
-_AFTER = ("warnings", "reason", "input_sha256", "model", "settings", "engine")
+_AFTER = (
+    "plausibility",
+    "suspect_because",
+    "warnings",
+    "reason",
+    "input_sha256",
+    "model",
+    "settings",
+    "engine",
+)
 _COUNT = "n_cells"
 _SIZES = {
     "_ml": "volumes_ml",
@@ -47,6 +57,10 @@ class Prediction:
     """Number of cells (single objects); None of models that do not tell them apart."""
     presence: dict[str, float] = field(default_factory=dict)
     """Probability that each structure occurs, of models with a presence head."""
+    doubts: tuple[str, ...] = ()
+    """Why it is suspect: it, or what was found, is unlike training; a sentence each."""
+    unchecked: str = ""
+    """Why that was not checked."""
     warnings: tuple[str, ...] = ()
     """What was repaired, resampled or noticed."""
     reason: str = ""
@@ -80,6 +94,19 @@ class Prediction:
             return f"{self.num_objects} cell{'' if self.num_objects == 1 else 's'}"
         unit = "µm²" if self.areas_um2 else "pixels" if self.areas_px else "ml"
         return f"{self.size:.4g} {unit}"
+
+    @property
+    def plausibility(self) -> str:
+        """``plausible``, ``suspect``, why it was not checked, or nothing."""
+        if not self.is_segmented:
+            return ""
+        return "suspect" if self.doubts else self.unchecked or PLAUSIBLE
+
+    @property
+    def remark(self) -> str:
+        """Why it failed, was set aside, or is suspect."""
+        suspect = f"suspect: {'; '.join(self.doubts)}" if self.doubts else ""
+        return self.reason or suspect
 
     @property
     def is_segmented(self) -> bool:
@@ -178,6 +205,8 @@ def _row(line: Prediction) -> dict[str, str]:
             for ending, field_name in _SIZES.items()
             for name, value in getattr(line, field_name).items()
         },
+        "plausibility": line.plausibility,
+        "suspect_because": "; ".join(line.doubts),
         "warnings": "; ".join(line.warnings),
         "reason": line.reason,
         "input_sha256": line.input_hash,
@@ -210,6 +239,8 @@ def _line(row: dict[str, str]) -> Prediction:
             field_name: _numbers_under(ending, row)
             for ending, field_name in _SIZES.items()
         },
+        doubts=tuple(filter(None, (row.get("suspect_because") or "").split("; "))),
+        unchecked=_unchecked(row.get("plausibility")),
         warnings=tuple(filter(None, row["warnings"].split("; "))),
         reason=row["reason"],
         input_hash=row["input_sha256"],
@@ -218,6 +249,13 @@ def _line(row: dict[str, str]) -> Prediction:
         engine=row.get("engine") or "",
         licence=row.get("licence") or "",
     )
+
+
+def _unchecked(plausibility: str | None) -> str:
+    """Why a scan was not checked; tables of older versions do not say."""
+    if plausibility is None:
+        return "not checked"
+    return "" if plausibility in (PLAUSIBLE, "suspect") else plausibility
 
 
 def _numbers_under(ending: str, row: dict[str, str]) -> dict[str, float]:

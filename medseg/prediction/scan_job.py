@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medseg.errors import MedsegError, OutputError
 from medseg.files import is_disk_full
+from medseg.plausibility.judgement import Plausibility
 from medseg.prediction.captured_warnings import remarks
 from medseg.prediction.records import FAILED, Prediction
 from medseg.prediction.scan import Scan
@@ -33,6 +34,7 @@ class ScanJob:
         presence: Probability that each structure occurs, where the model tells.
         like: File whose header the label map takes over.
         notes: What was repaired, decided or noticed.
+        plausibility: Whether it is like the scans of training.
         seconds: Time spent on it so far.
         peak_memory_mb: After segmenting.
     """
@@ -48,6 +50,7 @@ class ScanJob:
     presence: dict[str, float] = field(default_factory=dict)
     like: Path | None = None
     notes: list[str] = field(default_factory=list)
+    plausibility: Plausibility = field(default_factory=Plausibility)
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
 

@@ -24,6 +24,7 @@ from medseg.io.in_memory import AnyImage
 from medseg.labels import LabelScheme
 from medseg.model import CalibratedWindows, Model
 from medseg.networks.network import SegmentationNetwork
+from medseg.plausibility.judgement import Plausibility, judge
 from medseg.postprocessing import CleaningRule, clean
 from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
@@ -40,7 +41,7 @@ from medseg.volume import LabelMap, Volume
 
 
 class PredictionWarning(UserWarning):
-    """A scan was repaired, or something about it was guessed, before segmenting."""
+    """A scan was repaired, something about it was guessed, or it is suspect."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,9 @@ class SegmentationModel:
             name: What messages call an image in memory.
             series: Rules for DICOM series, such as ``"Modality=CT"``.
             strict: Refuse a scan that needs repair.
-            notes: Gets a line for what was repaired, decided or left out; by default
-                repairs are warned of.
+            notes: Gets a line for what was repaired, decided or left out, and for each
+                reason why the scan is suspect; by default repairs and these are warned
+                of.
 
         Returns:
             A `LabelMap` of paths and of a `Volume`, else the kind of image that was
@@ -221,12 +223,14 @@ class SegmentationModel:
         else:
             one = load_image(image, plan, name=name, strict=strict)
         loaded = one.loaded
-        if notes is None:
-            for note in loaded.notes:
-                warnings.warn(f"{name}: {note}", PredictionWarning, stacklevel=2)
-        else:
-            notes += loaded.notes
         label_map = self.segment(loaded.volume, name=name, notes=notes)
+        doubts = self.plausibility(loaded.volume, label_map, name=name).doubts
+        remarks = [*loaded.notes, *(f"suspect: {doubt}" for doubt in doubts)]
+        if notes is None:
+            for remark in remarks:
+                warnings.warn(f"{name}: {remark}", PredictionWarning, stacklevel=2)
+        else:
+            notes += remarks
         return one.answer(on_own_grid(label_map, loaded, plan))
 
     def _segment_slide(self, scan: Scan, notes: list[str] | None) -> LabelMap:
@@ -270,6 +274,21 @@ class SegmentationModel:
         if taken is volume:
             return label_map
         return LabelMap(label_map.voxels, volume.affine)
+
+    def plausibility(
+        self, volume: Volume, label_map: LabelMap, *, name: str = "scan"
+    ) -> Plausibility:
+        """Whether a scan and its label map are like those of training.
+
+        Args:
+            volume: The scan as it was read.
+            label_map: As `segment` gave it.
+            name: Case or file, for error messages.
+
+        Raises:
+            InputError: The scan does not fit the plan.
+        """
+        return judge(volume, label_map, self.saved.plan, self.saved.ranges, name=name)
 
     def presence(self, volume: Volume, *, name: str = "scan") -> dict[str, float]:
         """Probability that each structure or region occurs anywhere in a scan.

@@ -17,6 +17,7 @@ from medseg.io import scan_stem, write_label_map
 from medseg.io.dicom.label_objects.segment_codes import CodeTable, load_codes
 from medseg.io.object_files import ObjectFormat
 from medseg.model import Model
+from medseg.plausibility.judgement import Plausibility
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
 from medseg.prediction.dicom_results import DicomResults, say_unknown
@@ -242,6 +243,9 @@ class Segmenter:
             if loaded.sheared_grid is not None:
                 job.label_map = on_own_grid(job.label_map, loaded, self.model.plan)
                 job.like = job.scan.files[0]
+            job.plausibility = self.segmentation.plausibility(
+                loaded.volume, label_map, name=job.scan.name
+            )
             job.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return job
 
@@ -259,6 +263,7 @@ class Segmenter:
             if self.options.cells_as:
                 wanted = ", ".join(self.options.cells_as)
                 job.notes.append(f"no {wanted}: the picture went through in tiles")
+            job.plausibility = Plausibility(unchecked="segmented in tiles: not checked")
             job.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return job
 
@@ -275,7 +280,11 @@ class Segmenter:
             with job.stage():
                 if self.options.seg or self.options.sr:
                     outputs += self._dicom_results.write(
-                        scan, label_map, self.out, notes=job.notes
+                        scan,
+                        label_map,
+                        self.out,
+                        notes=job.notes,
+                        doubts=job.plausibility.doubts,
                     )
                 outputs.insert(0, f"{scan.name}{_suffix(scan)}")
                 write_label_map(self.out / outputs[0], label_map, like=job.like)
@@ -294,6 +303,8 @@ class Segmenter:
             areas_px=sizes.areas_px,
             num_objects=job.num_objects,
             presence=job.presence,
+            doubts=tuple(scan.cleaned(doubt) for doubt in job.plausibility.doubts),
+            unchecked=job.plausibility.unchecked,
             warnings=tuple(scan.cleaned(note) for note in job.notes),
             input_hash=job.content,
             model=self.model.identity,
@@ -361,6 +372,8 @@ def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
         areas_px=earlier.areas_px,
         num_objects=earlier.num_objects,
         presence=earlier.presence,
+        doubts=earlier.doubts,
+        unchecked=earlier.unchecked,
         warnings=earlier.warnings,
         input_hash=earlier.input_hash,
         model=earlier.model,

@@ -74,5 +74,7 @@ class ReportContent:
     """Sampling statistics by structure and size; of several runs, by run too."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Where the time went: seconds of each part."""
+    legend: Mapping[str, str] = field(default_factory=dict)
+    """Colour of each structure in pictures, as CSS has it."""
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Environment, hashes, settings: lists of names and values under headings."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 OBJECT_FILL = 2
 OBJECT_LINE = 1
 """Palette entries for the objects of reference and prediction."""
-_FILL = 0.38
+_FILL = 0.42
+_HEADROOM = 1.15
+"""Grey value that would be white: below it colours stay clear of what is bright."""
 _LETTER_PLACES = (
     (0.02, 0.5, "left", "center"),
     (0.98, 0.5, "right", "center"),
@@ -31,6 +33,7 @@ def draw_panel(
     objects: bool,
     labels: bool = True,
     frame: bool = False,
+    letters: bool = True,
     line_width: float = 1.4,
 ) -> None:
     """Draws one panel.
@@ -41,6 +44,7 @@ def draw_panel(
         objects: Whether label numbers are objects rather than structures.
         labels: Whether label maps are drawn, or the scan alone.
         frame: Whether the window of the closer look is marked.
+        letters: Whether sides of the body are named, where they are known.
         line_width: Of the prediction's line, in points.
     """
     axes.set_facecolor(GROUND)
@@ -48,9 +52,9 @@ def draw_panel(
         panel.image,
         cmap="gray",
         vmin=0,
-        vmax=1,
+        vmax=_HEADROOM,
         aspect=panel.aspect,
-        interpolation="nearest" if max(panel.prediction.shape) < 64 else "antialiased",
+        interpolation="nearest" if panel.plane == "picture" else "bicubic",
     )
     if labels and objects:
         _draw_objects(axes, panel)
@@ -58,7 +62,7 @@ def draw_panel(
         _draw_structures(axes, panel, line_width=line_width)
     if frame and panel.window is not None:
         _draw_frame(axes, panel.window)
-    _draw_letters(axes, panel.letters)
+    _draw_letters(axes, panel.letters if letters else "")
     rows, columns = panel.prediction.shape
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from medseg.evaluation.metrics import metric_named
@@ -56,7 +56,8 @@ class Table:
     header: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
     kind: str = ""
-    """``sortable`` by a click on a head, ``plain`` for one as wide as its columns."""
+    """``sortable`` by a click on a head, ``plain`` for one as wide as its columns,
+    ``scores`` for one that becomes cards on a narrow page."""
     identifier: str = ""
 
 
@@ -104,7 +105,8 @@ def summary_table(summary: pd.DataFrame) -> Table:
         cells += [_interval_cell(by_metric.get(name), name) for name in metrics]
         rows.append(cells)
     titles = [_titled(name) for name in metrics]
-    return make_table(["Structure", *map(_count_title, counts), *titles], rows)
+    table = make_table(["Structure", *map(_count_title, counts), *titles], rows)
+    return replace(table, kind="scores")
 
 
 def case_table(cases: pd.DataFrame, *, links: Mapping[str, str] | None = None) -> Table:

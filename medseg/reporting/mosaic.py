@@ -22,12 +22,15 @@ from medseg.reporting.panels import Panel, cut_panels, main_panel
 from medseg.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _CELL = 2.5
 _GAP = 0.1
 _TOP = 0.5
 _WORDS = 0.42
+_INSET = 0.42
+"""Side of the closer look, as a share of the tile's."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def make_tile(
     title: str,
     detail: str = "",
 ) -> MosaicTile:
-    """The plane of a case that shows most, close to its structures.
+    """The plane of a case that shows most: the whole slice, its structures closer.
 
     Raises:
         GridMismatchError: A label map does not lie on the scan's grid.
@@ -58,7 +61,7 @@ def make_tile(
     panels = cut_panels(
         volume, prediction=prediction, reference=reference, scheme=scheme
     )
-    return MosaicTile(main_panel(panels).closer(), title, detail)
+    return MosaicTile(main_panel(panels), title, detail)
 
 
 def write_mosaic(
@@ -104,8 +107,31 @@ def write_tile(path: Path, tile: MosaicTile, *, scheme: LabelScheme) -> None:
     """
     figure = dark_figure(_CELL, _CELL)
     axes = figure.add_axes((0, 0, 1, 1))
-    draw_panel(axes, tile.panel, objects=scheme.instances, line_width=1.3)
+    _draw_slice(figure, axes, tile.panel, objects=scheme.instances)
     save_figure(figure, path)
+
+
+def _draw_slice(figure: Figure, axes: Axes, panel: Panel, *, objects: bool) -> None:
+    """The whole slice with the crop marked, and the crop in the corner farthest off."""
+    draw_panel(axes, panel, objects=objects, frame=True, line_width=1.1)
+    if panel.window is None:
+        return
+    rows, columns = panel.prediction.shape
+    middle = [(part.start + part.stop) / 2 for part in panel.window]
+    x = 1 - _INSET if middle[1] < columns / 2 else 0.0
+    y = 0.0 if middle[0] < rows / 2 else 1 - _INSET
+    box = axes.get_position()
+    close = figure.add_axes(
+        (
+            box.x0 + x * box.width,
+            box.y0 + y * box.height,
+            _INSET * box.width,
+            _INSET * box.height,
+        )
+    )
+    draw_panel(close, panel.closer(), objects=objects, letters=False, line_width=1.3)
+    for spine in close.spines.values():
+        spine.set(visible=True, edgecolor=INK, linewidth=0.9)
 
 
 def _draw_tile(
@@ -118,7 +144,7 @@ def _draw_tile(
     x, y, width, height = box
     words = _WORDS / figure.get_figheight()
     axes = figure.add_axes((x, y + words, width, height - words), facecolor=GROUND)
-    draw_panel(axes, tile.panel, objects=objects, line_width=1.3)
+    _draw_slice(figure, axes, tile.panel, objects=objects)
     detail = ", ".join(part for part in (tile.detail, tile.panel.channel) if part)
     lines = ((tile.title, INK, 9, 0.68), (detail, FAINT, 8, 0.24))
     for text, color, size, level in lines:

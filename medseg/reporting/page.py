@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from medseg.reporting.content import Picture, ReportContent
 from medseg.reporting.html_table import Table, case_table, plain_table, summary_table
 from medseg.reporting.palette import STRUCTURE_COLORS
 from medseg.reporting.plots import (
+    DISTRIBUTIONS,
+    curve_groups,
     plot_curves,
     plot_distributions,
     plot_runs,
@@ -84,15 +86,15 @@ def write_page(
         MissingFileError: A picture or the history is not there.
         OutputError: The file cannot be written.
     """
-    figure = _curves(content.histories)
+    curves, is_named = _curves(content.histories)
     total = sum(content.seconds.values())
     cases, sampling = _filled(content.cases), _filled(content.sampling_stats)
     parts: dict[str, Any] = {
         "scores": _scores(content),
-        "distributions": None if cases is None else svg(plot_distributions(cases)),
+        "distributions": [] if cases is None else _distributions(cases),
         "pictures": _worst_first(content.pictures, content.viewers),
         "cases": None if cases is None else case_table(cases, links=content.viewers),
-        "curves": svg(figure),
+        "curves": curves,
         "sampling": None
         if sampling is None
         else plain_table(sampling, shares=_SHARES_OF_SEEN),
@@ -101,7 +103,7 @@ def write_page(
     }
     there = {"cases-box" if name == "cases" else name for name in parts if parts[name]}
     num_runs = len(content.histories)
-    is_unnamed = figure is not None and not figure.legends and num_runs > 1
+    is_unnamed = bool(curves) and not is_named and num_runs > 1
     page = render(
         template,
         title=content.title,
@@ -114,6 +116,7 @@ def write_page(
         },
         viewers=bool(content.viewers),
         unnamed_runs=num_runs if is_unnamed else 0,
+        legend=content.legend,
         total_time=format_duration(total),
         **parts,
         **lead,
@@ -146,9 +149,19 @@ def _scores(content: ReportContent) -> list[_ScoreTable]:
 
 def svg(figure: Figure | None) -> Any:
     """A figure as markup, which is ours; None where there is no figure."""
+    return next(iter(_svgs([figure])), None)
+
+
+def _svgs(figures: Iterable[Figure | None]) -> list[Any]:
+    """Figures as markup, without those that there are not."""
     from markupsafe import Markup
 
-    return None if figure is None else Markup(to_svg(figure))
+    return [Markup(to_svg(figure)) for figure in figures if figure is not None]
+
+
+def _distributions(cases: pd.DataFrame) -> list[Any]:
+    """A panel for each metric, so that a narrow page can put one below the other."""
+    return _svgs(plot_distributions(cases, metrics=(name,)) for name in DISTRIBUTIONS)
 
 
 def _worst_first(
@@ -167,12 +180,17 @@ def shown_picture(picture: Picture, link: str = "") -> ShownPicture:
     return ShownPicture(picture.case_id, picture.detail, small, full, link)
 
 
-def _curves(histories: Mapping[str, Path]) -> Figure | None:
+def _curves(histories: Mapping[str, Path]) -> tuple[list[Any], bool]:
+    """Panels of one run, or one figure of several; and whether it names them."""
     for path in histories.values():
         if not path.is_file():
             raise MissingFileError(f"{path}: no such file")
     read = {name: read_history(path) for name, path in histories.items()}
-    return plot_curves(*read.values()) if len(read) == 1 else plot_runs(read)
+    if len(read) == 1:
+        (history,) = read.values()
+        return _svgs(plot_curves(part) for part in curve_groups(history)), False
+    figure = plot_runs(read)
+    return _svgs([figure]), figure is not None and bool(figure.legends)
 
 
 def _time(seconds: Mapping[str, float], total: float) -> list[dict[str, str]]:

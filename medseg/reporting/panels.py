@@ -4,6 +4,7 @@ Anatomical scans are brought closest to RAS+ and shown in radiological view: the
 patient's right is on the left of axial and coronal panels, anterior is on top of axial
 and on the left of sagittal ones, superior is on top. Panels run along the voxel axes
 nearest to the body's; oblique scans are not resampled. Pictures are shown as they are.
+Where an affine is a placeholder, nobody knows which side is which: no letters then.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from medseg.geometry import canonical_reorientation, spacing_of
+from medseg.geometry import canonical_reorientation, says_nothing, spacing_of
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.reporting.clearest_channel import box_around, clearest_channel
 from medseg.volume import LabelMap, Volume
@@ -133,8 +134,16 @@ def cut_alike(
 
 
 def main_panel(panels: list[Panel]) -> Panel:
-    """The panel that says most: the one with the largest area of structures, in mm²."""
-    return max(panels, key=lambda panel: int(panel.foreground.sum()) * panel.aspect)
+    """The panel that says most: the largest area of structures, in mm².
+
+    Planes across thick slices count less, by how stretched their pixels are.
+    """
+
+    def telling(panel: Panel) -> float:
+        stretched = min(panel.aspect, 1 / panel.aspect)
+        return float(panel.foreground.sum()) * panel.aspect * stretched
+
+    return max(panels, key=telling)
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,8 @@ class _Scan:
     is_picture: bool
     channel: str
     """Which one is shown, in words; empty where there is no other."""
+    is_lost: bool = False
+    """Whether nothing is known of where its axes point."""
 
     @classmethod
     def turn(
@@ -177,6 +188,7 @@ class _Scan:
             else (labels[1] if is_picture else turn.apply(labels[1])),
             spacing=sizes,
             is_picture=is_picture,
+            is_lost=says_nothing(volume.affine),
             channel=channel,
         )
 
@@ -223,7 +235,7 @@ def _cut(scan: _Scan, plane: Plane, *, position: int | None = None) -> Panel:
         prediction=view(scan.prediction),
         reference=None if scan.reference is None else view(scan.reference),
         aspect=scan.spacing[down] / scan.spacing[across],
-        letters=_LETTERS.get(plane, ""),
+        letters="" if scan.is_lost else _LETTERS.get(plane, ""),
         caption=_caption(scan, plane, axis, position),
         channel=scan.channel,
     )
@@ -231,10 +243,17 @@ def _cut(scan: _Scan, plane: Plane, *, position: int | None = None) -> Panel:
 
 
 def _telling_slice(scan: _Scan, axis: int) -> int:
-    """The slice with most disagreement, else most structure, else the middle."""
+    """The slice with most disagreement, else most structure, else the middle.
+
+    Where the reference holds a structure, only slices that show it are chosen from: a
+    picture of invented voxels alone would hide what there was to find.
+    """
     others = tuple(other for other in range(3) if other != axis)
     if scan.reference is not None:
         wrong = np.count_nonzero(scan.prediction != scan.reference, axis=others)
+        shown = np.count_nonzero(scan.reference, axis=others) > 0
+        if shown.any():
+            wrong = np.where(shown, wrong + 1, 0)
         if wrong.any():
             return int(wrong.argmax())
     filled = np.count_nonzero(scan.prediction, axis=others)
@@ -252,11 +271,13 @@ def _gray_range(scan: _Scan) -> tuple[float, float]:
     around = image if scan.is_picture else image[box_around(filled, margin=0.5)]
     low, high = _percentiles(around, 0.5, 99.7)
     if filled.any() and not scan.is_picture:
-        # Not wider than the structures' own range and as much on either side, so
-        # that soft tissue keeps its contrast beside air and bone.
-        darkest, brightest = _percentiles(image[filled], 2, 98)
-        room = max(brightest - darkest, 0.05 * (high - low))
-        low, high = max(low, darkest - room), min(high, brightest + room)
+        # Not wider than the structures' own range and three times as much on either
+        # side, so that soft tissue keeps its contrast beside air and bone; never so
+        # narrow that a structure is white throughout.
+        darkest, brightest = _percentiles(image[filled], 1, 99.5)
+        room = max(3 * (brightest - darkest), 0.12 * (high - low))
+        low = min(max(low, darkest - room), darkest)
+        high = max(min(high, brightest + room), brightest)
     return low, high
 
 
@@ -281,7 +302,7 @@ def _window(panel: Panel) -> tuple[slice, slice] | None:
     centres = [(int(f[0]) + int(f[-1]) + 1) / 2 for f in found]
     scale = (panel.aspect, 1.0)
     extents = [(f[-1] - f[0] + 1) * s for f, s in zip(found, scale, strict=True)]
-    least = 0.22 * max(rows * panel.aspect, columns)
+    least = 0.35 * max(rows * panel.aspect, columns)
     side = max(1.35 * max(extents), least)
     parts = [
         _span(centre, side / s, size)

@@ -78,6 +78,13 @@ def plot_curves(history: History) -> Figure | None:
     return figure
 
 
+def curve_groups(history: History) -> list[History]:
+    """What `plot_curves` shows, a panel's metrics at a time."""
+    groups = ("loss", "dice", "learning_rate")
+    parts = [{n: h for n, h in history.items() if n.startswith(g)} for g in groups]
+    return [part for part in parts if part]
+
+
 def plot_runs(histories: Mapping[str, History]) -> Figure | None:
     """Loss and mean validation Dice of several runs; None without any.
 

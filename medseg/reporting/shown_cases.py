@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class ChosenCase:
@@ -13,6 +15,8 @@ class ChosenCase:
     case_id: str
     score: float
     reason: Literal["worst", "median", "best"]
+    is_outlier: bool = False
+    """Whether its score lies far below those of the others."""
 
 
 def choose_cases(scores: Mapping[str, float], *, each: int = 3) -> list[ChosenCase]:
@@ -32,9 +36,23 @@ def choose_cases(scores: Mapping[str, float], *, each: int = 3) -> list[ChosenCa
     chosen.update(dict.fromkeys(_middle(ranked, each), "median"))
     chosen.update(dict.fromkeys(ranked[-each:], "best"))
     chosen.update(dict.fromkeys(ranked[:each], "worst"))
+    fence = lower_fence(list(known.values()))
     return [
-        ChosenCase(case, known[case], chosen[case]) for case in ranked if case in chosen
+        ChosenCase(case, known[case], chosen[case], known[case] < fence)
+        for case in ranked
+        if case in chosen
     ]
+
+
+def lower_fence(scores: Sequence[float]) -> float:
+    """Scores below are outliers: 1.5 quartile distances below the first quartile.
+
+    Tukey, Exploratory Data Analysis, 1977. With fewer than five scores none is.
+    """
+    if len(scores) < 5:
+        return -math.inf
+    first, third = np.percentile(scores, [25, 75])
+    return float(first - 1.5 * (third - first))
 
 
 def _middle(ranked: Sequence[str], count: int) -> Sequence[str]:

@@ -32,6 +32,7 @@ from medseg.runs.held_out import (
     summary_metrics,
     write_report,
 )
+from medseg.runs.plausibility import ranges_of_run
 from medseg.runs.setup import RunSetup
 from medseg.runs.time_spent import FILE as TIMES
 from medseg.runs.tracked_facts import (
@@ -44,6 +45,7 @@ from medseg.scoring.result import Evaluation
 from medseg.training.logger import RunTracker
 from medseg.training.loop import FitResult
 from medseg.training.process_group import ProcessGroup
+from medseg.training_ranges import TrainingRanges
 
 
 def finish_run(
@@ -160,6 +162,7 @@ def _save(
     decoding: DecodingSettings | None = None,
     windows: CalibratedWindows | None = None,
     rules: tuple[CleaningRule, ...] = (),
+    ranges: TrainingRanges | None = None,
 ) -> None:
     save_model(
         run.out / "model",
@@ -171,6 +174,7 @@ def _save(
         flips=_averages_flips(run),
         windows=windows,
         seen=_seen(run),
+        ranges=ranges,
     )
 
 
@@ -198,8 +202,15 @@ def _calibrated(
             )
         model = model.calibrated(windows=windows, decoding=decoding)
     if run.processes.is_main:
-        _save(run, result, origin, decoding=decoding, windows=windows)
+        ranges = None if run.held_out else _ranges(run)
+        _save(run, result, origin, decoding=decoding, windows=windows, ranges=ranges)
     return model
+
+
+def _ranges(run: RunSetup) -> TrainingRanges | None:
+    """What later scans are compared with."""
+    with run.spent.measure("training ranges"):
+        return ranges_of_run(run)
 
 
 def _finished(
@@ -222,6 +233,7 @@ def _finished(
         evaluation = _scores(run)
     dice = dice_of_structures(evaluation)
     scored = origin.replaced(validation_dice=dice)
+    ranges = _ranges(run)
     _save(
         run,
         result,
@@ -229,6 +241,7 @@ def _finished(
         decoding=model.saved.decoding,
         windows=model.saved.windows,
         rules=rules or (),
+        ranges=ranges,
     )
     write_report(
         run.out,
@@ -237,6 +250,7 @@ def _finished(
         result,
         provenance=scored,
         rules=rules,
+        ranges=ranges,
         tables=(presence,) if presence else (),
         spent=run.spent,
         progress=run.progress,

@@ -27,6 +27,7 @@ from medseg.tables import write_frame
 from medseg.training.loop import FitResult
 from medseg.training.process_group import ProcessGroup
 from medseg.training.profile import most_expensive
+from medseg.training_ranges import TrainingRanges
 
 Presence = dict[str, dict[str, float]]
 """Probability that a structure occurs, by case and structure."""
@@ -163,6 +164,7 @@ def write_report(
     *,
     provenance: Provenance,
     rules: Sequence[CleaningRule] | None = None,
+    ranges: TrainingRanges | None = None,
     tables: Sequence[NamedTable] = (),
     spent: TimeSpent,
     progress: Progress,
@@ -176,6 +178,7 @@ def write_report(
         fit: How training went.
         provenance: Where the model comes from.
         rules: Post-processing that was chosen on these cases; None if none was sought.
+        ranges: What later scans are compared with.
         tables: Further scores, shown behind the others.
         spent: Where the time went so far; gets that of the pictures.
         progress: Shows progress.
@@ -198,6 +201,8 @@ def write_report(
         }
     if rules is not None:
         facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
+    if ranges is not None:
+        facts["Plausibility"] = {"of later scans": ranges.describe()}
     sampling_stats = fit.sampling_stats.table()
     write_sampling_stats(out, sampling_stats)
     with spent.measure("pictures"):

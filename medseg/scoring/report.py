@@ -17,6 +17,7 @@ from medseg.reporting.content import Picture, ReportContent
 from medseg.reporting.environment import describe_environment
 from medseg.reporting.mosaic import MosaicTile, make_tile, write_mosaic, write_tile
 from medseg.reporting.overlay import write_overlay
+from medseg.reporting.palette import colors_of
 from medseg.reporting.shown_cases import ChosenCase, choose_cases
 from medseg.reporting.text import format_number
 from medseg.scoring.result import Evaluation
@@ -123,6 +124,7 @@ def evaluation_content(
         objects=summarize_objects(objects, settings=settings) if len(objects) else None,
         pictures=pictures,
         viewers=viewers or {},
+        legend={} if evaluation.scheme.instances else colors_of(evaluation.scheme),
         facts={
             "Environment": describe_environment(),
             "Scoring": {
@@ -169,7 +171,7 @@ def _picture(
         reference=reference,
         scheme=evaluation.scheme,
         title=case.case_id,
-        detail=f"{score} ({case.reason})",
+        detail=score + " (worst)" * case.is_outlier,
     )
     thumbnail = out / PICTURES / "small" / path.name
     write_tile(thumbnail, tile, scheme=evaluation.scheme)
@@ -194,17 +196,35 @@ def _key_figures(evaluation: Evaluation) -> dict[str, str]:
     overall = OVERALL if OVERALL in names else names[0]
     rows = summary[summary["structure"] == overall].set_index("metric")
     figures = {"cases": str(evaluation.num_scored)}
-    for metric, name, unit in (
-        ("dice", "mean Dice", ""),
-        ("nsd", f"mean NSD at {evaluation.settings.tolerance_mm:g} mm", ""),
-        ("hd95_mm", "mean HD95", " mm"),
+    for metric, name in (
+        ("dice", "mean Dice"),
+        ("nsd", f"mean NSD at {evaluation.settings.tolerance_mm:g} mm"),
     ):
         mean = float(rows["mean"].get(metric, math.nan))
         if not math.isnan(mean):
-            figures[name] = format_number(mean, unit=unit) + unit
+            figures[name] = format_number(mean)
+    figures |= _distance_figure(evaluation)
     missed = (evaluation.cases["outcome"] == "missed").sum()
     figures["structures missed"] = str(int(missed))
     return figures
+
+
+def _distance_figure(evaluation: Evaluation) -> dict[str, str]:
+    """The median HD95 of structures that were found, as the mean says little.
+
+    Where one was missed or invented there is no distance, and the diagonal of the
+    image takes its place: a few of these decide the mean alone.
+    """
+    cases = evaluation.cases
+    if "hd95_mm" not in cases:
+        return {}
+    names = overall_structures(evaluation.scheme)
+    found = cases[cases["structure"].isin(names) & (cases["outcome"] == "scored")]
+    median = float(found["hd95_mm"].median())
+    if math.isnan(median):
+        return {}
+    name = "median HD95 where found"
+    return {name: format_number(median, unit=" mm") + " mm"}
 
 
 def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
@@ -225,6 +245,15 @@ def _notes(evaluation: Evaluation) -> tuple[str, ...]:
         "Missed and invented structures count as the worst value: 0, or for distances "
         "the diagonal of the image. Structures in neither are left out; n says so."
     ]
+    outcomes = evaluation.cases["outcome"]
+    if settings.distances and (
+        lost := int(outcomes.isin(["missed", "invented"]).sum())
+    ):
+        notes.append(
+            f"{lost} of {int((outcomes != 'absent').sum())} structures were missed or "
+            "invented and have the diagonal for a distance, which lifts the means of "
+            "HD95, HD and ASSD; the head of this page has the median of those found."
+        )
     if settings.distances:
         special = "".join(
             f", {name} {mm:g} mm" for name, mm in settings.tolerances_mm.items()

@@ -167,7 +167,7 @@ def _loaded(options: WorkerOptions) -> Callable[[Path, Path], list[StudyResult]]
             lines = segment_all(scans, segmenter, table, progress=Silent())
             segmenter.write_page(table.lines)
         return [
-            StudyResult(line.scan, line.status, line.outputs, line.reason, line.seconds)
+            StudyResult(line.scan, line.status, line.outputs, line.remark, line.seconds)
             for line in lines
         ]
 

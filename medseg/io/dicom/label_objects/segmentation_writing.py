@@ -67,6 +67,7 @@ def write_segmentation(
     segments: Sequence[Segment],
     kind: SegmentationType = SegmentationType.BINARY,
     algorithm: Algorithm | None = None,
+    content_description: str | None = None,
 ) -> Written:
     """Writes labels as a segmentation of a series, and reads them back.
 
@@ -78,6 +79,7 @@ def write_segmentation(
         segments: Description of each segment, numbered from 1 without gaps.
         kind: How to store.
         algorithm: What made the labels.
+        content_description: What a viewer says of the object, at most 64 characters.
 
     Raises:
         InputError: The series lacks what a segmentation object needs.
@@ -93,6 +95,8 @@ def write_segmentation(
         )
     _require_described(planes, numbers, path)
     dataset = _build(planes, frames, series, segments, kind, algorithm or Algorithm())
+    if content_description is not None:
+        dataset.ContentDescription = content_description
     with atomic_write(path) as temporary:
         with quiet():
             dataset.save_as(temporary)

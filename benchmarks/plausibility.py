@@ -1,0 +1,312 @@
+"""What the check of plausibility catches, and how often it raises a false alarm.
+
+    python benchmarks/plausibility.py DATA -o OUT            a table
+    python benchmarks/plausibility.py DATA -o OUT --json     a row per disturbance
+
+DATA holds the folders ``hippocampus``, ``glioma_3d``, ``nuclei`` and, for scans of
+other kinds, ``brats2013``, ``radiomics_cases``, ``dicom``, ``em_membrane``. Of each
+data set two thirds of the patients train a small model for a short time, a fifth of
+them held out; scans of the other third were never seen, and are predicted as they are
+(false alarms) and disturbed in ways whose answer is known. Nothing of it depends on how
+good the model is but the measures of what was found.
+"""
+
+import argparse
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe_machine, print_rows
+
+import medseg
+from medseg.geometry import affine_from_spacing
+from medseg.io import read_volume
+from medseg.prediction.segmentation_model import SegmentationModel
+from medseg.types import ImageArray
+from medseg.volume import LabelMap, Volume
+
+MOST_PREDICTED = 3_000_000
+"""Larger scans are judged by themselves, without a prediction."""
+Disturb = Callable[[Volume], Volume | None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case of a data set."""
+
+    case_id: str
+    patient: str
+    image: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """A data set, and what is done to its scans.
+
+    Attributes:
+        name: Its folder below DATA.
+        head: Of its manifest.
+        rows: Its cases.
+        disturbances: What is done to unseen scans, by name.
+        patch: Voxels of a training patch.
+        foreign: Scans of another kind, by name.
+    """
+
+    name: str
+    head: Mapping[str, Any]
+    rows: Sequence[Row]
+    disturbances: Mapping[str, Disturb]
+    patch: tuple[int, ...]
+    foreign: Mapping[str, Sequence[Volume]] = field(default_factory=dict)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path, help="folder of the data sets")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument(
+        "--only", nargs="+", default=["hippocampus", "glioma", "nuclei"]
+    )
+    parser.add_argument("--steps", type=int, default=150, help="of each training")
+    parser.add_argument("--most", type=int, default=20, help="unseen scans of each")
+    parser.add_argument("--patients", type=int, default=90, help="of each data set")
+    parser.add_argument("--json", action="store_true", help="one object per row")
+    options = parser.parse_args()
+    studies = {"hippocampus": hippocampus, "glioma": glioma, "nuclei": nuclei}
+    rows: list[dict[str, Any]] = []
+    for name in options.only:
+        study = studies[name](options.data)
+        rows += run(study, options.data / study.name, options)
+    if options.json:
+        print_rows(rows, machine=describe_machine())
+        return
+    for row in rows:
+        print(f"| {row['study']} | {row['what']} | {row['caught']} of {row['of']} |")
+
+
+def run(
+    study: Study, root: Path, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Trains, and judges unseen scans; a row for each kind."""
+    train, unseen = split(study.rows, most=options.patients)
+    folder = options.out / study.name
+    if not (folder / "run" / "model").is_dir():
+        manifest = write_manifest(folder, study, train)
+        config = {
+            "plan": {
+                "patch_size": study.patch,
+                "batch_size": 4,
+                "network": {
+                    "name": "unet",
+                    "channels": [8, 16, 32],
+                    "strides": [1, 2, 2],
+                },
+            },
+            "training": {"steps": options.steps},
+            "tracking": {"enabled": False},
+        }
+        medseg.train(
+            manifest, out=folder / "run", root=root, config=config, device="cpu",
+            settings=[], progress=False,
+        )  # fmt: skip
+    model = SegmentationModel.load(folder / "run", device="cpu")
+    ranges = model.saved.ranges
+    assert ranges is not None
+    yield {"study": study.name, "what": ranges.describe(), "caught": "", "of": ""}
+    scans = [read_volume(root / row.image) for row in unseen[: options.most]]
+    kinds: dict[str, Sequence[Volume | None]] = {"as it is (false alarms)": scans}
+    for name, disturb in study.disturbances.items():
+        kinds[name] = [disturb(scan) for scan in scans]
+    for name, volumes in {**kinds, **study.foreign}.items():
+        yield judged(model, study.name, name, [v for v in volumes if v is not None])
+
+
+def judged(
+    model: SegmentationModel, study: str, what: str, volumes: Sequence[Volume]
+) -> dict[str, Any]:
+    """How many scans are suspect, and the first reason of most."""
+    reasons = []
+    for volume in volumes:
+        if volume.voxels[0].size > MOST_PREDICTED:
+            found = LabelMap(np.zeros(volume.grid.shape, np.uint8), volume.affine)
+        else:
+            found = model.segment(volume)
+        reasons.append(model.plausibility(volume, found).doubts)
+    first = Counter(doubts[0] for doubts in reasons if doubts)
+    return {
+        "study": study,
+        "what": what,
+        "caught": sum(bool(doubts) for doubts in reasons),
+        "of": len(reasons),
+        "example": next(iter(first), ""),
+    }
+
+
+def split(rows: Sequence[Row], *, most: int) -> tuple[list[Row], list[Row]]:
+    """Two thirds of the patients, and one case of each other patient."""
+    patients = sorted({row.patient for row in rows})
+    patients = patients[:: max(1, len(patients) // most)][:most]
+    kept = {p for n, p in enumerate(patients) if n % 3}
+    others = {row.patient: row for row in rows if row.patient in set(patients) - kept}
+    return [row for row in rows if row.patient in kept], list(others.values())
+
+
+def write_manifest(folder: Path, study: Study, rows: Sequence[Row]) -> Path:
+    """The manifest of the cases to train on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{study.name}.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["case_id", "patient_id", "image", "label"])
+        writer.writerows([r.case_id, r.patient, r.image, r.label] for r in rows)
+    path = folder / f"{study.name}.yaml"
+    path.write_text(json.dumps({"name": study.name, **study.head}))
+    return path
+
+
+# --- the data sets --------------------------------------------------------------------
+
+
+def hippocampus(data: Path) -> Study:
+    rows = [
+        Row(
+            case,
+            row["subject"],
+            f"imagesTr/{case}.nii.gz",
+            f"labelsTr/{case}.nii.gz",
+        )
+        for row in table(data / "hippocampus" / "cases.csv")
+        for case in [row["id"]]
+    ]
+    heads = [*sorted((data / "brats2013" / "images").glob("*.nii.gz"))]
+    heads += [data / "dicom" / "mr_sagittal" / "reference.nii.gz"]
+    heads += sorted((data / "radiomics_cases").glob("brain*_image.nrrd"))
+    bodies = ["breast1", "prostate_phantom"]
+    return Study(
+        "hippocampus",
+        {"labels": {"anterior": 1, "posterior": 2}, "channels": ["MRI"]},
+        rows,
+        {
+            "contrast inverted": changed(inverted),
+            "0.3 x 0.3 x 10 mm": regridded,
+            "upside down": changed(lambda v: v[..., ::-1]),
+            "noise": changed(noise),
+        },
+        (32, 32, 32),
+        {
+            "whole heads": [read_volume(path) for path in heads],
+            "breast, prostate": [
+                read_volume(data / "radiomics_cases" / f"{name}_image.nrrd")
+                for name in bodies
+            ],
+        },
+    )
+
+
+def glioma(data: Path) -> Study:
+    rows = [
+        Row(row["patient"], row["patient"], row["image"], row["label"])
+        for row in table(data / "glioma_3d" / "manifest.csv")
+    ]
+    crops = sorted((data / "hippocampus" / "imagesTr").glob("*.nii.gz"))[:10]
+    return Study(
+        "glioma_3d",
+        {"labels": {"tumour": 1}, "channels": ["T1", "FLAIR", "T1c"]},
+        rows,
+        {
+            "T1 and FLAIR swapped": reordered(1, 0, 2),
+            "FLAIR and T1c swapped": reordered(0, 2, 1),
+            "T1 and T1c swapped": reordered(2, 1, 0),
+            "FLAIR, T1c, T1": reordered(1, 2, 0),
+            "contrast inverted": changed(inverted),
+            "FLAIR inverted": changed(lambda v: np.stack([v[0], inverted(v)[1], v[2]])),
+            "0.3 x 0.3 x 10 mm": regridded,
+            "front to back": changed(lambda v: v[:, :, ::-1]),
+            "noise": changed(noise),
+        },
+        (32, 32, 16),
+        {"hippocampus crops": [repeated(read_volume(path), 3) for path in crops]},
+    )
+
+
+def nuclei(data: Path) -> Study:
+    folder = data / "nuclei"
+    found = table(folder / "manifest.csv")
+    rows = [
+        Row(row["id"], row["group"], row["image"], row["label"])
+        for row in found
+        if row["modality"] == "fluorescence"
+    ]
+
+    def of(modality: str) -> list[Volume]:
+        chosen = [row for row in found if row["modality"] == modality][:10]
+        return [first_channel(read_volume(folder / row["image"])) for row in chosen]
+
+    membranes = sorted((data / "em_membrane" / "images").glob("*.png"))[:10]
+    return Study(
+        "nuclei",
+        {"labels": {"nucleus": 1}, "instances": True, "channels": ["grey"]},
+        rows,
+        {"contrast inverted": changed(inverted), "noise": changed(noise)},
+        (96, 96),
+        {
+            "brightfield": of("brightfield"),
+            "purple stain": of("purple_stain"),
+            "electron microscopy": [first_channel(read_volume(p)) for p in membranes],
+        },
+    )
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+# --- what is done to scans ------------------------------------------------------------
+
+
+def changed(change: Callable[[ImageArray], ImageArray]) -> Disturb:
+    return lambda scan: Volume(np.ascontiguousarray(change(scan.voxels)), scan.affine)
+
+
+def inverted(voxels: ImageArray) -> ImageArray:
+    values = voxels.astype(np.float32)
+    return np.asarray(values.max(axis=(1, 2, 3), keepdims=True) - values)
+
+
+def noise(voxels: ImageArray) -> ImageArray:
+    return np.random.default_rng(0).normal(100, 20, voxels.shape).astype(np.float32)
+
+
+def regridded(scan: Volume) -> Volume:
+    return Volume(scan.voxels, affine_from_spacing((0.3, 0.3, 10.0), (1, 1, 1)))
+
+
+def reordered(*order: int) -> Disturb:
+    """The channels in another order; None where two of them are the same."""
+
+    def disturb(scan: Volume) -> Volume | None:
+        moved = [n for n, old in enumerate(order) if n != old]
+        a, b = scan.voxels[moved[0]], scan.voxels[moved[-1]]
+        if np.array_equal(a, b):
+            return None
+        return Volume(np.ascontiguousarray(scan.voxels[list(order)]), scan.affine)
+
+    return disturb
+
+
+def repeated(scan: Volume, times: int) -> Volume:
+    return Volume(np.repeat(scan.voxels, times, axis=0), scan.affine)
+
+
+def first_channel(scan: Volume) -> Volume:
+    return Volume(scan.voxels[:1], scan.affine)
+
+
+if __name__ == "__main__":
+    main()
