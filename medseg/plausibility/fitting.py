@@ -87,7 +87,6 @@ def fit_ranges(run: MeasuredRun) -> TrainingRanges:
         **_by_family(cross_fitted(run.scans, run.patients), run.patients),
         **_by_family(found, run.patients),
     }
-    families = ("geometry", "intensities", "order", "findings")
     judged, alarms = count_false_alarms(scores, scores.get("findings", {}))
     return TrainingRanges(
         num_cases=len(run.scans),
@@ -96,7 +95,7 @@ def fit_ranges(run: MeasuredRun) -> TrainingRanges:
             ChannelProfile(mean=_short(mean), spread=_short(spread))
             for mean, spread in zip(typical.mean, typical.spread, strict=True)
         ),
-        limits={f: limit_of(f, list(scores.get(f, {}).values())) for f in families},
+        limits={f: limit_of(f, list(scores.get(f, {}).values())) for f in LEAST_EXCESS},
         num_judged=judged,
         num_false_alarms=alarms,
     )

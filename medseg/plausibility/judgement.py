@@ -14,6 +14,8 @@ from medseg.volume import LabelMap, Volume
 
 NOT_CHECKED = "no training ranges: not checked"
 """What is said of models that keep none, or those of a newer medseg."""
+_BLUNT = ("quantile", "rim")
+"""Kinds of measures that say little about what is wrong; named last."""
 MOST_REASONS = 4
 """Of one scan that are spelled out."""
 
@@ -104,7 +106,7 @@ def spell_out(
         group = (one.kind, *(one.of[:1] if one.kind == "quantile" else one.of))
         if group not in worst or excess > worst[group][0]:
             worst[group] = (excess, one)
-    doubts = sorted(worst.values(), key=lambda doubt: -doubt[0])
+    doubts = sorted(worst.values(), key=lambda d: (d[1].kind in _BLUNT, -d[0]))
     sentences = [sentence(measures, one) for _, one in doubts[:MOST_REASONS]]
     if len(doubts) > MOST_REASONS:
         sentences[-1] += f" (and {len(doubts) - MOST_REASONS} more)"

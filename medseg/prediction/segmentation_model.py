@@ -201,9 +201,9 @@ class SegmentationModel:
             name: What messages call an image in memory.
             series: Rules for DICOM series, such as ``"Modality=CT"``.
             strict: Refuse a scan that needs repair.
-            notes: Gets a line for what was repaired, decided or left out, and for each
-                reason why the scan is suspect; by default repairs and these are warned
-                of.
+            notes: Gets a line for what was repaired, decided or left out, and one
+                with the reasons why the scan is suspect; by default repairs and
+                these are warned of.
 
         Returns:
             A `LabelMap` of paths and of a `Volume`, else the kind of image that was
@@ -225,7 +225,9 @@ class SegmentationModel:
         loaded = one.loaded
         label_map = self.segment(loaded.volume, name=name, notes=notes)
         doubts = self.plausibility(loaded.volume, label_map, name=name).doubts
-        remarks = [*loaded.notes, *(f"suspect: {doubt}" for doubt in doubts)]
+        remarks = [*loaded.notes]
+        if doubts:
+            remarks.append(f"suspect: {'; '.join(doubts)}")
         if notes is None:
             for remark in remarks:
                 warnings.warn(f"{name}: {remark}", PredictionWarning, stacklevel=2)

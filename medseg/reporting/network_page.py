@@ -127,7 +127,9 @@ def summary_rows(found: Inspection) -> TableRows:
         ("largest coverage variance of an up-sampling", _coverage(found)),
         (
             f"pattern on a constant image, {state}",
-            f"{found.pattern:.2g} of the logits' spread",
+            "not measurable: to the network it is unlike any image"
+            if found.is_pattern_beyond
+            else f"{found.pattern:.2g} of the logits' spread",
         ),
         *[row for shift in found.shifts for row in _shift_rows(shift, state)],
     ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medseg.networks.analysis.inspection import Inspection
 from medseg.reporting.palette import PAPER_FAINT, PAPER_INK, STRUCTURE_COLORS
+from medseg.reporting.plots import style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +59,8 @@ def _draw_field(axes: Axes, found: Inspection) -> None:
         labelcolor="white",
         fontsize=8,
     )
-    axes.set_title("what one voxel of the answer looks at (root scale)", size=9)
+    style_axes(axes, title="what one voxel of the answer looks at (root scale)")
+    axes.grid(visible=False)
     axes.set_xlabel("i, voxels")
     axes.set_ylabel("j, voxels")
 
@@ -79,7 +81,7 @@ def _draw_profiles(axes: Axes, found: Inspection) -> None:
             -limit, limit, color=PAPER_FAINT, alpha=0.15, label="theoretical field, i"
         )
     axes.set_ylim(bottom=0)
-    axes.set_title("effective receptive field: share of the mass in each plane", size=9)
+    style_axes(axes, title="effective receptive field: share of the mass in each plane")
     axes.set_xlabel("distance from the centre, voxels")
     axes.legend(frameon=False, fontsize=8)
 
@@ -97,7 +99,7 @@ def _draw_seen(axes: Axes, found: Inspection) -> None:
         size = found.patch_size[axis]
         axes.axhline(size, color=color, linestyle=":", linewidth=1)
     axes.set_ylim(bottom=0)
-    axes.set_title("voxels that each layer sees (dotted: the patch)", size=9)
+    style_axes(axes, title="voxels that each layer sees (dotted: the patch)")
     axes.set_xlabel("layer, in order")
     axes.locator_params(axis="x", integer=True)
     axes.legend(frameon=False, fontsize=8)
@@ -108,6 +110,6 @@ def _draw_held(axes: Axes, found: Inspection) -> None:
     item = BYTES[found.precision] * found.batch_size
     sizes = [prod(layer.shape) * item / 1e6 for layer in found.layers]
     axes.bar(range(len(sizes)), sizes, color=PAPER_FAINT)
-    axes.set_title(f"output of each layer for a batch, MB in {found.precision}", size=9)
+    style_axes(axes, title=f"output of each layer for a batch, MB in {found.precision}")
     axes.set_xlabel("layer, in order")
     axes.locator_params(axis="x", integer=True)

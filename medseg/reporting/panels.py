@@ -302,7 +302,7 @@ def _window(panel: Panel) -> tuple[slice, slice] | None:
     centres = [(int(f[0]) + int(f[-1]) + 1) / 2 for f in found]
     scale = (panel.aspect, 1.0)
     extents = [(f[-1] - f[0] + 1) * s for f, s in zip(found, scale, strict=True)]
-    least = 0.35 * max(rows * panel.aspect, columns)
+    least = 0.26 * max(rows * panel.aspect, columns)
     side = max(1.35 * max(extents), least)
     parts = [
         _span(centre, side / s, size)

@@ -69,7 +69,9 @@ def plot_curves(history: History) -> Figure | None:
         axes = figure.add_subplot(1, len(wanted), number + 1)
         for position, name in enumerate(groups[group]):
             _draw_curve(axes, name, *history[name], position=position)
-        _style(axes, title={"learning_rate": "Learning rate"}.get(group, group.title()))
+        style_axes(
+            axes, title={"learning_rate": "Learning rate"}.get(group, group.title())
+        )
         axes.set_xlabel("step")
         if group == "learning_rate":
             axes.yaxis.set_major_formatter("{x:g}")
@@ -105,7 +107,7 @@ def plot_runs(histories: Mapping[str, History]) -> Figure | None:
             if metric in history:
                 line = _draw_curve(axes, run, *history[metric], position=position)
                 lines[run] = line
-        _style(axes, title=wanted[metric])
+        style_axes(axes, title=wanted[metric])
         axes.set_xlabel("step")
     if len(histories) <= _MOST_NAMED:
         figure.legend(
@@ -142,7 +144,7 @@ def plot_distributions(
             part = table[table["structure"] == structure]
             _draw_distribution(axes, part, name, row)
         metric = metric_named(name)
-        _style(axes, title=metric.title + f" [{metric.unit}]" * bool(metric.unit))
+        style_axes(axes, title=metric.title + f" [{metric.unit}]" * bool(metric.unit))
         axes.set_yticks(range(len(structures)), structures if number == 0 else [])
         axes.set_ylim(len(structures) - 0.5, -0.5)
         if metric.bounded:
@@ -241,7 +243,8 @@ def _paper_figure(panels: int, *, height: float = _PANEL[1]) -> Figure:
     return figure
 
 
-def _style(axes: Axes, *, title: str) -> None:
+def style_axes(axes: Axes, *, title: str) -> None:
+    """A bold title on the left, a faint grid, no frame: as all plots of pages."""
     axes.set_title(title, loc="left", fontsize=10.5, color=PAPER_INK, fontweight="bold")
     axes.grid(visible=True, color="#E3E7EC", linewidth=0.8)
     axes.set_axisbelow(True)

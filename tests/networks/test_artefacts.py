@@ -11,6 +11,7 @@ from medseg.networks.analysis.checkerboard import (
     Coverage,
     coverage_variance,
     coverages,
+    find_pattern,
     pattern_strength,
 )
 from medseg.networks.analysis.shift import shift_consistency
@@ -60,6 +61,21 @@ def test_interpolation_leaves_no_pattern_and_odd_kernels_do(normalization: str) 
 
     assert strength(upsampling="interpolate", decoder_convs=1) < 1e-4
     assert strength(upsampling_kernel=3) > 0.05
+
+
+def test_a_constant_image_beyond_all_others_is_no_alarm() -> None:
+    """Mean filters all but take noise away, and normalization brings it back: a
+    constant is enlarged with it, layer by layer."""
+    settings = UNetSettings(
+        channels=(4, 4, 4, 4), strides=(1, 2, 2, 2), normalization="instance"
+    )
+    network = build(settings)
+    assert not find_pattern(network, size=(64, 64)).is_beyond
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                layer.weight.fill_(1 / layer.weight[0].numel())
+    assert find_pattern(network, size=(64, 64)).is_beyond
 
 
 def test_fresh_fcn_interpolates_its_scores() -> None:

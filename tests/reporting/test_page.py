@@ -329,3 +329,50 @@ def test_the_page_looks_like_something(page, tmp_path, scheme):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
     ground = pixels[:, 4].astype(int).mean(axis=1)  # beside the sections
     assert (np.median(ground) > 200) == (scheme == "light")
+
+
+MEASURE = """
+<script>
+addEventListener("load", () => {
+  const wide = [...document.querySelectorAll("#scores .scroll, #distributions")];
+  const over = wide.map((part) => part.scrollWidth - part.clientWidth);
+  const small = [...document.querySelectorAll(".plots svg text")].map(
+    (text) => text.getBoundingClientRect().height);
+  parent.postMessage([Math.max(...over), Math.min(...small)].join("|"), "*");
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium to open the page with")
+@pytest.mark.parametrize("width", [1440, 390])
+def test_scores_need_no_scrolling_and_charts_stay_legible(content, tmp_path, width):
+    metrics = ("dice", "nsd", "hd95_mm", "assd_mm", "iou", "precision", "hd_mm")
+    rows = [{**SUMMARY.iloc[0], "metric": m, "ci_low": 100.25} for m in metrics]
+    inner, outer = tmp_path / "inner.html", tmp_path / "outer.html"
+    write_page(inner, replace(content, summary=pd.DataFrame(rows)))
+    inner.write_text(inner.read_text().replace("</body>", MEASURE + "</body>"))
+    outer.write_text(
+        f'<iframe src="inner.html" style="width:{width}px;height:900px"></iframe>'
+        "<script>onmessage = (event) => {"
+        "document.body.dataset.found = event.data}</script>"
+    )
+    dom = browse(outer, tmp_path, "--dump-dom", "--window-size=1600,1000")
+    over, least = map(float, re.search('data-found="([^"]*)"', dom).group(1).split("|"))
+    assert over <= 0
+    assert least >= 9  # pixels
+
+
+def test_scores_name_their_columns_for_cards(page):
+    text = page.read_text()
+    assert 'class="scores"' in text
+    assert 'data-label="HD95 [mm]"' in text
+    assert text.count('class="plot"') == 3 + 3  # distributions, curves
+
+
+def test_the_legend_stands_beside_the_pictures(content, tmp_path):
+    path = tmp_path / "legend.html"
+    write_page(path, replace(content, legend={"organ": "#E69F00"}))
+    shown = path.read_text().split('<section id="pictures"')[1].split("</section>")[0]
+    assert '<i style="background:#E69F00"></i>organ' in shown
+    assert "fill: reference" in shown

@@ -149,3 +149,38 @@ def test_the_channel_that_shows_the_structures_is_pictured():
     inside, outside = found.reference > 0, found.reference == 0
     assert found.image[inside].mean() > found.image[outside].mean() + 0.3
     assert panels_by_name(scan(), CORNER)["axial"].channel == ""
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1)])
+def test_no_side_is_named_where_the_geometry_is_lost(signs):
+    lost = np.diag([*map(float, signs), 1.0])
+    found = panels_by_name(scan(lost), spot(5, 5, 5, affine=lost))
+    assert {panel.letters for panel in found.values()} == {""}
+
+
+def test_the_slice_shows_the_reference_where_there_is_one():
+    prediction = spot(5, 5, 5)
+    prediction.voxels[10:28, 20:38, 12] = 1  # invented, and far larger
+    reference = spot(5, 5, 5)
+    found = panels_by_name(scan(), prediction, reference)
+    assert all((panel.reference > 0).any() for panel in found.values())
+
+
+def test_a_plane_across_thick_slices_counts_less():
+    thick = affine_from_spacing((1.0, 1.0, 6.0))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[10:20, 10:20, 5:15] = 1  # 100 mm² axial, 600 mm² elsewhere
+    found = cut_panels(
+        scan(thick), prediction=LabelMap(labels, thick), reference=None, scheme=SCHEME
+    )
+    assert main_panel(found).plane == "axial"
+
+
+def test_no_structure_is_white_throughout():
+    volume = scan()
+    volume.voxels[0] = np.random.default_rng(0).normal(100, 5, SHAPE)
+    volume.voxels[0, 5:8, 5:8, 5:8] = np.linspace(200, 260, 27).reshape(3, 3, 3)
+    panel = panels_by_name(volume, spot(5, 5, 5))["axial"]
+    inside = panel.image[panel.prediction > 0]
+    assert (inside >= 1).mean() < 0.2
+    assert np.ptp(inside) > 0.02

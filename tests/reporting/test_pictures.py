@@ -147,3 +147,18 @@ def test_128_structures_can_be_told_apart_as_dicom_stores_their_colours():
     np.fill_diagonal(apart, np.inf)
     assert apart.min() > 6
     assert apart[:12, :12].min() > 20
+
+
+@pytest.mark.parametrize(
+    ("scores", "outliers"),
+    [
+        ([0.8, 0.81, 0.82, 0.83, 0.84], []),
+        ([0.1, 0.81, 0.82, 0.83, 0.84], ["case0"]),
+        ([0.1, 0.8, 0.9], []),  # too few to tell
+        ([0.5, 0.5, 0.5, 0.5, 0.5], []),
+        ([0.2, 0.25, 0.8, 0.81, 0.82, 0.83, 0.84, 0.85, 0.86], ["case0", "case1"]),
+    ],
+)
+def test_only_true_outliers_are_called_so(scores, outliers):
+    found = choose_cases({f"case{n}": score for n, score in enumerate(scores)})
+    assert [case.case_id for case in found if case.is_outlier] == outliers

@@ -49,7 +49,10 @@ def _field_advice(found: Inspection) -> list[str]:
 
 
 def _pattern_advice(found: Inspection) -> list[str]:
+    """None where the constant image is unlike anything that the network knows."""
     if found.pattern < WORTH_SAYING or any(c.variance for c in found.coverages):
+        return []
+    if found.is_pattern_beyond:
         return []
     change = (
         "upsampling interpolate leaves no such pattern"

@@ -83,9 +83,36 @@ def coverages(network: nn.Module) -> list[Coverage]:
     ]
 
 
+FAR_BEYOND = 10.0
+"""Times the size of logits over noise."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What repeats with the strides on a constant image.
+
+    Attributes:
+        strength: Standard deviation over the phases divided by that over noise; 0 is
+            best.
+        is_beyond: Whether logits of the constant image lie far beyond those of noise:
+            with the statistics of noise, normalizations of a trained network enlarge
+            it to what no image is, and the strength says nothing about images.
+    """
+
+    strength: float
+    is_beyond: bool
+
+
 def pattern_strength(
     network: SegmentationNetwork, *, size: Sequence[int] | None = None, seed: int = 0
 ) -> float:
+    """Strength of what `find_pattern` finds."""
+    return find_pattern(network, size=size, seed=seed).strength
+
+
+def find_pattern(
+    network: SegmentationNetwork, *, size: Sequence[int] | None = None, seed: int = 0
+) -> Pattern:
     """How strongly a network's logits repeat with the period of its strides.
 
     A constant image should give constant logits. What is left of a pattern in their
@@ -98,9 +125,6 @@ def pattern_strength(
         size: Spatial size of the image; in a small one, borders count as patterns.
             None takes four strides along each axis.
         seed: Of the noise.
-
-    Returns:
-        Standard deviation over the phases divided by that over noise; 0 is best.
     """
     least = tuple(4 * step for step in network.divisor)
     size = network.core.input_size(least if size is None else tuple(size))
@@ -113,7 +137,9 @@ def pattern_strength(
         flat = _centre(fixed(torch.ones_like(noise)), network.divisor)
         varied = _centre(fixed(noise), network.divisor)
     spread = _deviation(varied)
-    return float(_deviation(flat) / spread) if spread > 0 else 0.0
+    strength = float(_deviation(flat) / spread) if spread > 0 else 0.0
+    size_flat, size_varied = (float(x.square().mean().sqrt()) for x in (flat, varied))
+    return Pattern(strength, size_flat > FAR_BEYOND * size_varied)
 
 
 def _centre(logits: Tensor, period: Sequence[int]) -> Tensor:

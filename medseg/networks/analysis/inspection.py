@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 import torch
 
-from medseg.networks.analysis.checkerboard import Coverage, coverages, pattern_strength
+from medseg.networks.analysis.checkerboard import Coverage, coverages, find_pattern
 from medseg.networks.analysis.costs import Costs, Precision, predict_costs
 from medseg.networks.analysis.effective_field import (
     effective_field,
@@ -51,6 +51,7 @@ class Inspection:
         held_radii: As `radii`, with these statistics held.
         coverages: Of every transposed convolution.
         pattern: Strength of periodic patterns on a constant image.
+        is_pattern_beyond: Whether that image is to the network what no image is.
         shifts: Consistency under a shift of one voxel and of one stride.
         output_margin: Voxels that unpadded convolutions lose per side.
         output_size: What unpadded convolutions leave of a patch; None where the patch
@@ -76,6 +77,7 @@ class Inspection:
     output_margin: tuple[int, ...]
     output_size: tuple[int, ...] | None
     trained: bool = False
+    is_pattern_beyond: bool = False
 
 
 def inspect_network(
@@ -113,6 +115,11 @@ def inspect_network(
     if any(isinstance(module, BY_IMAGE) for module in network.modules()):
         fixed = with_fixed_statistics(network, _noise(network, size, seed=seed))
         held = effective_field(fixed, size, num_samples=samples, seed=seed)
+    pattern = find_pattern(
+        network,
+        size=far_from_borders(network, radius, costs.flops_per_voxel),
+        seed=seed,
+    )
     return Inspection(
         settings=settings,
         patch_size=size,
@@ -126,11 +133,8 @@ def inspect_network(
         beyond=share_beyond(field, radius),
         held_radii=radii_holding(held),
         coverages=tuple(coverages(network)),
-        pattern=pattern_strength(
-            network,
-            size=far_from_borders(network, radius, costs.flops_per_voxel),
-            seed=seed,
-        ),
+        pattern=pattern.strength,
+        is_pattern_beyond=pattern.is_beyond,
         shifts=usual_shifts(
             network,
             size,
