@@ -93,6 +93,7 @@ def halve(model_folder: Path, out: Path) -> None:
         flips=model.flips,
         windows=model.windows,
         seen=read_trained_on(model_folder),
+        ranges=model.ranges,
         half=True,
     )
 

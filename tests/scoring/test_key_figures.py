@@ -32,7 +32,7 @@ def test_a_missed_structure_moves_the_mean_distance_and_not_the_head(
         prediction = cube(tmp_path / f"p{case}.nii.gz", 10 + shift, size)
         reference = cube(tmp_path / f"r{case}.nii.gz", 10, 10)
         pairs.append(CasePair(f"c{case}", prediction, reference, f"c{case}"))
-    settings = MetricSettings(num_resamples=50)
+    settings = MetricSettings(num_resamples=100)
     evaluation = score(pairs, LabelScheme(names={"cube": 1}), settings)
     content = evaluation_content(evaluation, title="t")
     assert content.figures["median HD95 where found"] == "2.00 mm"
