@@ -129,7 +129,9 @@ def test_means_intervals_and_what_was_missed_are_shown(page):
     text = page.read_text()
     assert "<b>0.800</b><small>0.700 – 0.900</small>" in text
     assert "<b>3.25</b>" in text
-    assert re.search(r'class="number alarm" data-sort="2.0" data-label="missed">2<', text)
+    assert re.search(
+        r'class="number alarm" data-sort="2.0" data-label="missed">2<', text
+    )
 
 
 def test_tables_of_the_study_follow_the_scores(content, tmp_path):
