@@ -4,11 +4,11 @@
     python benchmarks/plausibility.py DATA -o OUT --json     a row per disturbance
 
 DATA holds the folders ``hippocampus``, ``glioma_3d``, ``nuclei`` and, for scans of
-other kinds, ``brats2013``, ``radiomics_cases``, ``dicom``, ``em_membrane``. Of each
-data set two thirds of the patients train a small model for a short time, a fifth of
-them held out; scans of the other third were never seen, and are predicted as they are
-(false alarms) and disturbed in ways whose answer is known. Nothing of it depends on how
-good the model is but the measures of what was found.
+other kinds, ``brats2013``, ``radiomics_cases``, ``dicom``, ``em_membrane``. Ranges are
+those of two thirds of the patients; scans of the other third are judged as they are
+(false alarms) and disturbed in ways whose answer is known. Without ``--steps`` nothing
+is trained, and scans are judged by themselves; with it a small model is trained, and
+what it finds is judged, too.
 """
 
 import argparse
@@ -26,12 +26,17 @@ from machine import describe_machine, print_rows
 import medseg
 from medseg.geometry import affine_from_spacing
 from medseg.io import read_volume
+from medseg.plausibility.fitting import MeasuredRun, fit_ranges
+from medseg.plausibility.judgement import profiles_of, spell_out
+from medseg.plausibility.scan_measures import measure_scan
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.types import ImageArray
 from medseg.volume import LabelMap, Volume
 
 MOST_PREDICTED = 3_000_000
 """Larger scans are judged by themselves, without a prediction."""
+Judge = Callable[[Volume], tuple[str, ...]]
+"""The reasons why a scan is suspect."""
 Disturb = Callable[[Volume], Volume | None]
 
 
@@ -73,7 +78,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=["hippocampus", "glioma", "nuclei"]
     )
-    parser.add_argument("--steps", type=int, default=150, help="of each training")
+    parser.add_argument("--steps", type=int, default=0, help="of a training; 0: none")
     parser.add_argument("--most", type=int, default=20, help="unseen scans of each")
     parser.add_argument("--patients", type=int, default=90, help="of each data set")
     parser.add_argument("--json", action="store_true", help="one object per row")
@@ -93,59 +98,75 @@ def main() -> None:
 def run(
     study: Study, root: Path, options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    """Trains, and judges unseen scans; a row for each kind."""
-    train, unseen = split(study.rows, most=options.patients)
+    """Judges unseen scans; a row for each kind."""
+    known, unseen = split(study.rows, most=options.patients)
     folder = options.out / study.name
-    if not (folder / "run" / "model").is_dir():
-        manifest = write_manifest(folder, study, train)
-        config = {
-            "plan": {
-                "patch_size": study.patch,
-                "batch_size": 4,
-                "network": {
-                    "name": "unet",
-                    "channels": [8, 16, 32],
-                    "strides": [1, 2, 2],
-                },
-            },
-            "training": {"steps": options.steps},
-            "tracking": {"enabled": False},
-        }
-        medseg.train(
-            manifest, out=folder / "run", root=root, config=config, device="cpu",
-            settings=[], progress=False,
-        )  # fmt: skip
-    model = SegmentationModel.load(folder / "run", device="cpu")
-    ranges = model.saved.ranges
-    assert ranges is not None
-    yield {"study": study.name, "what": ranges.describe(), "caught": "", "of": ""}
+    manifest = write_manifest(folder, study, known)
+    if options.steps:
+        judge_one, says = trained_judge(manifest, study, root, folder, options.steps)
+    else:
+        judge_one, says = scan_judge(manifest, root, folder)
+    yield {"study": study.name, "what": says, "caught": "", "of": ""}
     scans = [read_volume(root / row.image) for row in unseen[: options.most]]
     kinds: dict[str, Sequence[Volume | None]] = {"as it is (false alarms)": scans}
     for name, disturb in study.disturbances.items():
         kinds[name] = [disturb(scan) for scan in scans]
     for name, volumes in {**kinds, **study.foreign}.items():
-        yield judged(model, study.name, name, [v for v in volumes if v is not None])
+        reasons = [judge_one(v) for v in volumes if v is not None]
+        first = Counter(doubts[0] for doubts in reasons if doubts)
+        yield {
+            "study": study.name,
+            "what": name,
+            "caught": sum(bool(doubts) for doubts in reasons),
+            "of": len(reasons),
+            "example": next(iter(first), ""),
+        }
 
 
-def judged(
-    model: SegmentationModel, study: str, what: str, volumes: Sequence[Volume]
-) -> dict[str, Any]:
-    """How many scans are suspect, and the first reason of most."""
-    reasons = []
-    for volume in volumes:
+def scan_judge(manifest: Path, root: Path, folder: Path) -> tuple[Judge, str]:
+    """Judges by the scan alone, with ranges of the prepared cases; no network."""
+    store = medseg.prepare(manifest, folder / "store", root=root, progress=False)
+    scans = {
+        case: measure_scan(read_volume(store.images(case)), store.plan)
+        for case in store.case_ids
+    }
+    ranges = fit_ranges(MeasuredRun(store.patients, scans, {}, {}))
+    typical = profiles_of(ranges)
+
+    def judge(volume: Volume) -> tuple[str, ...]:
+        measures = measure_scan(volume, store.plan).against(typical)
+        return spell_out(measures, ranges.ranges, ranges.limits)
+
+    return judge, ranges.describe()
+
+
+def trained_judge(
+    manifest: Path, study: Study, root: Path, folder: Path, steps: int
+) -> tuple[Judge, str]:
+    """Judges by the scan and what a small model that was trained for it finds."""
+    if not (folder / "run" / "model").is_dir():
+        network = {"name": "unet", "channels": [8, 16, 32], "strides": [1, 2, 2]}
+        config = {
+            "plan": {"patch_size": study.patch, "batch_size": 4, "network": network},
+            "training": {"steps": steps},
+            "tracking": {"enabled": False},
+        }
+        medseg.train(
+            manifest, out=folder / "run", root=root, config=config, device="cpu",
+            progress=False,
+        )  # fmt: skip
+    model = SegmentationModel.load(folder / "run", device="cpu")
+    ranges = model.saved.ranges
+    assert ranges is not None
+
+    def judge(volume: Volume) -> tuple[str, ...]:
         if volume.voxels[0].size > MOST_PREDICTED:
             found = LabelMap(np.zeros(volume.grid.shape, np.uint8), volume.affine)
         else:
             found = model.segment(volume)
-        reasons.append(model.plausibility(volume, found).doubts)
-    first = Counter(doubts[0] for doubts in reasons if doubts)
-    return {
-        "study": study,
-        "what": what,
-        "caught": sum(bool(doubts) for doubts in reasons),
-        "of": len(reasons),
-        "example": next(iter(first), ""),
-    }
+        return model.plausibility(volume, found).doubts
+
+    return judge, ranges.describe()
 
 
 def split(rows: Sequence[Row], *, most: int) -> tuple[list[Row], list[Row]]:
