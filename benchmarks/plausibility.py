@@ -84,15 +84,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one object per row")
     options = parser.parse_args()
     studies = {"hippocampus": hippocampus, "glioma": glioma, "nuclei": nuclei}
-    rows: list[dict[str, Any]] = []
+    machine = describe_machine()
     for name in options.only:
         study = studies[name](options.data)
-        rows += run(study, options.data / study.name, options)
-    if options.json:
-        print_rows(rows, machine=describe_machine())
-        return
-    for row in rows:
-        print(f"| {row['study']} | {row['what']} | {row['caught']} of {row['of']} |")
+        for row in run(study, options.data / study.name, options):
+            if options.json:
+                print_rows([row], machine=machine)
+            else:
+                print(
+                    "| {study} | {what} | {caught} of {of} |".format(**row), flush=True
+                )
 
 
 def run(
