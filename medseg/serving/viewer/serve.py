@@ -5,6 +5,7 @@ import threading
 import webbrowser
 
 from medseg.errors import SettingsError
+from medseg.extras import how_to_install
 from medseg.prediction.shutdown import stop_on_signals
 from medseg.progress import Progress
 from medseg.serving.viewer.cases import CaseList
@@ -41,7 +42,7 @@ def serve(
         from medseg.serving.viewer.local_access import HOST, LocalAccess, make_token
     except ImportError as error:
         raise SettingsError(
-            f"the server of pages needs {error.name}: pip install fastapi uvicorn; a "
+            f"the server of pages needs {error.name}: {how_to_install('view')}; a "
             "page of one case needs no server: medseg view SCAN LABELS -o page.html"
         ) from error
     listener = _listening(HOST, port)
