@@ -87,6 +87,7 @@ nightly: env
 	$(MAKE) docs
 	$(BIN)/mypy --platform win32
 	$(BIN)/mypy --platform darwin
+	$(BIN)/mypy --config-file benchmarks/mypy.ini benchmarks pipelines
 	$(MAKE) audit sbom
 	$(BIN)/python benchmarks/faults.py
 

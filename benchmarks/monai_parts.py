@@ -56,7 +56,8 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(one_window_run(*options.worker.split(), options.device)))
+        side, what, mode = options.worker.split()
+        print(json.dumps(one_window_run(side, what, mode, options.device)))
         return
     rows: list[dict[str, Any]] = []
     if options.only != "windows":
