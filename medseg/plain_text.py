@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 _LONGEST_NAME = 150
 _UNSAFE_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
@@ -58,3 +59,21 @@ def distinct_names(texts: Sequence[str], places: Sequence[bytes]) -> list[str]:
 def without_dates_and_uids(text: str) -> str:
     """The text with all that reads like a day (20240131) or a DICOM UID masked."""
     return _DATES.sub("***", _UIDS.sub("***", text))
+
+
+def below_folder(text: str, folder: Path) -> str:
+    """The text with paths in a folder written as they lie below it, itself as ``.``.
+
+    Only whole paths count: a folder called ``in`` leaves "nothing" and "in a slice" as
+    they are.
+
+    Args:
+        text: A message.
+        folder: As messages write it.
+    """
+    name = str(folder)
+    path = rf"(?<![\w./\\-]){re.escape(name)}"
+    text = re.sub(rf"{path}/", "", text)
+    may_be_a_word = name.isalpha() and name.islower()
+    end = r"(?=:)" if may_be_a_word else r"(?![\w\\-]|\.\w)"
+    return re.sub(path + end, ".", text)

@@ -42,10 +42,13 @@ def test_a_log_below_a_file_or_in_place_of_a_folder_is_refused(tmp_path: Path) -
 
 
 def test_a_log_that_fails_later_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    console = Console(quiet=True)
+    console = Console()
     console.log_to(tmp_path / "run" / "run.log")
     (tmp_path / "run" / "run.log").mkdir(parents=True)
     console.say("said all the same")
+    assert "said all the same" in "".join(capsys.readouterr())

@@ -11,7 +11,7 @@ import numpy as np
 from medseg.errors import OutputError
 from medseg.io.identity import masked
 from medseg.io.sources import ScanSource
-from medseg.plain_text import one_line, without_dates_and_uids
+from medseg.plain_text import below_folder, one_line, without_dates_and_uids
 from medseg.tables import csv_row, read_rows, write_rows
 from medseg.volume import LabelMap, Volume
 
@@ -97,8 +97,7 @@ def without_identity(
     is_dicom = source.series is not None or source.is_fault
 
     def cleaned(text: str) -> str:
-        text = text.replace(f"{source.root}/", "").replace(str(source.root), ".")
-        text = masked(text, identifiers)
+        text = masked(below_folder(text, source.root), identifiers)
         return one_line(without_dates_and_uids(text) if is_dicom else text)
 
     texts: dict[str, Any] = {

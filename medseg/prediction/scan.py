@@ -8,7 +8,7 @@ from pathlib import Path
 from medseg.io.dicom.series import Series
 from medseg.io.identity import masked
 from medseg.io.sources import ScanSource
-from medseg.plain_text import one_line, without_dates_and_uids
+from medseg.plain_text import below_folder, one_line, without_dates_and_uids
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Scan:
     def cleaned(self, text: str, identifiers: frozenset[str] | None = None) -> str:
         """A message in one line, paths below the root, without a patient's name."""
         for source in self.sources:
-            text = text.replace(f"{source.root}/", "").replace(str(source.root), ".")
+            text = below_folder(text, source.root)
         if self.is_dicom:
             names = self.identifiers if identifiers is None else identifiers
             text = without_dates_and_uids(masked(text, names))

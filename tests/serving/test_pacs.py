@@ -424,6 +424,7 @@ def test_objects_and_results_go_when_their_time_is_over(
         wait_until(lambda: any(": done" in line for line in lines.lines))
         wait_until(lambda: not list((folder / "inbox").rglob("*.dcm")))
         wait_until(lambda: not list((folder / "results").iterdir()))
+    assert not any("failed" in line for line in lines.lines)
 
 
 @pytest.mark.filterwarnings("ignore")
