@@ -6,9 +6,12 @@ PYTHON has nnunetv2. The folders are written here, with weights of no meaning (s
 what is measured is time and memory, which do not depend on them. The network is the
 plan's default for such a scan at the size that is asked for (`--features`, `--patch`).
 
-Both sides run in a process of their own, one after the other, on one CPU thread each,
-and are timed from start to end, imports included; memory is the largest resident size
-of the process and its children (nnU-Net: of the largest process).
+Three arms take turns, `--repeats` times: nnU-Net's command, ``medseg predict``, and
+``medseg predict --fast``. Each runs in a process of its own on one CPU thread, timed
+from start to end, imports included; processor time counts its children too, and memory
+is the largest resident size of one process. Weights of no meaning pass no calibration,
+so that fast mode is allowed by hand here; its engine is chosen before, as a user's is
+by the first call.
 """
 
 import argparse
@@ -24,6 +27,8 @@ from typing import Any
 
 import numpy as np
 from machine import describe_machine, print_rows
+
+Row = dict[str, Any]
 
 
 def write_folder(
@@ -161,14 +166,14 @@ def theirs(name: str, tensor: Any, stages: int) -> dict[str, Any]:
     }
 
 
-def timed(command: list[str], environment: dict[str, str], log: Path) -> dict[str, Any]:
+def timed(command: list[str], environment: dict[str, str], log: Path) -> Row:
     """Seconds and memory of a command; what went wrong, if it did."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     with log.open("w") as stream:
         code = subprocess.run(
             ["/usr/bin/time", "-f", "%M", "-o", f"{log}.kb", *command],
-            env={**os.environ, **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             stdout=stream,
             stderr=stream,
             check=False,
@@ -187,7 +192,8 @@ def timed(command: list[str], environment: dict[str, str], log: Path) -> dict[st
     }
 
 
-def compare(work: Path, arguments: argparse.Namespace, classes: int) -> dict[str, Any]:
+def compare(work: Path, arguments: argparse.Namespace, classes: int) -> list[Row]:
+    """A row for each repeat, the arms one after another in it."""
     folder = work / f"nnUNetTrainer__nnUNetPlans__3d_fullres_{classes}"
     shutil.rmtree(folder, ignore_errors=True)
     write_folder(
@@ -203,11 +209,10 @@ def compare(work: Path, arguments: argparse.Namespace, classes: int) -> dict[str
     scan = scans / "case_0000.nii.gz"
     if not scan.exists():
         write_middle(arguments.scan, scan, arguments.shape)
-    threads = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1"}
-    paths = {f"nnUNet_{k}": str(work) for k in ("raw", "preprocessed", "results")}
-    ours, peer = work / f"ours_{classes}", work / f"peer_{classes}"
-    shutil.rmtree(ours, ignore_errors=True)
-    row: dict[str, Any] = {
+    fast = folder.with_name(f"model_{classes}")
+    shutil.rmtree(fast, ignore_errors=True)
+    engine = allow_fast(folder, fast)
+    about = {
         "classes": classes,
         "scan": arguments.scan.name,
         "shape": arguments.shape,
@@ -215,31 +220,72 @@ def compare(work: Path, arguments: argparse.Namespace, classes: int) -> dict[str
         "patch": arguments.patch,
         "spacing": arguments.spacing,
         "mirror": arguments.mirror,
-        "medseg": timed(
-            [
-                *(sys.executable, "-m", "medseg", "predict", str(folder), str(scan)),
-                *("-o", str(ours), "--device", "cpu", "--quiet"),
-            ],
-            threads,
-            work / f"ours_{classes}.log",
-        ),
+        "fast_engine": engine,
     }
-    if arguments.peer is None:
-        return row
+    rows = []
+    for repeat in range(arguments.repeats):
+        row: Row = {**about, "repeat": repeat}
+        outs = {name: work / f"{name}_{classes}" for name in ("peer", "exact", "fast")}
+        for out in outs.values():
+            shutil.rmtree(out, ignore_errors=True)
+        if arguments.peer is not None:
+            command = peer_command(arguments, folder, scans, outs["peer"])
+            row["nnunet"] = timed(
+                command, peer_paths(work), Path(f"{outs['peer']}.log")
+            )
+        for name, model, more in (("exact", folder, ()), ("fast", fast, ("--fast",))):
+            command = [
+                *(sys.executable, "-m", "medseg", "predict", str(model), str(scan)),
+                *(
+                    "-o",
+                    str(outs[name]),
+                    "--device",
+                    "cpu",
+                    "--quiet",
+                    "--no-page",
+                    *more,
+                ),
+            ]
+            row[f"medseg_{name}"] = timed(command, {}, Path(f"{outs[name]}.log"))
+        files = {name: out / "case.nii.gz" for name, out in outs.items()}
+        row |= agreement(files["exact"], files["peer"])
+        differing = agreement(files["fast"], files["exact"])["differing_share"]
+        rows.append({**row, "fast_differing_share": differing})
+    return rows
+
+
+def allow_fast(folder: Path, out: Path) -> str:
+    """The folder as a model that `--fast` takes; the engine that it chooses here."""
+    import yaml
+
+    from medseg.conversion.import_model import import_model
+    from medseg.inference.settings import InferenceSettings
+    from medseg.prediction.segmentation_model import SegmentationModel
+
+    import_model(folder, out)
+    description = out / "model.yaml"
+    values = yaml.safe_load(description.read_text())
+    values["exact"]["fast"] = {"num_scans": 1, "dice": {}}
+    description.write_text(yaml.safe_dump(values))
+    settings = InferenceSettings(fast=True)
+    return SegmentationModel.load(out, device="cpu", settings=settings).engine
+
+
+def peer_command(
+    arguments: argparse.Namespace, folder: Path, scans: Path, out: Path
+) -> list[str]:
     command = Path(arguments.peer).with_name("nnUNetv2_predict_from_modelfolder")
-    row["nnunet"] = timed(
-        [
-            *("timeout", str(arguments.limit), str(command), "-i", str(scans)),
-            *("-o", str(peer), "-m", str(folder), "-f", "0", "-device", "cpu"),
-            *("-npp", "1", "-nps", "1", "--disable_progress_bar"),
-        ],
-        threads | paths,
-        work / f"peer_{classes}.log",
-    )
-    if row["nnunet"]["exit_code"] == row["medseg"]["exit_code"] == 0:
-        row["ratio"] = round(row["nnunet"]["seconds"] / row["medseg"]["seconds"], 2)
-    row |= agreement(ours / "case.nii.gz", peer / "case.nii.gz")
-    return row
+    return [
+        *("timeout", str(arguments.limit), str(command), "-i", str(scans)),
+        *("-o", str(out), "-m", str(folder), "-f", "0", "-device", "cpu"),
+        *("-npp", "1", "-nps", "1", "--disable_progress_bar"),
+    ]
+
+
+def peer_paths(work: Path) -> dict[str, str]:
+    """What nnU-Net wants to find in the environment."""
+    paths = {f"nnUNet_{k}": str(work) for k in ("raw", "preprocessed", "results")}
+    return {"nnUNet_def_n_proc": "1", **paths}
 
 
 def write_middle(scan: Path, out: Path, shape: list[int] | None) -> None:
@@ -281,12 +327,13 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, nargs=3, default=[3.0, 1.5, 1.5])
     parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--limit", type=int, default=7200, help="seconds of the peer")
+    parser.add_argument("--repeats", type=int, default=1)
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     for classes in arguments.classes:
-        row = compare(work, arguments, classes)
-        print_rows([row], machine=describe_machine())
+        rows = compare(work, arguments, classes)
+        print_rows(rows, machine=describe_machine())
 
 
 if __name__ == "__main__":
