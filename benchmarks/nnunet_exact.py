@@ -1,35 +1,54 @@
-"""Exact mode against nnU-Net's own predictor, scan by scan.
+"""Exact mode, or fast mode, against nnU-Net's own predictor, scan by scan.
 
     python nnunet_exact.py WORK > results/nnunet_exact.jsonl
+    python nnunet_exact.py WORK --fast > results/nnunet_fast.jsonl
 
 WORK is made by `peer_nnunet_models.py` in an environment with nnunetv2. One row per
 scan: smallest Dice of a structure, voxels that differ, and their share of the
-foreground (voxels that are not background in either).
+foreground (voxels that are not background in either). Fast mode is allowed here without
+a calibration, since this is one; it runs on the engine that it chooses on this machine.
 """
 
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import describe_machine, print_rows
 
+from medseg.inference.settings import InferenceSettings
 from medseg.io import read_label_map
 from medseg.io.pseudonym import Pseudonymizer
+from medseg.nnunet_recipe import FastAgreement, NnUNetRecipe
+from medseg.prediction.ensemble import load_ensemble
 from medseg.prediction.scan_volume import load_scan
 from medseg.prediction.scans import Collector
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import parse_series_rules
 
 
-def rows_of(work: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+def loaded(path: Path, *, fast: bool, cleaned: bool) -> SegmentationModel:
+    members = load_ensemble(path)
+    recipe = members.joint.exact
+    assert isinstance(recipe, NnUNetRecipe)
+    allowed = recipe.replaced(fast=FastAgreement(num_scans=1, dice={}))
+    return SegmentationModel.of_members(
+        replace(members, joint=replace(members.joint, exact=allowed)),
+        device="cpu",
+        settings=InferenceSettings(fast=fast),
+        postprocess=cleaned,
+    )
+
+
+def rows_of(work: Path, entry: dict[str, Any], *, fast: bool) -> list[dict[str, Any]]:
     rows = []
     for peer, cleaned in ((entry["peer"], False), (entry["cleaned"], True)):
         if peer is None:
             continue
-        model = SegmentationModel.load(work / entry["model"], postprocess=cleaned)
+        model = loaded(work / entry["model"], fast=fast, cleaned=cleaned)
         for scan in scans_of(model, work / entry["scans"]):
             volume = load_scan(scan, model.saved.plan).volume
             started = time.perf_counter()
@@ -42,6 +61,7 @@ def rows_of(work: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
                     "model": entry["name"],
                     "scan": scan.name,
                     "postprocessed": cleaned,
+                    "engine": model.engine,
                     "shape": list(wanted.shape),
                     "classes": int(wanted.max()) + 1,
                     **difference(found, wanted),
@@ -81,11 +101,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--fast", action="store_true")
     arguments = parser.parse_args()
     entries = json.loads((arguments.work / "models.json").read_text())
     for name, entry in entries.items():
         if not arguments.only or name in arguments.only:
-            rows = rows_of(arguments.work, entry)
+            rows = rows_of(arguments.work, entry, fast=arguments.fast)
             print_rows(rows, machine=describe_machine())
 
 

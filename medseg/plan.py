@@ -24,20 +24,24 @@ class ChannelPlan(Settings):
 
     name: str
     """What the channel holds, such as ``"T1"`` or ``"CT"``."""
-    normalization: Literal["ct", "zscore", "percentile", "stain", "none"] = "zscore"
-    """``ct``: clip and scale with the data set's foreground statistics; ``zscore``:
-    each case by its own mean and deviation; ``percentile``: each case's 1st and 99th
-    percentile to 0 and 1, for pictures; ``stain``: the ground of each picture dark and
-    its cells bright, whatever the stain, for microscopy; ``none``: unchanged."""
+    normalization: Literal[
+        "ct", "fixed", "zscore", "minmax", "percentile", "stain", "none"
+    ] = "zscore"
+    """``ct``: clip and scale with the data set's foreground statistics; ``fixed``: the
+    same with given numbers, for intensities that are no HU; ``zscore``: each case by
+    its own mean and deviation; ``minmax``: each case's smallest and largest intensity
+    to 0 and 1; ``percentile``: its 1st and 99th percentile to 0 and 1, for pictures;
+    ``stain``: the ground of each picture dark and its cells bright, whatever the stain,
+    for microscopy; ``none``: unchanged."""
     nonzero_only: bool = False
     """Take a case's statistics over its non-zero voxels and leave zero voxels zero;
     for scans whose background was set to zero, such as skull-stripped MR."""
     clip: tuple[float, float] | None = None
-    """Intensities outside are clipped first (``ct``)."""
+    """Intensities outside are clipped first (``ct``, ``fixed``)."""
     mean: float = 0.0
-    """Subtracted after clipping (``ct``)."""
+    """Subtracted after clipping (``ct``, ``fixed``)."""
     std: float = Field(default=1.0, gt=0)
-    """Divided by after subtracting (``ct``)."""
+    """Divided by after subtracting (``ct``, ``fixed``)."""
     least_range: float = Field(default=0.0, ge=0)
     """Smallest range of intensities that becomes 0 to 1 (``percentile``, ``stain``),
     as learnt from the training pictures; a picture with less contrast, such as one
@@ -65,6 +69,11 @@ class ChannelPlan(Settings):
         """Whether pictures are stretched by their ground, whatever the stain."""
         return self.normalization == "stain"
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the same numbers scale every scan."""
+        return self.normalization in {"ct", "fixed"}
+
     def least_range_of(self, *, light: bool) -> float:
         """Smallest range that becomes 0 to 1 in a picture with such a ground."""
         return (light and self.least_range_light) or self.least_range
@@ -76,10 +85,11 @@ class ChannelPlan(Settings):
     @property
     def usual_range(self) -> tuple[float, float]:
         """Lowest and highest normalised intensity that is usual."""
-        if self.normalization == "ct" and self.clip is not None:
+        if self.is_fixed and self.clip is not None:
             low, high = self.clip
             return ((low - self.mean) / self.std, (high - self.mean) / self.std)
-        return (-1.5, 3.0) if self.normalization in {"ct", "zscore"} else (0.0, 1.0)
+        wide = self.is_fixed or self.normalization == "zscore"
+        return (-1.5, 3.0) if wide else (0.0, 1.0)
 
 
 CONTRAST_LIMITS = {

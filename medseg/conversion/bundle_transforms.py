@@ -183,11 +183,13 @@ def _positive(sizes: list[float]) -> list[float]:
 def _expression(channel: ChannelPlan) -> str:
     """The normalization of one channel `c`, in torch."""
     chosen = "c[c != 0]" if channel.nonzero_only else "c"
-    if channel.normalization == "ct":
+    if channel.is_fixed:
         clip = "" if channel.clip is None else f".clamp{channel.clip}"
         return f"(c{clip} - {channel.mean}) / {channel.std}"
     if channel.normalization == "none":
         return "c"
+    if channel.normalization == "minmax":
+        return "(c - c.min()) / (c.max() - c.min()).clamp_min(1e-8)"
     if channel.normalization == "zscore":
         result = f"(c - {chosen}.mean()) / {chosen}.std(unbiased=False).clamp_min(1e-8)"
     else:

@@ -86,22 +86,25 @@ def _steps(plan: Plan) -> list[str]:
         steps.append(f"Move axis {plan.slice_axis} (across slices) to the end.")
     if plan.crop_nonzero:
         steps.append("Cut away the margin in which every channel is zero.")
-    steps += [_normalization(channel) for channel in plan.channels]
+    steps += [normalization_in_words(channel) for channel in plan.channels]
     steps.append(_spacing(plan.target_spacing))
     if plan.spatial_dims == 2:
         steps.append("Give the network slices (I, J), one by one, along the last axis.")
     return steps
 
 
-def _normalization(channel: ChannelPlan) -> str:
+def normalization_in_words(channel: ChannelPlan) -> str:
+    """What is done to the intensities of a channel, as a sentence."""
     name = f"Channel {channel.name}: "
     over = "its non-zero voxels" if channel.nonzero_only else "all its voxels"
     zeros = "; leave zeros zero" if channel.nonzero_only else ""
-    if channel.normalization == "ct":
+    if channel.is_fixed:
         clip = f"clip to {channel.clip}, " if channel.clip else ""
         return f"{name}{clip}subtract {channel.mean:g}, divide by {channel.std:g}."
     if channel.normalization == "zscore":
         return f"{name}subtract the mean and divide by the deviation of {over}{zeros}."
+    if channel.normalization == "minmax":
+        return f"{name}scale so that its smallest intensity becomes 0, its largest 1."
     if channel.normalization == "percentile":
         return f"{name}scale so that the 1st and 99th percentile of {over} become 0 " \
             f"and 1{zeros}{_floor(channel)}."  # fmt: skip

@@ -202,8 +202,8 @@ def channel_plans(
         names = [_modality(metadata)]
     plain = [name or f"channel {n}" for n, name in enumerate(names)]
     common = normalization_of(recipe)
-    if common["normalization"] == "ct" and _modality(metadata).upper() != "CT":
-        common = {"normalization": "none"}  # the plan's word stands for HU alone
+    if common["normalization"] == "fixed" and _modality(metadata).upper() == "CT":
+        common["normalization"] = "ct"
     return [
         {"name": name if plain.count(name) == 1 else f"{name} {n}", **common}
         for n, name in enumerate(plain)
@@ -222,24 +222,38 @@ def _modality(metadata: Mapping[str, Any]) -> str:
 
 
 def normalization_of(recipe: BundleRecipe) -> dict[str, Any]:
-    """The plan's words for a recipe's intensities, where it has any."""
+    """The plan's words nearest to what a recipe does to intensities.
+
+    ``none`` where nothing is near. The plan looks at each channel by itself.
+    """
     scaling = [s for s in recipe.before if "Intensity" in s.name]
     if len(scaling) != 1:
         return {"normalization": "none"}
     name, args = scaling[0].name, scaling[0].args
     if name == "NormalizeIntensityd" and not {"subtrahend", "divisor"} & set(args):
         return {"normalization": "zscore", "nonzero_only": args.get("nonzero") is True}
-    if name == "ScaleIntensityRanged" and args.get("clip") is True:
-        numbers = [args.get(k) for k in ("a_min", "a_max", "b_min", "b_max")]
-        low, high, bottom, top = (
-            float(n) if isinstance(n, int | float) else 0.0 for n in numbers
-        )
-        if high > low and top > bottom:
-            std = (high - low) / (top - bottom)
-            return {
-                "normalization": "ct",
-                "clip": (low, high),
-                "mean": low - bottom * std,
-                "std": std,
-            }
+    if name == "ScaleIntensityRangePercentilesd":
+        return {"normalization": "percentile"}
+    if name == "ScaleIntensityd":
+        ends = (args.get("minv", 0), args.get("maxv", 1), args.get("factor"))
+        return {"normalization": "minmax" if ends == (0, 1, None) else "none"}
+    if name == "ScaleIntensityRanged":
+        return _fixed(args)
     return {"normalization": "none"}
+
+
+def _fixed(args: Mapping[str, Any]) -> dict[str, Any]:
+    """``ScaleIntensityRanged`` in the plan's words."""
+    numbers = [args.get(key) for key in ("a_min", "a_max", "b_min", "b_max")]
+    low, high, bottom, top = (
+        float(n) if isinstance(n, int | float) else 0.0 for n in numbers
+    )
+    if not (high > low and top > bottom):
+        return {"normalization": "none"}
+    std = (high - low) / (top - bottom)
+    return {
+        "normalization": "fixed",
+        "clip": (low, high) if args.get("clip") is True else None,
+        "mean": low - bottom * std,
+        "std": std,
+    }

@@ -191,7 +191,8 @@ def plan_of(
 ) -> Plan:
     """The plan of an imported model, in medseg's axes.
 
-    Exact mode takes channels, labels and network from it; fast mode everything.
+    Predicting takes channels, labels and network from it; fine-tuning and export take
+    everything.
     """
     order = own_axes(recipe)
     flat = recipe.spatial_dims == 2
@@ -209,7 +210,7 @@ def plan_of(
         "target_spacing": sides,
         "crop_nonzero": True,
         "channels": [
-            _channel_plan(name, channel)
+            channel_plan(name, channel)
             for name, channel in zip(channels, recipe.channels, strict=True)
         ],
         "mirror_axes": sorted(back[axis] for axis in recipe.mirror_axes),
@@ -221,8 +222,11 @@ def plan_of(
     return parse_settings(Plan, values, source=f"model {name}")
 
 
-def _channel_plan(name: str, channel: NnUNetChannel) -> ChannelPlan:
-    """How medseg normalises a channel; of use to fast mode alone."""
+def channel_plan(name: str, channel: NnUNetChannel) -> ChannelPlan:
+    """What nnU-Net does to a channel, in the plan's words.
+
+    Fine-tuning and export go by it; predicting goes by the recipe.
+    """
     if channel.scheme == "CTNormalization":
         return ChannelPlan(
             name=name,
@@ -233,6 +237,13 @@ def _channel_plan(name: str, channel: NnUNetChannel) -> ChannelPlan:
         )
     if channel.scheme == "ZScoreNormalization":
         return ChannelPlan(name=name, nonzero_only=channel.use_mask)
+    if channel.scheme == "RescaleTo01Normalization":
+        return ChannelPlan(name=name, normalization="minmax")
+    if channel.scheme == "RGBTo01Normalization":
+        eight_bits = (0.0, 255.0)
+        return ChannelPlan(
+            name=name, normalization="fixed", clip=eight_bits, std=eight_bits[1]
+        )
     return ChannelPlan(name=name, normalization="none")
 
 

@@ -31,8 +31,8 @@ def normalize(voxels: ImageArray, channels: tuple[ChannelPlan, ...]) -> ImageArr
     return normalized
 
 
-def _ct(channel: SpatialArray, plan: ChannelPlan) -> SpatialArray:
-    """Clipped and scaled by numbers of the whole data set, as HU are absolute."""
+def _fixed(channel: SpatialArray, plan: ChannelPlan) -> SpatialArray:
+    """Clipped and scaled by the same numbers in every scan, as HU are absolute."""
     values = channel.astype(np.float32)
     if plan.clip is not None:
         np.clip(values, *plan.clip, out=values)
@@ -57,6 +57,15 @@ def _zscore(channel: SpatialArray, plan: ChannelPlan) -> SpatialArray:
     return values
 
 
+def _minmax(channel: SpatialArray, plan: ChannelPlan) -> SpatialArray:
+    """Smallest intensity to 0 and largest to 1."""
+    del plan
+    values = channel.astype(np.float32)
+    values -= values.min()
+    values /= np.float32(max(values.max(), SMALLEST_STD))
+    return values
+
+
 def _percentile(channel: SpatialArray, plan: ChannelPlan) -> SpatialArray:
     """1st percentile to 0 and 99th to 1, as the range of a picture is arbitrary."""
     values = channel.astype(np.float32)
@@ -77,8 +86,10 @@ def _none(channel: SpatialArray, plan: ChannelPlan) -> SpatialArray:
 
 
 _NORMALIZERS = {
-    "ct": _ct,
+    "ct": _fixed,
+    "fixed": _fixed,
     "zscore": _zscore,
+    "minmax": _minmax,
     "percentile": _percentile,
     "none": _none,
 }
@@ -86,4 +97,4 @@ _NORMALIZERS = {
 
 def absent_value(plan: ChannelPlan) -> float:
     """The intensity that becomes zero, as which an absent channel is read."""
-    return plan.mean if plan.normalization == "ct" else 0.0
+    return plan.mean if plan.is_fixed else 0.0

@@ -13,6 +13,7 @@ from medseg.ancestry import Ancestor, TrainedOn, read_trained_on, trained_on
 from medseg.bundle_recipe import BundleRecipe
 from medseg.errors import ModelError, SettingsError
 from medseg.files import write_text
+from medseg.imported.nnunet import channel_plan
 from medseg.model import ExactRecipe, Model
 from medseg.networks.transfer import InitialWeights
 from medseg.plan import ChannelPlan, Plan
@@ -223,15 +224,10 @@ def _trainable_plan(plan: Plan, exact: ExactRecipe | None) -> Plan:
         return plan
     if isinstance(exact, BundleRecipe):
         return _plan_of_bundle(plan, exact)
-    channels = []
-    for channel, theirs in zip(plan.channels, exact.channels, strict=True):
-        if theirs.scheme == "RescaleTo01Normalization":
-            channel = ChannelPlan(name=channel.name, normalization="percentile")
-        elif theirs.scheme == "RGBTo01Normalization":
-            channel = ChannelPlan(
-                name=channel.name, normalization="ct", clip=(0.0, 255.0), std=255.0
-            )
-        channels.append(channel)
+    channels = [  # model folders of before had no word for some of them
+        channel_plan(channel.name, theirs)
+        for channel, theirs in zip(plan.channels, exact.channels, strict=True)
+    ]
     return plan.replaced(channels=tuple(channels))
 
 

@@ -133,6 +133,10 @@ CHANNELS = {
         ChannelPlan(name="CT", normalization="ct", clip=(-100, 200), mean=50, std=60),
     ),
     "percentile": (ChannelPlan(name="grey", normalization="percentile"),),
+    "fixed": (
+        ChannelPlan(name="R", normalization="fixed", clip=(0, 255), std=255),
+        ChannelPlan(name="grey", normalization="minmax"),
+    ),
     "mixed": (
         ChannelPlan(name="CT", normalization="ct", clip=(-100, 200), mean=50, std=60),
         ChannelPlan(name="PET", normalization="zscore", nonzero_only=True),

@@ -38,7 +38,7 @@ def test_zscore_of_nonzero_voxels_leaves_zeros_zero() -> None:
 
 
 def test_constant_scan_becomes_zero_and_not_nan() -> None:
-    for how in ("zscore", "percentile"):
+    for how in ("zscore", "minmax", "percentile"):
         voxels = np.full((1, 4, 4, 4), 7, dtype=np.uint8)
         assert (normalize(voxels, channel(normalization=how)) == 0).all()
 
@@ -52,8 +52,15 @@ def test_all_zero_scan_stays_zero() -> None:
 
 def test_ct_is_clipped_and_scaled_with_the_plan() -> None:
     voxels = np.array([-2000, 0, 100, 3000], dtype=np.int16).reshape(1, 4, 1, 1)
-    plans = channel(normalization="ct", clip=(-100, 200), mean=50, std=10)
-    assert normalize(voxels, plans).ravel().tolist() == [-15, -5, 5, 15]
+    for how in ("ct", "fixed"):
+        plans = channel(normalization=how, clip=(-100, 200), mean=50, std=10)
+        assert normalize(voxels, plans).ravel().tolist() == [-15, -5, 5, 15]
+
+
+def test_smallest_and_largest_become_zero_and_one() -> None:
+    voxels = np.array([-2000, 0, 1000, 3000], dtype=np.int16).reshape(1, 4, 1, 1)
+    result = normalize(voxels, channel(normalization="minmax")).ravel()
+    np.testing.assert_allclose(result, [0, 0.4, 0.6, 1], rtol=1e-6)
 
 
 def test_percentiles_become_zero_and_one() -> None:

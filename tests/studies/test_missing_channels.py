@@ -76,7 +76,9 @@ def test_files_that_hold_several_channels_are_not_guessed(
         load_scan(lone, plan)
 
 
-@pytest.mark.parametrize("kind", ["ct", "zscore", "percentile", "none"])
+@pytest.mark.parametrize(
+    "kind", ["ct", "fixed", "zscore", "minmax", "percentile", "none"]
+)
 def test_what_stands_for_an_absent_channel_becomes_zero(kind: str) -> None:
     values = {"name": "x", "normalization": kind, "mean": 40.0, "std": 9.0}
     plan = ChannelPlan.model_validate(values)
