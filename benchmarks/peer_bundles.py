@@ -2,7 +2,7 @@
 
     python peer_bundles.py WORK --data FOLDER [--only NAME ...]
 
-Needs MONAI and nothing of medseg. Each bundle's folder is made by
+Needs MONAI and nothing of medseg but `tests/support`. Each bundle's folder is made by
 ``monai.bundle.init_bundle``, its network is trained for `STEPS` steps of Adam (rate
 3e-3, seed 0) on one or two cases that its own preprocessing prepared, and its
 configuration has the form of MONAI's model zoo, everyday expressions included. The
@@ -13,6 +13,7 @@ for each bundle and one for its scans.
 import argparse
 import json
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ import torch
 from monai.bundle import ConfigParser, init_bundle
 from monai.losses import DiceCELoss
 from monai.transforms import ResampleToMatch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from monai_bundles import config_of, metadata_of
 
 STEPS = 60
 Json = dict[str, Any]
@@ -389,75 +394,6 @@ KINDS = {
 }
 
 
-def config_of(kind: Kind) -> Json:
-    """The configuration, as the model zoo writes them."""
-    return {
-        "imports": ["$import glob", "$import os"],
-        "bundle_root": ".",
-        "output_dir": "$@bundle_root + '/eval'",
-        "dataset_dir": "/workspace/data",
-        "datalist": kind.datalist,
-        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "network_def": kind.network,
-        "network": "$@network_def.to(@device)",
-        "preprocessing": {"_target_": "Compose", "transforms": list(kind.before)},
-        "dataset": {
-            "_target_": "Dataset",
-            "data": kind.items,
-            "transform": "@preprocessing",
-        },
-        "dataloader": {
-            "_target_": "DataLoader",
-            "dataset": "@dataset",
-            "batch_size": 1,
-            "shuffle": False,
-            "num_workers": 0,
-        },
-        "inferer": kind.inferer,
-        "postprocessing": {"_target_": "Compose", "transforms": list(kind.after)},
-        "handlers": [
-            {
-                "_target_": "CheckpointLoader",
-                "load_path": "$@bundle_root + '/models/model.pt'",
-                "load_dict": {"model": "@network"},
-                "map_location": "@device",
-            },
-            {"_target_": "StatsHandler", "iteration_log": False},
-        ],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
-        "initialize": ["$monai.utils.set_determinism(seed=123)"],
-        "run": ["$@evaluator.run()"],
-    }
-
-
-def metadata_of(kind: Kind) -> Json:
-    def side(names: Sequence[str]) -> Json:
-        return {
-            "type": "image",
-            "modality": kind.modality,
-            "num_channels": len(names),
-            "channel_def": {str(n): name for n, name in enumerate(names)},
-        }
-
-    return {
-        "version": "0.1.0",
-        "monai_version": "1.6.1",
-        "task": "a check of other programs",
-        "network_data_format": {
-            "inputs": {"image": side(kind.inputs)},
-            "outputs": {"pred": side(kind.outputs)},
-        },
-    }
-
-
 def trained(kind: Kind, config: Json, pairs: list[tuple[Any, Path]]) -> Any:
     """The network after a few steps on patches of prepared cases."""
     torch.manual_seed(0)
@@ -525,7 +461,15 @@ def patch(image: Any, label: Any, size: Sequence[int], rng: Any) -> tuple[Any, A
 
 
 def make(name: str, work: Path, data: Path) -> None:
-    kind, config = KINDS[name], config_of(KINDS[name])
+    kind = KINDS[name]
+    config = config_of(
+        kind.network,
+        before=kind.before,
+        inferer=kind.inferer,
+        after=kind.after,
+        datalist=kind.datalist,
+        items=kind.items,
+    )
     folder, scans = work / name / "bundle", work / name / "scans"
     shutil.rmtree(work / name, ignore_errors=True)
     scans.mkdir(parents=True)
@@ -535,7 +479,9 @@ def make(name: str, work: Path, data: Path) -> None:
     init_bundle(
         folder,
         network=network,
-        metadata_str=metadata_of(kind),
+        metadata_str=metadata_of(
+            kind.outputs, inputs=kind.inputs, modality=kind.modality
+        ),
         inference_str=config,
     )
 

@@ -17,7 +17,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import metadata
@@ -54,6 +54,8 @@ GIVEN = "python"
 
 _PATH = re.compile(r"(?P<place>.+):(?P<name>[A-Za-z_]\w*)")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_PACKAGE = re.compile(r"[A-Za-z0-9][\w.-]{0,80}")
+_VERSION = re.compile(r"\d[\w.+!-]{0,40}")
 _MONAI_NETWORKS = "monai.networks.nets"
 
 
@@ -68,6 +70,14 @@ class PluginSource(Record):
     """Name of its source file, without the folders."""
     sha256: str = ""
     """Hash of the source file."""
+
+    @property
+    def requirement(self) -> str:
+        """The package as pip takes it; empty where none is known, or it is no name."""
+        if not _PACKAGE.fullmatch(self.package):
+            return ""
+        exact = _VERSION.fullmatch(self.version)
+        return f"{self.package}=={self.version}" if exact else self.package
 
     def describe(self) -> str:
         """The source in words."""
@@ -117,6 +127,8 @@ def tagger(*own: str) -> Callable[[Any], str | None]:
         if isinstance(value, PluginSettings):
             return FORM
         name = value.get("name") if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping) and value.get("source"):
+            return FORM  # written down when it was there; perhaps it is no longer
         name = getattr(value, "name", name)
         if not isinstance(name, str) or name in own:
             return name if isinstance(name, str) else None
@@ -456,7 +468,23 @@ def find(
         return _given_item(name, own, kind)
     if place.endswith(".py"):
         return _from_file(name, Path(place), own, kind, source)
-    return _from_module(name, place, own, kind)
+    return _from_module(name, place, own, kind, source)
+
+
+def require_installed(name: str, source: PluginSource | None) -> None:
+    """Refuses a name that a package registered which is not installed here.
+
+    Raises:
+        PluginError: The package is missing; says how it is installed.
+    """
+    if source is None or not source.requirement or is_path(name):
+        return
+    if name not in _registered_names():
+        raise PluginError(
+            f"plug-in {name}: the package {source.requirement} registered it, and is "
+            f"not installed here, or registers it no longer; if you trust it, "
+            f"{_pip(source)}"
+        )
 
 
 def _registered(name: str, kind: Kind) -> Plugin:
@@ -506,10 +534,14 @@ def _from_file(
     return Plugin(name, _member(module, own, name, kind), _file_source(candidates[0]))
 
 
-def _from_module(name: str, place: str, own: str, kind: Kind) -> Plugin:
+def _from_module(
+    name: str, place: str, own: str, kind: Kind, source: PluginSource | None
+) -> Plugin:
     parts = place.split(".")
     above = {".".join(parts[: n + 1]) for n in range(len(parts))}
     from_monai = kind == "networks" and _MONAI_NETWORKS in above
+    if not _is_installed(parts[0]):
+        raise _not_installed(name, parts[0], kind, source, allowed=above & _allowed)
     if not from_monai and not above & _allowed:
         raise PluginError(
             f"plug-in {name}: the {_one(kind)} needs the package {parts[0]}, and "
@@ -524,6 +556,40 @@ def _from_module(name: str, place: str, own: str, kind: Kind) -> Plugin:
             f"it, add --plugin {place}"
         )
     return Plugin(name, item, _source_of(item))
+
+
+def _pip(source: PluginSource) -> str:
+    return f'pip install "{source.requirement}"'
+
+
+def _is_installed(module: str) -> bool:
+    """Whether a module without dots can be imported; nothing of it is run."""
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _not_installed(
+    name: str,
+    module: str,
+    kind: Kind,
+    source: PluginSource | None,
+    *,
+    allowed: Collection[str],
+) -> PluginError:
+    """What is said of a package that is not there: which, and how to get it."""
+    if source is not None and source.requirement:
+        allow = "" if allowed else f" and add --plugin {module}"
+        return PluginError(
+            f"plug-in {name}: the {_one(kind)} needs the package {source.requirement}, "
+            f"which is not installed here; if you trust it, {_pip(source)}{allow}"
+        )
+    return PluginError(
+        f"plug-in {name}: there is no module {module}"
+        f"{nearest_name(module, _packages())}; install the package that holds it, or "
+        f"name a file: my_file.py:{_split(name)[1]}"
+    )
 
 
 def _is_monai_network(item: Any) -> bool:

@@ -42,7 +42,7 @@ from medseg.labels import LabelScheme
 from medseg.plain_text import distinct_names
 from medseg.progress import Progress, Silent
 from medseg.reading import REMEMBERED, find_sources, read_label_map
-from medseg.settings import load_settings, parse_settings
+from medseg.settings import parse_settings
 from medseg.volume import LabelMap
 
 _LEAST_SHARE = 0.5
@@ -288,11 +288,11 @@ def options_of_model(folder: Path, options: DicomExportOptions) -> DicomExportOp
         MissingFileError: There is no model.
         SettingsError: Its description is damaged.
     """
-    from medseg.model import DESCRIPTION, ModelDescription, find_model
+    from medseg.prediction.ensemble import plan_of_models
 
-    found = load_settings(ModelDescription, find_model(folder) / DESCRIPTION)
-    algorithm = Algorithm(found.plan.name, found.weights_sha256[:12])
-    scheme = options.scheme or found.plan.labels
+    plan, weights = plan_of_models(folder)
+    algorithm = Algorithm(plan.name, weights[:12])
+    scheme = options.scheme or plan.labels
     return replace(options, scheme=scheme, algorithm=algorithm)
 
 

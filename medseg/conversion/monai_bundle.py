@@ -7,6 +7,7 @@ References:
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,36 @@ from medseg.conversion.plain_formats import (
 )
 from medseg.conversion.portable import Portable
 from medseg.conversion.recipe import readme
+
+_AROUND = {
+    "bundle_root": ".",
+    "dataset_dir": "$@bundle_root + '/data'",
+    "output_dir": "$@bundle_root + '/eval'",
+    "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii.gz'))",
+    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "dataset": {
+        "_target_": "Dataset",
+        "data": "$[{'image': i} for i in @datalist]",
+        "transform": "@preprocessing",
+    },
+    "dataloader": {
+        "_target_": "DataLoader",
+        "dataset": "@dataset",
+        "batch_size": 1,
+        "shuffle": False,
+        "num_workers": 0,
+    },
+    "evaluator": {
+        "_target_": "SupervisedEvaluator",
+        "device": "@device",
+        "val_data_loader": "@dataloader",
+        "network": "@network",
+        "inferer": "@inferer",
+        "postprocessing": "@postprocessing",
+    },
+    "run": ["$@evaluator.run()"],
+}
+"""Of every inference.json: files in, one after another, through the evaluator."""
 
 
 def write_bundle(folder: Path, portable: Portable) -> str:
@@ -66,54 +97,18 @@ def inference(portable: Portable) -> dict[str, Any]:
         inferer = _inferer(portable)
     return {
         "imports": ["$import glob", "$import numpy as np", "$import torch"],
-        "bundle_root": ".",
-        "dataset_dir": "$@bundle_root + '/data'",
-        "output_dir": "$@bundle_root + '/eval'",
-        "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii.gz'))",
-        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "network_def": "$torch.jit.load(@bundle_root + '/models/model.ts')",
         "network": "$@network_def.to(@device).eval()",
         "preprocessing": {"_target_": "Compose", "transforms": before},
-        "dataset": {
-            "_target_": "Dataset",
-            "data": "$[{'image': i} for i in @datalist]",
-            "transform": "@preprocessing",
-        },
-        "dataloader": {
-            "_target_": "DataLoader",
-            "dataset": "@dataset",
-            "batch_size": 1,
-            "shuffle": False,
-            "num_workers": 0,
-        },
         "inferer": inferer,
         "postprocessing": {"_target_": "Compose", "transforms": after},
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-        },
-        "run": ["$@evaluator.run()"],
+        **_AROUND,
     }
 
 
 def metadata(portable: Portable) -> dict[str, Any]:
     """What metadata.json holds, by MONAI's schema."""
     plan, origin = portable.model.plan, portable.model.provenance
-    names = ("background", *plan.labels.structures)
-    outputs = tuple(plan.labels.regions) or names
-    shape = [
-        "*" if not portable.any_size else f"{divisor}*n"
-        for divisor in portable.network.divisor
-    ]
-    common = {
-        "spatial_shape": shape if portable.any_size else list(portable.window),
-        "dtype": "float32",
-        "is_patch_data": True,
-    }
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/"
         "download/0.8.1/meta_schema_20240725.json",
@@ -134,31 +129,47 @@ def metadata(portable: Portable) -> dict[str, Any]:
         "intended_use": "Research only, not a medical device.",
         "medseg_model": portable.model.weights_sha256,
         "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "magnitude",
-                    "modality": ", ".join(channel.name for channel in plan.channels),
-                    "num_channels": portable.in_channels,
-                    "value_range": list(plan.channels[0].usual_range),
-                    "channel_def": {
-                        str(n): channel.name for n, channel in enumerate(plan.channels)
-                    },
-                    **common,
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "image",
-                    "format": "segmentation",
-                    "num_channels": plan.num_outputs,
-                    "value_range": [],
-                    "channel_def": {str(n): name for n, name in enumerate(outputs)},
-                    **common,
-                }
-            },
+            "inputs": {"image": _input(portable)},
+            "outputs": {"pred": _output(portable)},
         },
     }
+
+
+def _input(portable: Portable) -> dict[str, Any]:
+    channels = portable.model.plan.channels
+    return {
+        "type": "image",
+        "format": "magnitude",
+        "modality": ", ".join(channel.name for channel in channels),
+        "num_channels": portable.in_channels,
+        "value_range": list(channels[0].usual_range),
+        "channel_def": _numbered([channel.name for channel in channels]),
+        **_shape(portable),
+    }
+
+
+def _output(portable: Portable) -> dict[str, Any]:
+    labels = portable.model.plan.labels
+    names = tuple(labels.regions) or ("background", *labels.structures)
+    return {
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": portable.model.plan.num_outputs,
+        "value_range": [],
+        "channel_def": _numbered(names),
+        **_shape(portable),
+    }
+
+
+def _shape(portable: Portable) -> dict[str, Any]:
+    sizes: list[Any] = list(portable.window)
+    if portable.any_size:
+        sizes = [f"{divisor}*n" for divisor in portable.network.divisor]
+    return {"spatial_shape": sizes, "dtype": "float32", "is_patch_data": True}
+
+
+def _numbered(names: Sequence[str]) -> dict[str, str]:
+    return {str(number): name for number, name in enumerate(names)}
 
 
 def _inferer(portable: Portable) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Natural images are one file of all colours under ``_0000``.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,12 @@ def scheme_of(values: dict[str, Any], path: Path) -> LabelScheme:
         plain = plain_scheme({"labels": named}, path)
         settings = plain.model_dump() | {"ignore": labels.get("ignore")}
         return parse_settings(LabelScheme, settings, source=f"{path}: labels")
+    settings = _overlapping(named) | {"ignore": labels.get("ignore")}
+    return parse_settings(LabelScheme, settings, source=f"{path}: labels")
+
+
+def _overlapping(named: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheme whose structures are single values, and the labels its regions."""
     members = {
         name: [value] if isinstance(value, int) else [int(v) for v in value]
         for name, value in named.items()
@@ -120,13 +126,11 @@ def scheme_of(values: dict[str, Any], path: Path) -> LabelScheme:
         v: f"label_{v}" for v in sorted({v for vs in members.values() for v in vs})
     }
     names |= {vs[0]: name for name, vs in members.items() if len(vs) == 1}
-    settings = {
+    return {
         "names": {name: value for value, name in names.items()},
         "background": named.get("background", 0),
         "regions": {name: [names[v] for v in vs] for name, vs in members.items()},
-        "ignore": labels.get("ignore"),
     }
-    return parse_settings(LabelScheme, settings, source=f"{path}: labels")
 
 
 Files = dict[str, tuple[tuple[Path, ...], Path]]

@@ -41,25 +41,7 @@ def answer_of(
     Raises:
         ModelError: They do not end in labels.
     """
-    answer: Answer | None = None
-    inverted = False
-    notes = []
-    for step in after:
-        inverted |= step.name == "Invertd"
-        blurs = step.args.get("nearest_interp", True) is not True
-        if step.name == "Invertd" and answer == "labels" and blurs:
-            notes.append(
-                "labels are brought back by interpolation (Invertd after argmax); "
-                "fractions between two labels are rounded"
-            )
-        if step.name != "AsDiscreted":
-            continue
-        if _one(step.args.get("argmax")):
-            answer = "labels"
-        if _one(step.args.get("to_onehot")):
-            answer = "onehot"
-        if _one(step.args.get("threshold")) is not None and answer is None:
-            answer = "masks"
+    answer = _answer(after)
     if answer is None:
         raise ModelError(
             "postprocessing: no AsDiscreted with argmax or threshold, so that numbers "
@@ -70,13 +52,49 @@ def answer_of(
             f"postprocessing: {channels} overlapping masks; at most {MOST_MASKS} fit "
             "into one label map"
         )
-    moved = not inverted and any(step.name in _MOVES for step in before)
-    if moved and not saving.resample:
-        notes.append(
-            "MONAI saves the label map on the network's grid; here it is brought onto "
-            "the scan's own, by the nearest voxel"
-        )
-    return answer, notes
+    return answer, [*_blurred(after), *_moved(before, after, saving)]
+
+
+def _answer(after: Sequence[BundleTransform]) -> Answer | None:
+    """What the last step that decides makes of the channels; None where none does."""
+    answer: Answer | None = None
+    for step in after:
+        if step.name != "AsDiscreted":
+            continue
+        if _one(step.args.get("argmax")):
+            answer = "labels"
+        if _one(step.args.get("to_onehot")):
+            answer = "onehot"
+        if _one(step.args.get("threshold")) is not None and answer is None:
+            answer = "masks"
+    return answer
+
+
+def _blurred(after: Sequence[BundleTransform]) -> list[str]:
+    """What is said of labels that are brought back by interpolation."""
+    for number, step in enumerate(after):
+        linear = step.args.get("nearest_interp", True) is not True
+        if step.name == "Invertd" and linear and _answer(after[:number]) == "labels":
+            return [
+                "labels are brought back by interpolation (Invertd after argmax); "
+                "fractions between two labels are rounded"
+            ]
+    return []
+
+
+def _moved(
+    before: Sequence[BundleTransform],
+    after: Sequence[BundleTransform],
+    saving: BundleSaving,
+) -> list[str]:
+    """What is said of labels that nothing brings back."""
+    inverted = any(step.name == "Invertd" for step in after)
+    if inverted or saving.resample or not any(s.name in _MOVES for s in before):
+        return []
+    return [
+        "MONAI saves the label map on the network's grid; here it is brought onto the "
+        "scan's own, by the nearest voxel"
+    ]
 
 
 def _one(value: Any) -> Any:

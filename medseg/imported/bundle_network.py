@@ -53,28 +53,22 @@ def network_of(
             f"{', '.join(NETWORKS)}"
         )
     target, args, place = config.component(value, place)
-    name = class_name(target, dict.fromkeys(NETWORKS))
-    if name is None:
-        near = nearest_name(target.rpartition(".")[2], NETWORKS)
-        raise ModelError(
-            f"{config.source}: {place} is {target!r:.80}, which is no network that is "
-            f"taken{near}; refused, nothing was executed. Known are: "
-            f"{', '.join(NETWORKS)}"
-        )
+    name = _known_network(config, target, place)
     # MONAI tells of an optional DICOM decoder that is absent; none is needed here
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     plugin = find(f"{PLACE}:{name}", kind="networks")
     parameters = inspect.signature(plugin.item).parameters
-    chosen = {}
-    for key, part in args.items():
-        if key in _OF_TRAINING and (key != "img_size" or key not in parameters):
-            continue
+    chosen = {
+        key: config.plain(part, f"{place}::{key}")
+        for key, part in args.items()
+        if key not in _OF_TRAINING or (key == "img_size" and key in parameters)
+    }
+    for key in chosen:
         if key not in parameters:
             near = nearest_name(key, parameters)
             raise ModelError(
                 f"{config.source}: {place}: {name} has no argument {key!r:.60}{near}"
             )
-        chosen[key] = config.plain(part, f"{place}::{key}")
     if "pretrained" in parameters:
         chosen["pretrained"] = False
     numbers = _numbers(parameters, chosen, f"{config.source}: {place}: {name}")
@@ -85,6 +79,23 @@ def network_of(
     )
     require_harmless(settings)
     return settings, numbers
+
+
+def _known_network(config: BundleConfig, target: str, place: str) -> str:
+    """The name of a network's class.
+
+    Raises:
+        ModelError: It is not in the list.
+    """
+    name = class_name(target, dict.fromkeys(NETWORKS))
+    if name is None:
+        near = nearest_name(target.rpartition(".")[2], NETWORKS)
+        raise ModelError(
+            f"{config.source}: {place} is {target!r:.80}, which is no network that is "
+            f"taken{near}; refused, nothing was executed. Known are: "
+            f"{', '.join(NETWORKS)}"
+        )
+    return name
 
 
 def _numbers(
@@ -127,10 +138,23 @@ def read_weights(path: Path, *, shown: str, key: str | None) -> dict[str, Tensor
         content = load_plain(path, tool="MONAI")
     except ModelError as error:
         raise ModelError(str(error).replace(str(path), shown)) from error
+    return _parameters(_unpacked(content, key), shown)
+
+
+def _unpacked(content: Any, key: str | None) -> Any:
+    """The part of a checkpoint that holds the parameters; itself where none does."""
     for name in (key, *_NESTED):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-            break
+            return content[name]
+    return content
+
+
+def _parameters(content: Any, shown: str) -> dict[str, Tensor]:
+    """A state_dict, its names as without data parallelism.
+
+    Raises:
+        ModelError: It is none.
+    """
     if not isinstance(content, dict) or not content:
         raise ModelError(
             f"{shown}: holds a {type(content).__name__}, expected a state_dict"

@@ -34,9 +34,10 @@ class InferenceSettings(Settings):
     what is small; ``auto``: the body for CT, else all."""
     max_ram: int | None = None
     """Bytes that the process may hold, also as text such as ``8g``; None takes a safe
-    share of what is free."""
+    share of what is free. Imported models of nnU-Net cannot take less: scans that need
+    more are refused. MONAI bundles refuse any bound."""
     max_vram: int | None = None
-    """The same for the memory of the GPU."""
+    """The same for the memory of the GPU; refused for imported models."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the convolutions; auto takes a short format where the device
     computes in it and the results agree, float32 where no engine was chosen."""
@@ -58,8 +59,6 @@ class InferenceSettings(Settings):
     def of_own_windows(self) -> list[str]:
         """Settings that were made and matter to medseg's own windows alone."""
         asked = {
-            "max_ram": self.max_ram is not None,
-            "max_vram": self.max_vram is not None,
             "roi": self.roi not in {"auto", "all"},
             "engine": not self.fast and self.engine not in {"auto", "torch"},
             "precision": not self.fast and self.precision not in {"auto", "float32"},

@@ -1,12 +1,19 @@
 """Settings of every network; no torch, so that plans are read in milliseconds."""
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from medseg.plugins import FORM, PluginSettings, PluginSource, tagger
+from medseg.plugins import (
+    FORM,
+    PluginSettings,
+    PluginSource,
+    require_installed,
+    tagger,
+)
 from medseg.settings import Settings
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=63)]
@@ -323,6 +330,15 @@ class PluginNetworkSettings(PluginSettings):
     """The one size that it takes, where there is only one."""
     source: PluginSource | None = None
     """Where its code came from when it was trained."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_registered(cls, values: Any) -> Any:
+        """Names the package of a registered name that is not there."""
+        if isinstance(values, Mapping) and isinstance(values.get("source"), Mapping):
+            source = PluginSource.model_validate(values["source"])
+            require_installed(str(values.get("name")), source)
+        return values
 
     def divisor(self, spatial_dims: int) -> tuple[int, ...]:
         """Patch sizes divisible by this need no padding."""

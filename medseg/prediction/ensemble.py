@@ -24,11 +24,19 @@ from medseg.inference.engines.selection import choose_engine
 from medseg.inference.settings import InferenceSettings
 from medseg.inference.streaming import Predict
 from medseg.instances.decoding_settings import joint_decoding
-from medseg.model import Model, find_model, load_model
+from medseg.model import (
+    DESCRIPTION,
+    Model,
+    ModelDescription,
+    find_model,
+    load_model,
+)
 from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.network import SegmentationNetwork
+from medseg.plan import Plan
 from medseg.postprocessing import joint_rules
 from medseg.progress import Progress
+from medseg.settings import load_settings
 from medseg.tracking.fetch import fetch_model, is_model_uri
 from medseg.training_ranges import joint_ranges
 
@@ -166,6 +174,28 @@ def load_ensemble(path: Path, *, configuration: str | None = None) -> Ensemble:
         windows=choice.windows or members.joint.windows,
     )
     return replace(members, joint=joint)
+
+
+def plan_of_models(path: Path) -> tuple[Plan, str]:
+    """The plan of the model or models meant by a path, and the hash of their weights.
+
+    The network of a model folder is not built: a plug-in need not be there.
+
+    Args:
+        path: As `load_ensemble` takes it.
+
+    Raises:
+        MissingFileError: There is no model.
+        ModelError: A folder is damaged, or the models do not fit together.
+        SettingsError: A description is damaged.
+    """
+    if not (is_bundle(path) or is_nnunet(path)):
+        folders = find_models(path)
+        if len(folders) == 1:
+            found = load_settings(ModelDescription, folders[0] / DESCRIPTION)
+            return found.plan, found.weights_sha256
+    joint = load_ensemble(path).joint
+    return joint.plan, joint.weights_sha256
 
 
 def join_models(folders: Sequence[Path]) -> Ensemble:

@@ -1,12 +1,12 @@
 """An imported model on its device, as the tool that it comes from would run it."""
 
-from typing import TypeAlias
-
 import torch
 
 from medseg.bundle_recipe import BundleRecipe
-from medseg.errors import ModelError
+from medseg.errors import ModelError, SettingsError
+from medseg.inference.activations import window_bytes
 from medseg.inference.bundle.predictor import BundlePredictor
+from medseg.inference.exact_predictor import ExactPredictor
 from medseg.inference.nnunet.predictor import NnUNetPredictor
 from medseg.inference.nnunet.windows import Predict
 from medseg.inference.settings import InferenceSettings
@@ -14,11 +14,7 @@ from medseg.model import Model
 from medseg.networks.inference_form import inference_form
 from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.prediction.ensemble import Ensemble
-from medseg.prediction.task_predictor import TaskPredictor
 from medseg.progress import Progress
-
-ExactPredictor: TypeAlias = NnUNetPredictor | BundlePredictor | TaskPredictor
-"""Segments as the tool would that a model was imported from, or by several models."""
 
 LEAST_DICE = 0.999
 """Of every structure of every scan that fast mode was measured on, against exact."""
@@ -30,7 +26,7 @@ def exact_predictor(
     settings: InferenceSettings,
     *,
     progress: Progress,
-) -> tuple[NnUNetPredictor | BundlePredictor, str]:
+) -> tuple[ExactPredictor, str]:
     """What segments in the place of medseg's own predictor, and in words how.
 
     Args:
@@ -42,10 +38,12 @@ def exact_predictor(
     Raises:
         ModelError: The previous stage of a cascade is missing, or fast mode was not
             measured for the model.
-        SettingsError: The engine that was named cannot be had here.
+        SettingsError: The engine that was named cannot be had here, or a bound of
+            memory that was given cannot be held.
         PredictionError: It does not agree with torch.
     """
     joint = members.joint
+    require_bounds_that_hold(joint, settings)
     if settings.fast:
         require_calibrated(joint)
     if isinstance(joint.exact, BundleRecipe):
@@ -96,8 +94,46 @@ def _nnunet_predictor(
         device=where,
         settings=settings,
         previous=previous,
+        window_bytes=_window_bytes(members, recipe, settings),
     )
     return predictor, words
+
+
+def _window_bytes(
+    members: Ensemble, recipe: NnUNetRecipe, settings: InferenceSettings
+) -> int:
+    """What a network takes for a window; 0 where nobody asks."""
+    if settings.max_ram is None:
+        return 0
+    plan = members.joint.plan
+    inputs = len(plan.channels) + recipe.extra_channels
+    return window_bytes(
+        members.joint.network,
+        (inputs, *plan.patch_size),
+        num_outputs=plan.num_outputs,
+    )
+
+
+def require_bounds_that_hold(saved: Model, settings: InferenceSettings) -> None:
+    """Refuses a bound of memory that an imported model would not keep.
+
+    Raises:
+        SettingsError: One was given; says why not.
+    """
+    is_bundle = isinstance(saved.exact, BundleRecipe)
+    if is_bundle and (settings.max_ram is not None or settings.max_vram is not None):
+        raise SettingsError(
+            f"--max-ram, --max-vram: {saved.plan.name} is a MONAI bundle, whose "
+            "transforms hold all classes of the whole scan at once, however little is "
+            "allowed; leave the bound out, or segment parts of the scan"
+        )
+    if settings.max_vram is not None:
+        size = " x ".join(map(str, saved.plan.patch_size))
+        raise SettingsError(
+            f"--max-vram: {saved.plan.name} is a model of nnU-Net, whose windows are "
+            f"{size} voxels, one at a time, and cannot be smaller; leave it out, or "
+            "take --device cpu"
+        )
 
 
 def require_calibrated(saved: Model) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from medseg.calibration.windows import windows_for
 from medseg.device import pick_device
+from medseg.inference.exact_predictor import ExactPredictor
 from medseg.inference.nnunet.postprocess import keep_largest
 from medseg.inference.predictor import Predictor
 from medseg.inference.presence import presence_probabilities
@@ -28,7 +29,7 @@ from medseg.plausibility.judgement import Plausibility, judge
 from medseg.postprocessing import CleaningRule, clean
 from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
-from medseg.prediction.exact_model import ExactPredictor, exact_predictor
+from medseg.prediction.exact_model import exact_predictor
 from medseg.prediction.one_image import find_scan, load_image, load_paths, paths_of
 from medseg.prediction.pixel_scale import at_training_scale
 from medseg.prediction.scan import Scan

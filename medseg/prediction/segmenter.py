@@ -10,6 +10,7 @@ import numpy as np
 from medseg.device import peak_memory_mb
 from medseg.errors import SettingsError
 from medseg.files import hash_text
+from medseg.inference.exact_predictor import ExactPredictor
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.instances.measures import count_numbers
@@ -21,7 +22,6 @@ from medseg.plausibility.judgement import Plausibility
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import is_slide, segment_slide, write_cells
 from medseg.prediction.dicom_results import DicomResults, say_unknown
-from medseg.prediction.exact_model import ExactPredictor
 from medseg.prediction.folder_page import draw_scan, write_folder_page
 from medseg.prediction.load import load_segmentation
 from medseg.prediction.modality import modality_of

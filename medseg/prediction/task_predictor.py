@@ -69,7 +69,6 @@ class TaskPredictor:
     description: str
 
     has_probabilities: ClassVar[bool] = False
-    """Whether `predict` can write them."""
 
     def predict(
         self,
@@ -79,13 +78,7 @@ class TaskPredictor:
         notes: list[str] | None = None,
         probabilities: Path | None = None,
     ) -> LabelMap:
-        """The merged label map of a scan, on the scan's own grid.
-
-        Args:
-            volume: The scan as it was read; any orientation and spacing.
-            name: Case or file, for error messages.
-            notes: Gets a line for what the models noticed.
-            probabilities: Not written for task lists.
+        """As `ExactPredictor` says; the label maps of all models are merged.
 
         Raises:
             InputError: The scan does not fit a model.

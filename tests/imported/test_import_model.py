@@ -97,10 +97,10 @@ def test_settings_of_other_windows_are_said_to_be_left_out(
     tmp_path: Path, volume: Volume
 ) -> None:
     source = Example(mirror=None).write(tmp_path / "source")
-    settings = InferenceSettings(roi="body", max_ram="8g")  # type: ignore[arg-type]
+    settings = InferenceSettings(roi="body", window_size=(8, 8, 8))
     notes: list[str] = []
     SegmentationModel.load(source, settings=settings).segment(volume, notes=notes)
-    assert notes == ["exact mode does without max_ram, roi"]
+    assert notes == ["exact mode does without roi, window_size"]
 
 
 def test_zip(tmp_path: Path, volume: Volume) -> None:

@@ -86,22 +86,6 @@ def test_dicom_in_and_segmentation_out(name: str, tmp_path: Path) -> None:
     assert not any(secret in text for secret in planted.secrets)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_memory_that_is_stated_is_said_to_be_left_out(
-    name: str, tmp_path: Path
-) -> None:
-    model = MODELS[name](tmp_path)
-    scan_like(tmp_path / "scan.nii.gz", offset=-60.0)
-    settings = InferenceSettings(max_ram="8g")  # type: ignore[arg-type]
-    (line,) = predict(
-        *(model, tmp_path / "scan.nii.gz", tmp_path / "out"),
-        device="cpu",
-        settings=settings,
-    )
-    assert line.status == "done", line.reason
-    assert any("does without max_ram" in note for note in line.warnings)
-
-
 @pytest.mark.parametrize("name", ["MONAI", "task list"])
 def test_probabilities_of_labels_are_refused_before_any_scan_is_read(
     name: str, tmp_path: Path

@@ -1,4 +1,7 @@
-"""MONAI bundles made for tests: tiny networks, configurations of usual form."""
+"""MONAI bundles made for tests: tiny networks, configurations of usual form.
+
+Needs MONAI and nothing of medseg: `benchmarks/peer_bundles.py` builds on it, too.
+"""
 
 import json
 import logging
@@ -74,23 +77,35 @@ def config_of(
     before: Sequence[Mapping[str, Any]] = BEFORE,
     inferer: Mapping[str, Any] = WINDOWS,
     after: Sequence[Mapping[str, Any]] = AFTER,
+    datalist: str = "$list(sorted(glob.glob(@dataset_dir + '/*.nii.gz')))",
+    items: str = "$[{'image': i} for i in @datalist]",
     **more: Any,
 ) -> dict[str, Any]:
-    """A configuration as MONAI's model zoo writes them, with its everyday code."""
+    """A configuration as MONAI's model zoo writes them, with its everyday code.
+
+    Args:
+        network: ``network_def``.
+        before: Transforms from the scan to the network's input.
+        inferer: How the network goes over it.
+        after: Transforms from the network's answer to the saved file.
+        datalist: The files.
+        items: How a list of files becomes items.
+        more: Other entries, or others than the usual.
+    """
     return {
         "imports": ["$import glob", "$import numpy as np"],
         "bundle_root": ".",
         "image_key": "image",
         "output_dir": "$@bundle_root + '/eval'",
         "dataset_dir": "/data/scans",
-        "datalist": "$list(sorted(glob.glob(@dataset_dir + '/*.nii.gz')))",
+        "datalist": datalist,
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "network_def": dict(network),
         "network": "$@network_def.to(@device)",
         "preprocessing": {"_target_": "Compose", "transforms": list(before)},
         "dataset": {
             "_target_": "Dataset",
-            "data": "$[{'image': i} for i in @datalist]",
+            "data": items,
             "transform": "@preprocessing",
         },
         "dataloader": {
@@ -107,6 +122,7 @@ def config_of(
                 "_target_": "CheckpointLoader",
                 "load_path": "$@bundle_root + '/models/model.pt'",
                 "load_dict": {"model": "@network"},
+                "map_location": "@device",
             },
             {"_target_": "StatsHandler", "iteration_log": False},
         ],

@@ -39,7 +39,6 @@ class BundlePredictor:
     settings: InferenceSettings
 
     has_probabilities: ClassVar[bool] = False
-    """Whether `predict` can write them."""
 
     def predict(
         self,
@@ -49,13 +48,7 @@ class BundlePredictor:
         notes: list[str] | None = None,
         probabilities: Path | None = None,
     ) -> LabelMap:
-        """The label map of a scan, on the scan's own grid.
-
-        Args:
-            volume: The scan as it was read; any orientation and spacing.
-            name: Case or file, for error messages.
-            notes: Gets a line for what was done otherwise than asked, or left out.
-            probabilities: Not written for bundles.
+        """As `ExactPredictor` says; no probabilities are written.
 
         Raises:
             InputError: The scan does not fit the bundle.
@@ -77,7 +70,7 @@ class BundlePredictor:
 
     @property
     def description(self) -> str:
-        """Everything besides weights and settings that decides a label map, as text."""
+        """See `ExactPredictor`."""
         return self.recipe.model_dump_json()
 
     @cached_property

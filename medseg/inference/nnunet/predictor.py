@@ -11,9 +11,14 @@ from torch import Tensor
 
 from medseg.inference.nnunet.axes import NnUNetImage, nnunet_image
 from medseg.inference.nnunet.decision import decide
-from medseg.inference.nnunet.preprocess import NnUNetInput, prepare
+from medseg.inference.nnunet.memory import (
+    DecisionSizes,
+    preparation_bytes,
+    require_ram,
+)
+from medseg.inference.nnunet.preprocess import NnUNetInput, network_spacing, prepare
 from medseg.inference.nnunet.probabilities import write_probabilities
-from medseg.inference.nnunet.resample import Resize
+from medseg.inference.nnunet.resample import Resize, new_shape
 from medseg.inference.nnunet.windows import STEP, Predict, logit_slabs, mirrored
 from medseg.inference.settings import InferenceSettings
 from medseg.nnunet_recipe import NnUNetRecipe
@@ -36,6 +41,7 @@ class NnUNetPredictor:
         device: Where the networks run.
         settings: Flips, and the overlap of windows.
         previous: The previous stage of a cascade.
+        window_bytes: That a network takes for a window; matters to `max_ram` alone.
     """
 
     networks: tuple[Predict, ...]
@@ -44,9 +50,9 @@ class NnUNetPredictor:
     device: torch.device
     settings: InferenceSettings
     previous: "NnUNetPredictor | None" = None
+    window_bytes: int = 0
 
     has_probabilities: ClassVar[bool] = True
-    """Whether `predict` can write them."""
 
     def predict(
         self,
@@ -56,19 +62,13 @@ class NnUNetPredictor:
         notes: list[str] | None = None,
         probabilities: Path | None = None,
     ) -> LabelMap:
-        """The label map of a scan, on the scan's own grid.
-
-        Args:
-            volume: The scan as it was read; any orientation and spacing.
-            name: Case or file, for error messages.
-            notes: Gets a line for what was done otherwise than asked, or left out.
-            probabilities: A .b2nd file (blosc2) to write them to, float16
-                (L, I, J, K) on the scan's own grid; none by default.
+        """As `ExactPredictor` says.
 
         Raises:
             InputError: The scan does not fit the plan.
             OutputError: The probabilities cannot be written.
-            PredictionError: The logits exceed nnU-Net's float16 sums.
+            PredictionError: The logits exceed nnU-Net's float16 sums, or the scan
+                takes more memory than `max_ram` allows.
         """
         if notes is not None and (left_out := self.settings.of_own_windows()):
             notes.append(f"exact mode does without {', '.join(left_out)}")
@@ -79,18 +79,33 @@ class NnUNetPredictor:
             earlier = self.previous.predict(volume, name=name)
         image = nnunet_image(volume, self.recipe)
         shape = image.voxels.shape[1:]
+        self._require_ram_to_prepare(image, name)
         before = None if earlier is None else image.arranged(earlier.voxels)
         prepared = prepare(
             image.voxels, image.spacing, self.recipe, previous=before, name=name
         )
-        labels = self._labels(prepared, image, probabilities)
+        labels = self._labels(prepared, image, probabilities, name)
         many = len(self.recipe.foreground) >= MANY_LABELS
         whole = np.zeros(shape, np.uint16 if many else np.uint8)
         whole[prepared.box] = labels
         return image.label_map(whole)
 
+    def _require_ram_to_prepare(self, image: NnUNetImage, name: str) -> None:
+        shape = image.voxels.shape[1:]
+        target = network_spacing(self.recipe, image.spacing)
+        needed = preparation_bytes(
+            shape,
+            new_shape(shape, image.spacing, target),
+            inputs=len(self.recipe.channels) + self.recipe.extra_channels,
+        )
+        require_ram(needed, self.settings.max_ram, name=name)
+
     def _labels(
-        self, prepared: NnUNetInput, image: NnUNetImage, probabilities: Path | None
+        self,
+        prepared: NnUNetInput,
+        image: NnUNetImage,
+        probabilities: Path | None,
+        name: str,
     ) -> np.ndarray:
         """Labels of the cropped scan, slab by slab; with probabilities, at once."""
         resampling = Resize.between(
@@ -99,13 +114,23 @@ class NnUNetPredictor:
             spacing=prepared.new_spacing,
             new_spacing=prepared.spacing,
         )
-        overlap = self.settings.overlap
+        step = STEP if self.settings.overlap == "auto" else 1 - self.settings.overlap
+        sizes = DecisionSizes(
+            folds=len(self.networks),
+            outputs=self.plan.num_outputs,
+            window=self.recipe.patch_size,
+            step=step,
+            one_window=self.window_bytes,
+            all_at_once=probabilities is not None,
+        )
+        needed = sizes.bytes_for(prepared, resampling)
+        require_ram(needed, self.settings.max_ram, name=name)
         slabs: Iterable[Tensor] = logit_slabs(
             [mirrored(self._in_its_axes(one), self.flips) for one in self.networks],
             torch.from_numpy(prepared.voxels),
             self.recipe.patch_size,
             num_outputs=self.plan.num_outputs,
-            step=STEP if overlap == "auto" else 1 - overlap,
+            step=step,
             device=self.device,
         )
         if probabilities is not None:
@@ -128,7 +153,7 @@ class NnUNetPredictor:
 
     @property
     def description(self) -> str:
-        """Everything besides weights and settings that decides a label map, as text."""
+        """See `ExactPredictor`."""
         return self.recipe.model_dump_json()
 
     @property

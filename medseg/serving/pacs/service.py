@@ -9,7 +9,6 @@ from medseg.errors import OutputError, PredictionError
 from medseg.files import hash_file, write_text
 from medseg.folder_lock import lock_folder
 from medseg.io.pseudonym import Pseudonymizer
-from medseg.model import find_model
 from medseg.plain_text import one_line
 from medseg.prediction.dicom_results import REPORT, SEGMENTATION
 from medseg.prediction.predict import pseudonyms
@@ -48,13 +47,11 @@ def serve(
         Whether it was Ctrl-C that ended it.
 
     Raises:
-        MissingFileError: There is no model.
-        PredictionError: The model cannot be loaded.
+        PredictionError: There is no model, or it cannot be loaded.
         SettingsError: It cannot listen there.
         OutputError: The folder is another's, or cannot be written.
     """
     shown = progress or Silent()
-    find_model(options.model)
     names = pseudonyms(options.key_path, progress=shown)
     with lock_folder(folder), stop_on_signals(shown) as stop:
         node = Node(folder, options, settings, names, shown)

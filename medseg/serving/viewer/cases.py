@@ -10,7 +10,7 @@ from medseg.evaluation.pairs import CasePair, references_in
 from medseg.files import real_path
 from medseg.io import scan_stem
 from medseg.labels import LabelScheme
-from medseg.model import find_model, load_model
+from medseg.prediction.ensemble import plan_of_models
 from medseg.progress import Progress
 from medseg.reading import read_label_map, read_volume
 from medseg.reporting.viewer.niivue import SCRIPT
@@ -105,7 +105,7 @@ def cases_of_files(
     for path in filter(None, (scans, labels, reference)):
         if not path.exists():
             raise MissingFileError(f"{path}: no such file or folder")
-    known = load_model(find_model(model)).plan.labels if model is not None else None
+    known = None if model is None else plan_of_models(model)[0].labels
     found = find_references(labels, labels, scheme=known, progress=progress)
     entries = []
     for name, image, label in _paired(scans, labels):
