@@ -127,11 +127,11 @@ def tagger(*own: str) -> Callable[[Any], str | None]:
         if isinstance(value, PluginSettings):
             return FORM
         name = value.get("name") if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping) and value.get("source"):
-            return FORM  # written down when it was there; perhaps it is no longer
         name = getattr(value, "name", name)
         if not isinstance(name, str) or name in own:
             return name if isinstance(name, str) else None
+        if isinstance(value, Mapping) and value.get("source"):
+            return FORM  # written down when it was there; perhaps it is no longer
         return FORM if is_path(name) or name in _registered_names() else name
 
     return tag_of

@@ -7,13 +7,7 @@ from medseg.volume import LabelMap, Volume
 
 
 class ExactPredictor(Protocol):
-    """Segments as the tool would that a model was imported from, or by several models.
-
-    Attributes:
-        has_probabilities: Whether `predict` can write them.
-        description: Everything besides weights and settings that decides a label map,
-            as text.
-    """
+    """Segments as the tool would that a model was imported from, or by several."""
 
     @property
     def has_probabilities(self) -> bool:
@@ -22,7 +16,7 @@ class ExactPredictor(Protocol):
 
     @property
     def description(self) -> str:
-        """Everything besides weights and settings that decides a label map."""
+        """Everything besides weights and settings that decides a label map, as text."""
         ...
 
     def predict(

@@ -224,6 +224,28 @@ def test_the_dicom_node(name: str, tmp_path: Path) -> None:
     assert result.StudyInstanceUID == dcmread(planted.paths[0]).StudyInstanceUID
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_the_command_of_the_dicom_node_takes_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pynetdicom")
+    from medseg.serving.pacs import service
+    from medseg.serving.pacs.settings import PacsSettings
+    from medseg.serving.pacs.worker import WorkerOptions
+
+    started: list[int] = []
+
+    def run(node: service.Node, stop: Stop) -> None:
+        started.append(node.port)
+
+    monkeypatch.setattr(service.Node, "run", run)
+    settings = PacsSettings.model_validate({"allow": ["FRIEND"], "port": 0})
+    options = WorkerOptions(MODELS[name](tmp_path), device="cpu")
+    assert not service.serve(tmp_path / "node", options, settings)
+    assert started
+
+
 def test_record_of_the_licence(tmp_path: Path) -> None:
     model = bundle(tmp_path)
     file = model / "configs" / "metadata.json"
