@@ -207,6 +207,11 @@ class Model:
         """A short hash that tells models apart."""
         return self.weights_sha256[:12]
 
+    @property
+    def input_ranges(self) -> list[tuple[float, float]]:
+        """Usual range of each channel that the network sees."""
+        return _input_ranges(self.plan, self.exact)
+
 
 def save_model(
     folder: Path,
@@ -466,9 +471,13 @@ def _or_starters(path: Path) -> str:
 
 
 def _golden_image(plan: Plan, exact: ExactRecipe | None) -> Tensor:
-    ranges = [channel.usual_range for channel in plan.channels]
-    ranges += [(0.0, 1.0)] * (exact.extra_channels if exact else 0)
-    return golden_image(ranges, golden_size(plan.patch_size))
+    return golden_image(_input_ranges(plan, exact), golden_size(plan.patch_size))
+
+
+def _input_ranges(plan: Plan, exact: ExactRecipe | None) -> list[tuple[float, float]]:
+    """Of the scan's channels, then of those that a cascade's first stage adds."""
+    added = exact.extra_channels if exact else 0
+    return [*(channel.usual_range for channel in plan.channels), *[(0.0, 1.0)] * added]
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:

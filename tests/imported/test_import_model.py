@@ -199,6 +199,34 @@ def test_fast_mode_needs_a_measurement(tmp_path: Path, volume: Volume) -> None:
     assert np.count_nonzero(found != wanted) <= 0.002 * found.size
 
 
+def test_fast_mode_of_a_cascade_and_of_folds(tmp_path: Path, volume: Volume) -> None:
+    """Engines are tried on images with the channels that the first stage adds."""
+    stem = "nnUNetTrainer__nnUNetPlans__"
+    first = Example(configuration="3d_lowres", spacing=(2.0, 2.0, 2.0), mirror=None)
+    first.write(tmp_path / f"{stem}3d_lowres")
+    second = Example(
+        configuration="3d_cascade_fullres",
+        extra_inputs=2,
+        changes={"previous_stage": "3d_lowres"},
+        folds=("0", "2"),
+        mirror=None,
+    )
+    source = second.write(tmp_path / f"{stem}3d_cascade_fullres")
+    image = nibabel.Nifti1Image(volume.voxels[0], volume.affine)
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    import_model(source, tmp_path / "model", calibrate=tmp_path / "scan.nii.gz")
+    for folder in (tmp_path / "model").rglob("model.yaml"):
+        values = yaml.safe_load(folder.read_text())
+        if folder.parent.parent.name != "previous_stage":
+            values["exact"]["fast"]["dice"] = {"organ": 1.0, "lesion": 1.0}
+        folder.write_text(yaml.safe_dump(values))
+    settings = InferenceSettings(fast=True, engine="torch", precision="float32")
+    fast = SegmentationModel.load(tmp_path / "model", settings=settings)
+    exact = SegmentationModel.load(tmp_path / "model")
+    found, wanted = (m.segment(volume).voxels for m in (fast, exact))
+    assert np.count_nonzero(found != wanted) <= 0.002 * found.size
+
+
 def test_orientation_of_the_training_files(tmp_path: Path, volume: Volume) -> None:
     source = Example().write(tmp_path / "source")
     import_model(source, tmp_path / "model", orientation="LPS")

@@ -22,7 +22,6 @@ from medseg.inference.engines.engine import REFERENCE, Engine, Variant
 from medseg.inference.settings import InferenceSettings
 from medseg.model import Model
 from medseg.networks.network import SegmentationNetwork
-from medseg.plan import Plan
 from medseg.progress import Progress
 
 Clock = Callable[[], float]
@@ -162,7 +161,8 @@ class EngineBenchmarks:
 
     @cached_property
     def _golden(self) -> Tensor:
-        return golden_of(self.model.plan)
+        size = golden_size(self.model.plan.patch_size)
+        return golden_image(self.model.input_ranges, size)
 
     @cached_property
     def _expected(self) -> Tensor:
@@ -173,8 +173,7 @@ class EngineBenchmarks:
 
     def _time(self, engine: Engine) -> float:
         """Seconds of a window: the median, or one time where it is hopeless."""
-        plan = self.model.plan
-        ranges = [channel.usual_range for channel in plan.channels]
+        ranges = self.model.input_ranges
         windows = golden_image(ranges, self.window, count=self.batch_size)
         windows = windows.to(self.device)
         known = [t.seconds for t in self.book.results if t.seconds and not t.doubt]
@@ -195,12 +194,6 @@ class EngineBenchmarks:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return self.clock() - start
-
-
-def golden_of(plan: Plan) -> Tensor:
-    """The golden image of a plan's network, shape (1, C, *spatial)."""
-    ranges = [channel.usual_range for channel in plan.channels]
-    return golden_image(ranges, golden_size(plan.patch_size))
 
 
 def check_golden(model: Model, logits: Tensor) -> None:
