@@ -32,7 +32,8 @@ from peer_nnunet_models import (
 )
 
 STEPS = 60
-SPACING = (9.0, 9.0, 11.0)
+SPACING = (9.0, 9.0, 11.3)
+"""Millimetres; no voxel of the scan lies halfway between two of these."""
 MARGIN = 15.0
 TASK_LIST = f"""\
 name: thorax
