@@ -46,6 +46,7 @@ def test_nuclei_is_small_says_what_it_is_and_whose_data_it_knows() -> None:
     assert "s of processor time" in card
     assert (NUCLEI / "trained_on.txt").is_file()
     assert model.decoding is not None
+    assert model.ranges is not None
     assert all(bool((t.half().float() == t).all()) for t in model.network.parameters())
 
 
