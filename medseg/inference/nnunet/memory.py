@@ -64,7 +64,7 @@ class DecisionSizes:
         sums = self.folds * depth + (depth - rows if len(starts) > 1 else 0)
         copies = SINGLE * prepared.voxels.shape[0] * prod(padded)
         labels = (HALF + 1) * prod(resampling.shape)
-        found = (sums + slabs) * row + copies + labels + self.one_window
+        found: int = (sums + slabs) * row + copies + labels + self.one_window
         if self.all_at_once or not resampling.is_linear:
             found += 2 * row * padded[0] + (SPLINE + SINGLE) * prod(padded)
             found += 2 * DOUBLE * prod(resampling.shape)
