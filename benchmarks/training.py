@@ -48,10 +48,9 @@ from medseg.runs.resolve import settle_training
 from medseg.sampling import PatchSampler
 from medseg.store import Store
 from medseg.training.batches import BatchSource
-from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import AveragedWeights, TrainingState, build_optimizer
-from medseg.training.step import training_step
+from medseg.training.step import segmentation_loss, training_step
 
 Fetch = Callable[[], Any]
 Step = Callable[[Any], Any]

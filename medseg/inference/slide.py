@@ -1,27 +1,20 @@
-"""Single objects of a picture too large for memory, in three passes over tiles.
-
-    1  the network's answer, two bytes a pixel, to a temporary file
-    2  seeds, numbered over the whole picture; then watershed, tile by tile
-    3  the label map, as a tiled TIFF, from the top to the bottom
-
-Memory is that of a tile, whatever the size of the picture; the disk needs ten bytes a
-pixel while it works.
-"""
+"""Single objects of a picture too large for memory, in three passes over tiles."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from medseg.files import atomic_write
-from medseg.inference.byte_file import ByteFile
 from medseg.inference.objects import object_values
 from medseg.inference.predictor import Predictor
 from medseg.instances.stitching import decode_tiles
-from medseg.instances.tiles import ObjectTile, TileGrid
+from medseg.instances.tiles import Box, ObjectTile, TileGrid
 from medseg.io.large_picture import LargePicture
 from medseg.preparation.preprocessing import require_finite, with_channels
 from medseg.preparation.stain import Stretch
@@ -29,6 +22,39 @@ from medseg.progress import Progress, Silent
 from medseg.reading.slides import SlideReader
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import Volume
+
+
+class ByteFile:
+    """Read and written by boxes; pages are let go after each."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Makes a file of zeros, which takes no disk until it is written.
+
+        Args:
+            path: Where.
+            shape: Of the array.
+            dtype: Of its values.
+
+        Raises:
+            OSError: The disk is full or read-only.
+        """
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        np.memmap(path, dtype=self.dtype, mode="w+", shape=shape).flush()
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        """The values inside a box, in memory of their own."""
+        return np.array(self._map("r")[box])
+
+    def __setitem__(self, box: Box, values: np.ndarray) -> None:
+        """Puts values into a box."""
+        mapped = self._map("r+")
+        mapped[box] = values
+        mapped.flush()
+
+    def _map(self, mode: Literal["r", "r+"]) -> np.memmap:
+        mapped: np.memmap = np.memmap(self.path, self.dtype, mode, shape=self.shape)
+        return mapped
+
 
 WRITTEN_TILE = 512
 """Side of the tiles of the written TIFF."""

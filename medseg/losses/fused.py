@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from medseg.errors import SettingsError
 from medseg.labels import IGNORE_INDEX
-from medseg.losses.launches import has_triton
 from medseg.losses.regions import RegionSums, partial_derivatives
-from medseg.losses.streaming import Chunk, empty_gradient, stream
+from medseg.losses.streaming import Chunk, empty_gradient, has_triton, stream
 from medseg.losses.sweeps import Slopes, Sums, Tables, gradient, sums
 from medseg.losses.targets import check_labels, check_shapes, subsample
 from medseg.losses.terms import Terms

@@ -13,8 +13,8 @@ import torch
 import triton
 from torch import Tensor
 
-from medseg.losses.launches import declare_launches
 from medseg.losses.regions import GeneralizedDiceLoss, TverskyLoss
+from medseg.losses.streaming import declare_launches
 from medseg.losses.sweeps import Tables
 from medseg.losses.terms import Terms
 from medseg.losses.triton_kernels import (

@@ -26,7 +26,7 @@ from medseg.store import Store
 from medseg.tables import write_frame
 from medseg.training.loop import FitResult
 from medseg.training.process_group import ProcessGroup
-from medseg.training.profile import most_expensive
+from medseg.training.stopwatch import most_expensive
 from medseg.training_ranges import TrainingRanges
 
 Presence = dict[str, dict[str, float]]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.sampling.by_lesion import bin_names, size_bin
-from medseg.sampling.draw import Draw
+from medseg.sampling.strategies import bin_names, size_bin
+from medseg.sampling.strategy import Draw
 from medseg.store import StoredCase
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.inference.faint_objects import without_faint_objects
+from medseg.inference.objects import without_faint_objects
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.labels import LabelScheme

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medseg.losses.weighted_ce import _hardest, _hardest_unasked
+from medseg.losses.terms import _hardest, _hardest_unasked
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.33, 1.0])
