@@ -17,7 +17,7 @@ import numpy as np
 from machine import describe_machine, print_rows
 
 from medseg.io import read_label_map
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.prediction.scan_volume import load_scan
 from medseg.prediction.scans import Collector
 from medseg.prediction.segmentation_model import SegmentationModel

@@ -5,8 +5,8 @@ from typing import Any
 from medseg.bundle_recipe import BundleRecipe, BundleTransform
 from medseg.inference.label_writer import region_membership
 from medseg.plan import ChannelPlan, Plan
+from medseg.preparation.normalization import HIGH, LIGHT, LOW, SMALLEST_RANGE
 from medseg.preparation.preprocessing import axes_with_last
-from medseg.preparation.stain import HIGH, LIGHT, LOW, SMALLEST_RANGE
 
 RIGHT_ANTERIOR_SUPERIOR = "RAS"
 

@@ -35,8 +35,7 @@ from medseg.io.dicom.label_objects.segmentation_writing import SegmentationType
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.series_selection import parse_rule
 from medseg.io.dicom.stack import stack_of
-from medseg.io.identity import identifiers_of
-from medseg.io.pseudonym import load_pseudonymizer
+from medseg.io.identity import identifiers_of, load_pseudonymizer
 from medseg.io.sources import ScanSource
 from medseg.labels import LabelScheme
 from medseg.plain_text import distinct_names

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.errors import InputError, ModelError
 from medseg.inference.settings import InferenceSettings
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.nnunet_recipe import FastAgreement, NnUNetRecipe
 from medseg.plan import Plan
 from medseg.prediction.ensemble import Ensemble

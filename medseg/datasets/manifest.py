@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.datasets.annotations import NOT_ANNOTATED, cell_of
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
 from medseg.datasets.case_ids import ids_of_files
 from medseg.datasets.description import write_description
@@ -23,7 +22,9 @@ from medseg.datasets.listed_paths import ListedPaths
 from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.patients import (
     CASE_COLUMNS,
+    NOT_ANNOTATED,
     PATIENT_COLUMNS,
+    cell_of,
     first_column,
     read_table,
 )

@@ -1,18 +1,29 @@
-"""Overlap of two masks or label maps: counts first, scores from the counts.
-
-A structure that is absent from both masks has no score (NaN). One that is missed
-altogether scores 0 everywhere, precision included: leaving it undefined would let a
-model look better the more it misses.
-"""
+"""Overlap of two masks or label maps: counts first, scores from the counts."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from medseg.errors import GridMismatchError
-from medseg.evaluation.boxes import bounding_box
 from medseg.labels import IGNORE_INDEX
+
+Box: TypeAlias = tuple[slice, ...]
+"""One slice per axis; empty slices where there is nothing."""
+
+
+def bounding_box(mask: np.ndarray) -> Box:
+    """The smallest box around the true voxels, one slice per axis."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else _NONE)
+    return tuple(box)
+
+
+_NONE = slice(0, 0)
+
 
 _BLOCK_VOXELS = 1 << 20
 """Voxels counted at a time, so that the 64-bit copies stay in the cache."""

@@ -14,7 +14,7 @@ from medseg.instances.object_maps import ObjectMaps
 from medseg.labels import LabelScheme
 from medseg.placement import Placement
 from medseg.plan import Plan
-from medseg.preparation.contrast import FaintPicture, contrasts_of
+from medseg.preparation.normalization import FaintPicture, contrasts_of
 from medseg.resampling import resample_objects
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap

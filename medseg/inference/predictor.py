@@ -38,7 +38,7 @@ from medseg.inference.tiling import Box, rolling_axis
 from medseg.inference.window_spec import REFERENCE_OVERLAP, AxisLayout, WindowSpec
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.object_maps import ObjectMaps
-from medseg.networks.inference_form import inference_form
+from medseg.networks.folding import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.placement import Placement
 from medseg.plan import Plan

@@ -13,11 +13,10 @@ from numpy.typing import DTypeLike
 from medseg.files import atomic_write
 from medseg.inference.objects import object_values
 from medseg.inference.predictor import Predictor
-from medseg.instances.stitching import decode_tiles
-from medseg.instances.tiles import Box, ObjectTile, TileGrid
+from medseg.instances.stitching import Box, ObjectTile, TileGrid, decode_tiles
 from medseg.io.large_picture import LargePicture
+from medseg.preparation.normalization import Stretch
 from medseg.preparation.preprocessing import require_finite, with_channels
-from medseg.preparation.stain import Stretch
 from medseg.progress import Progress, Silent
 from medseg.reading.slides import SlideReader
 from medseg.types import ImageArray, LabelArray

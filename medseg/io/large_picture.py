@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import UnreadableFileError
-from medseg.io.tiff_pages import require_ending_chain
+from medseg.io.tiff_header import require_ending_chain
 from medseg.types import ImageArray
 
 CACHE_BYTES = 192 * 2**20

@@ -1,8 +1,4 @@
-"""Fewer layers, the same function: what is linear and adjacent becomes one.
-
-At inference a batch normalization is y = a·x + b per channel, and a 1×1 convolution
-is a matrix per voxel; both disappear into the convolution before them.
-"""
+"""Fewer layers, the same function: what is linear and adjacent becomes one."""
 
 import copy
 from typing import TypeVar
@@ -110,3 +106,23 @@ def _is_pointwise(layer: nn.Module) -> bool:
         and set(layer.padding) == {0}
         and layer.groups == 1
     )
+
+
+def inference_form(network: nn.Module, *, device: torch.device) -> nn.Module:
+    """A copy for predicting: layers folded, on its device, in its fastest layout.
+
+    On the CPU that is channels last, where convolutions take about half the time; on
+    a GPU the layout stays as it is.
+
+    Args:
+        network: As trained.
+        device: Where it will run.
+    """
+    folded = fold(network).to(device)
+    if device.type != "cpu":
+        return folded
+    dims = next((p.dim() for p in folded.parameters() if p.dim() > 3), 0)
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if dims in layouts:
+        folded = folded.to(memory_format=layouts[dims])  # type: ignore[call-overload]
+    return folded

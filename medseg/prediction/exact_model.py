@@ -11,7 +11,7 @@ from medseg.inference.nnunet.predictor import NnUNetPredictor
 from medseg.inference.nnunet.windows import Predict
 from medseg.inference.settings import InferenceSettings
 from medseg.model import Model
-from medseg.networks.inference_form import inference_form
+from medseg.networks.folding import inference_form
 from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.prediction.ensemble import Ensemble
 from medseg.prediction.task_predictor import TaskPredictor

@@ -21,7 +21,6 @@ from medseg.grid_limits import require_grid_size
 from medseg.instances.targets import Target
 from medseg.placement import Placement
 from medseg.plan import Plan
-from medseg.preparation.budget import Compute
 from medseg.preparation.case_facts import read_case
 from medseg.preparation.completion import choose_splits, complete
 from medseg.preparation.decision import decide
@@ -33,8 +32,9 @@ from medseg.preparation.measuring import (
     report_broken,
     require_cases,
     try_cases,
+    warn_of_oddities,
 )
-from medseg.preparation.oddities import warn_of_oddities
+from medseg.preparation.planning import Compute
 from medseg.preparation.preprocessing import (
     axes_with_last,
     preprocess,
@@ -43,8 +43,7 @@ from medseg.preparation.preprocessing import (
 )
 from medseg.progress import Progress, Silent
 from medseg.reading import REMEMBERED
-from medseg.store.arrays import Compression
-from medseg.store.mapping import MAPPED
+from medseg.store.arrays import MAPPED, Compression
 from medseg.store.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY, Store
 from medseg.store.stored_case import StoredCase, write_case
 from medseg.store.voxel_index import build_index

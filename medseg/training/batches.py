@@ -16,7 +16,7 @@ from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.plugin_transforms import Transforms
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.device import send, use_device
-from medseg.instances.moved_distance_levels import levels_of
+from medseg.instances.object_colouring import levels_of
 from medseg.plan import Plan
 from medseg.sampling import Draw, PatchSampler, SamplingStats, gather
 from medseg.store import StoredCase

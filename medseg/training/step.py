@@ -16,7 +16,7 @@ from medseg.errors import NonFiniteLossError, NonFiniteWeightsError, TrainingErr
 from medseg.losses.build import build_loss
 from medseg.losses.deep_supervision import DeepSupervisionLoss, SegmentationAndPresence
 from medseg.losses.targets import PartialLabelLoss
-from medseg.networks.finite import nonfinite_weights
+from medseg.networks.network import nonfinite_weights
 from medseg.plan import Plan
 from medseg.training.batches import Batch
 from medseg.training.precision import forward_loss

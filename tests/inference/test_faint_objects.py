@@ -10,7 +10,7 @@ from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
-from medseg.preparation.contrast import FaintPicture
+from medseg.preparation.normalization import FaintPicture
 from medseg.volume import LabelMap, Volume
 
 CELLS = LabelScheme(names={"cell": 1}, instances=True)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from medseg.networks.arithmetic import (
+from medseg.networks.core import (
     convolution_size,
     effective_kernel,
     nearest_sizes,

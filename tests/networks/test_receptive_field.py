@@ -21,8 +21,8 @@ from medseg.networks.analysis.receptive_field import (
     reach_of_output,
     receptive_field,
 )
-from medseg.networks.arithmetic import effective_kernel
 from medseg.networks.build import build_network
+from medseg.networks.core import effective_kernel
 from medseg.networks.presets import original_unet, residual_unet
 from medseg.networks.settings import DeepLabSettings, UNetSettings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from medseg.errors import OutputError, PredictionError
 from medseg.files import hash_file, write_text
 from medseg.folder_lock import lock_folder
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.model import find_model
 from medseg.plain_text import one_line
 from medseg.prediction.dicom_results import REPORT, SEGMENTATION
