@@ -98,9 +98,9 @@ class Terms:
     region: RegionTerm | None = None
     """Compares whole regions."""
     voxel: VoxelTerm | None = None
-    """Looks at each voxel's true class; not for overlapping regions."""
+    """A loss by each voxel's true class; not for overlapping regions."""
     channel: ChannelTerm | None = None
-    """Looks at each voxel and channel by itself."""
+    """A loss by each voxel and channel alone."""
 
     @property
     def squared(self) -> bool:

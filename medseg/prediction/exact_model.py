@@ -45,7 +45,7 @@ def exact_predictor(
         SettingsError: The engine that was named cannot be had here.
         PredictionError: It does not agree with torch.
     """
-    joint = members.joint
+    joint = members.combined
     if settings.fast:
         require_calibrated(joint)
     if isinstance(joint.exact, BundleRecipe):
@@ -61,7 +61,7 @@ def _nnunet_predictor(
     settings: InferenceSettings,
     progress: Progress,
 ) -> tuple[NnUNetPredictor, str]:
-    recipe, before = members.joint.exact, members.previous
+    recipe, before = members.combined.exact, members.previous
     assert isinstance(recipe, NnUNetRecipe)
     if recipe.cascade and before is None:
         raise ModelError(
@@ -91,7 +91,7 @@ def _nnunet_predictor(
         previous, _ = _nnunet_predictor(before, where, settings, progress)
     predictor = NnUNetPredictor(
         networks=networks,
-        plan=members.joint.plan,
+        plan=members.combined.plan,
         recipe=recipe,
         device=where,
         settings=settings,

@@ -180,7 +180,7 @@ class SamplingStats:
         }
 
     def _lesion_shows(self, index: int) -> list[np.ndarray]:
-        """How often each component of a class was shown, by size bin."""
+        """How often each component of a class was seen, by size bin."""
         sizes, shows = [], []
         for case, count in zip(self._cases, self._counts, strict=True):
             of_class = case.index.lesions["label"] == index

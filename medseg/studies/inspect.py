@@ -57,7 +57,7 @@ def inspect(
     channels: int | None = None,
     classes: int | None = None,
 ) -> Inspection:
-    """Looks at a network without training it.
+    """Examines a network without training it.
 
     Args:
         source: A model or run folder; a plan, or a folder with a ``plan.yaml``; a

@@ -75,11 +75,11 @@ class LossGuard:
         every: int,
         report: Callable[[tuple[str, ...], float], None] | None = None,
     ) -> None:
-        """Looks once in so many steps.
+        """Checks once in so many steps.
 
         Args:
             every: Number of steps.
-            report: Told the cases and the loss of each step that was looked at.
+            report: Told the cases and the loss of each step that was checked.
         """
         self._every = every
         self._report = report

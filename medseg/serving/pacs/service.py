@@ -122,7 +122,7 @@ class Node:
         self._worker.stop()
 
     def run(self, stop: Stop) -> None:
-        """Looks, segments, sends, cleans up, until an end is asked for."""
+        """Checks the inbox, segments, sends, cleans up, until an end is asked for."""
         while not stop:
             for study in self._inbox.complete(time.monotonic()):
                 self._segment(study)
