@@ -82,12 +82,7 @@ def load_manifest(
     columns = find_columns(rows, path)
     found = _cases_of(rows, columns, root, known)
     lines = {case.case_id: (line, row) for case, line, row in found}
-    parts: dict[bool, list[Case]] = {True: [], False: []}
-    for case, line, row in found:
-        parts[columns.splits.is_test(row, line)].append(case)
-    held_out, others = parts[True], parts[False]
-    lone = [case for case in others if case.label is None]
-    labelled = [case for case in others if case.label is not None]
+    held_out, labelled, lone = _parts(found, columns)
     splits, listed = given_splits(
         {case.case_id: lines[case.case_id] for case in labelled}, columns.splits
     )
@@ -120,6 +115,21 @@ def load_manifest(
         unlisted_cases=annotated(rest),
         lone_images=tuple(image for case in lone for image in case.images),
     )
+
+
+def _parts(
+    found: Iterable[tuple[Case, int, Row]], columns: Columns
+) -> tuple[list[Case], list[Case], list[Case]]:
+    """Cases of a split of ``test``; of the others those with a label, and without."""
+    held_out: list[Case] = []
+    labelled: list[Case] = []
+    lone: list[Case] = []
+    for case, line, row in found:
+        if columns.splits.is_test(row, line):
+            held_out.append(case)
+        else:
+            (lone if case.label is None else labelled).append(case)
+    return held_out, labelled, lone
 
 
 def _cases_of(

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -139,12 +138,7 @@ class BatchSource:
             self._last_state = self._last_state or self._sampler.state_dict()
             self._ahead = _Ahead(self)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the thread."""
         if self._ahead is not None:
             self._ahead.close()

@@ -104,12 +104,7 @@ class Utilisation:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends looking."""
         self._stop.set()
         if self._thread is not None:
