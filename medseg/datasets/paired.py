@@ -23,7 +23,7 @@ _LOOKED_AT = 3
 
 
 def without_off_grid(pairs: Pairs) -> tuple[Pairs, tuple[str, ...]]:
-    """The pairs without channels that lie elsewhere in the first cases, and those.
+    """Pairs without the channels that are off the label maps' grid, and those channels.
 
     Nothing is left out where no channel lies on the label maps' grid.
     """

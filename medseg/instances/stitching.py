@@ -120,7 +120,7 @@ def decode_tiles(
     grid: TileGrid,
     settings: DecodingSettings,
 ) -> LabelArray:
-    """Writes objects, and returns the number that each is to have in the end.
+    """Decodes an image tile by tile; returns the final number of each object.
 
     Args:
         foreground: As in `ObjectMaps`, of the whole image.

@@ -137,7 +137,7 @@ class SoftmaxChunk:
     """1 at the true class, else 0, (N, L, B); None where there are many classes."""
 
     def new_sum(self) -> Tensor:
-        """A sum of nothing."""
+        """A sum that starts at zero."""
         return self.logits.new_zeros(())
 
     def num_valid(self) -> Tensor:
@@ -221,7 +221,7 @@ class SigmoidChunk:
     """σ(x), shape (N, R, B)."""
 
     def new_sum(self) -> Tensor:
-        """A sum of nothing."""
+        """A sum that starts at zero."""
         return self.logits.new_zeros(())
 
     def num_valid(self) -> Tensor:

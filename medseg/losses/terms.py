@@ -109,7 +109,7 @@ class Terms:
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
-    """A new tensor, `base` to the exponent, quickly for the common small whole ones."""
+    """`base` raised to `exponent`, as a new tensor; fast for small whole exponents."""
     if exponent == 1:
         return base.clone()
     return base.square() if exponent == 2 else base**exponent

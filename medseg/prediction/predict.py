@@ -127,7 +127,7 @@ def segment_all(
     overwrite: bool = False,
     progress: Progress,
 ) -> list[Prediction]:
-    """What became of each scan; the table on disk says the same, however this ends.
+    """Segments all scans; the table on disk tells what became of each, however it ends.
 
     Raises:
         OutputError: Nothing more can be written.

@@ -1,4 +1,4 @@
-"""What is measured on one case before anything is decided."""
+"""Measurements of one case, on which the plan rests."""
 
 from dataclasses import dataclass
 

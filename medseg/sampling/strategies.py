@@ -121,7 +121,7 @@ class ClassBalanced(Chooser):
         return voxel_of_class(self.cases[number], number, label, rng)
 
     def class_weights(self, voxels: np.ndarray) -> np.ndarray:
-        """Chance of each class, given its voxels in all cases."""
+        """Probability of drawing each class, given its voxels in all cases."""
         return (voxels > 0).astype(float)
 
     def case_weights(self, voxels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a strategy decides, and what every strategy can do."""
+"""The interface of sampling strategies: choose a case, then a place in it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

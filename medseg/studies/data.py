@@ -17,7 +17,7 @@ from medseg.studies.study import StudyRun
 def prepare_study(
     runs: Sequence[StudyRun], out: Path, *, device: str, progress: Progress
 ) -> None:
-    """Prepares what the runs train on, and refuses what would only fail at its turn.
+    """Prepares the data of all runs, and refuses runs that would fail later.
 
     Args:
         runs: Of the study; the same data is prepared once.

@@ -1,4 +1,4 @@
-"""Batches on the device, each with what is needed to draw the next one again."""
+"""Batches on the device, with the state from which a resumed run repeats the next."""
 
 import queue
 import threading

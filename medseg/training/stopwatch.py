@@ -68,7 +68,7 @@ class Stopwatch:
         return shares
 
     def processor_share(self) -> float:
-        """Share of the threads' time since the start that they were at work."""
+        """Share of the time since the start in which the threads used a processor."""
         total = max(time.perf_counter() - self._start, 1e-9)
         worked = time.process_time() - self._processor
         return min(worked / (total * torch.get_num_threads()), 1.0)

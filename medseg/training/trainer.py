@@ -135,7 +135,7 @@ REPORT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Trainer:
-    """The parts of a run, for the length of its loop."""
+    """One training under way: steps, validations and checkpoints until it has ended."""
 
     state: TrainingState
     training_steps: TrainingSteps
