@@ -9,7 +9,6 @@ from medseg.evaluation.metrics import Metric, metric_named
 from medseg.evaluation.overlap import (
     OverlapCounts,
     confusion_matrix,
-    counts_from_confusion,
     dice,
     dice_per_label,
     iou,
@@ -56,7 +55,6 @@ __all__ = [
     "cells_between",
     "compare_pairs",
     "confusion_matrix",
-    "counts_from_confusion",
     "dice",
     "dice_per_label",
     "hausdorff_distance",

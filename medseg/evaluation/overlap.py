@@ -135,18 +135,6 @@ def confusion_matrix(
     return counts.reshape(num_classes, num_classes)
 
 
-def counts_from_confusion(
-    confusion: np.ndarray, members: tuple[int, ...]
-) -> OverlapCounts:
-    """Voxel counts of the union of some labels, from a confusion matrix."""
-    labels = list(members)
-    return OverlapCounts(
-        shared=int(confusion[np.ix_(labels, labels)].sum()),
-        predicted=int(confusion[:, labels].sum()),
-        reference=int(confusion[labels].sum()),
-    )
-
-
 def dice_per_label(
     prediction: np.ndarray,
     reference: np.ndarray,

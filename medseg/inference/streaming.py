@@ -122,15 +122,6 @@ class LogitSlab:
             return sums.clone()
         return sums / self.weights.narrow(self.axis, skip, count)
 
-    def logits_into(self, out: Tensor) -> None:
-        """Writes the new rows' logits into memory of their shape."""
-        skip, count = self.new - self.first, self.stop - self.new
-        sums = self.sums.narrow(self.axis + 1, skip, count)
-        if self.weights is None:
-            out.copy_(sums)
-        else:
-            torch.div(sums, self.weights.narrow(self.axis, skip, count), out=out)
-
     def counted_from(self, origin: int, *, new: int) -> "LogitSlab":
         """The same with rows counted from one of the image, and fewer new ones."""
         return replace(

@@ -29,19 +29,6 @@ def convolution_size(
     return room // stride + 1
 
 
-def pooling_size(
-    size: int, kernel: int, *, stride: int | None = None, padding: int = 0
-) -> int:
-    """Output size of a pooling, which is that of a convolution; stride k if None.
-
-    Raises:
-        ValueError: The window is larger than the padded input.
-    """
-    return convolution_size(
-        size, kernel, stride=kernel if stride is None else stride, padding=padding
-    )
-
-
 def transposed_size(
     size: int,
     kernel: int,

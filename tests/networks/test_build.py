@@ -6,8 +6,8 @@ from network_zoo import NETWORKS, SMALL, STEM, build, count
 from pydantic import ValidationError
 
 from medseg.errors import SettingsError
-from medseg.networks.presets import original_unet, residual_unet, vgg16_fcn
-from medseg.networks.settings import UNetSettings
+from medseg.networks.presets import original_unet, residual_unet
+from medseg.networks.settings import FCNSettings, UNetSettings
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -104,7 +104,14 @@ def test_mirrored_borders_stand_in_for_surroundings() -> None:
 
 def test_vgg16_fcn_has_the_published_134_million_parameters() -> None:
     with torch.device("meta"):
-        network = build(vgg16_fcn(8), inputs=3, outputs=21)
+        vgg16 = FCNSettings(
+            variant=8,
+            channels=(64, 128, 256, 512, 512),
+            head_channels=4096,
+            head_kernel=7,
+            normalization="none",
+        )
+        network = build(vgg16, inputs=3, outputs=21)
     encoder = 14_714_688
     classifier = 512 * 4096 * 49 + 4096 + 4096 * 4096 + 4096
     scores = (4096 + 512 + 256 + 3) * 21

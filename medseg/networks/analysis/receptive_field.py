@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from medseg.networks.analysis.reach import Reach, walk
+from medseg.networks.analysis.reach import walk
 from medseg.networks.deeplab import ImagePooling
 from medseg.networks.fcn import ScoreUpsampling2d, ScoreUpsampling3d
 from medseg.networks.instance_norm import InstanceNorm
@@ -142,28 +142,6 @@ def _long_axis(
     extent, _ = _along(network, graph, output, axis)
     wanted = 1024 if extent is None else 2 * extent + 2
     return network.core.input_size((wanted,) * network.spatial_dims)[axis]
-
-
-def reach_of_output(network: SegmentationNetwork, size: Sequence[int]) -> list[Reach]:
-    """For an input size, the input voxels that each output voxel depends on.
-
-    Args:
-        network: A network that can be traced.
-        size: A size that its core takes.
-
-    Returns:
-        One `Reach` per axis.
-
-    Raises:
-        SettingsError: The size does not fit; the nearest that do are named.
-        NotImplementedError: The network cannot be traced.
-    """
-    network.output_shape(size)
-    graph = trace(network)
-    if graph is None:
-        raise NotImplementedError("the network cannot be traced")
-    output = full_resolution_output(graph.graph)
-    return [walk(graph, n, axis)[output] for axis, n in enumerate(size)]
 
 
 def reach_by_gradient(
