@@ -1,4 +1,9 @@
-"""Names of patients and cases, told by the names of folders and files."""
+"""Names of patients and cases, told by the names of folders and files.
+
+A level of folders may be a patient (``patient001``), something of a patient (a date, a
+session) or something of many (a site, a grade, ``training``). The deepest folder that
+is nothing of a patient is the patient, unless several cases in it are named apart.
+"""
 
 import re
 from collections import Counter

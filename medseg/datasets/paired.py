@@ -1,4 +1,14 @@
-"""Folders in which names alone pair images with label maps; no table, no JSON."""
+"""Folders in which names alone pair images with label maps; no table, no JSON.
+
+Understood are folders side by side (``images`` and ``labels``, under any of their
+usual names, at any depth), one folder that holds both (``a_image``, ``a_label``; ``a``,
+``a_seg``), one folder per case or patient, also with a folder of one mask per
+structure. Files that are no scans are passed over. How scans are brought together is
+told in `tree`.
+
+Public data sets give scans as acquired beside registered ones. A network needs all
+channels on one grid, so that others are left out.
+"""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence

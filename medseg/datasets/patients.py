@@ -1,4 +1,12 @@
-"""Tables beside the data: which patient a case shows, and what it does not annotate."""
+"""Tables beside the data: which patient a case shows, and what it does not annotate.
+
+A site that outlined only the tumour did not say where the organ is; taken for
+background there, the organ would be unlearnt. The column ``not_annotated`` names such
+structures case by case, ``annotated_structures`` names the others; several are
+separated by semicolons. Label maps that list what they hold (3D Slicer's
+``.seg.nrrd``, DICOM SEG) say it themselves: a structure of the scheme that is not in
+the list was not drawn.
+"""
 
 import csv
 import re

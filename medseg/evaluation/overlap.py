@@ -1,4 +1,9 @@
-"""Overlap of two masks or label maps: counts first, scores from the counts."""
+"""Overlap of two masks or label maps: counts first, scores from the counts.
+
+A structure that is absent from both masks has no score (NaN). One that is missed
+altogether scores 0 everywhere, precision included: leaving it undefined would let a
+model look better the more it misses.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias

@@ -1,4 +1,23 @@
-"""Distances between the surfaces of two masks, and the scores made of them."""
+"""Distances between the surfaces of two masks, and the scores made of them.
+
+Eight voxel centres (four in 2D) are the corners of a cell. The cells whose corners
+are neither all inside nor all outside carry surface; how much depends on which
+corners are inside, a table of 256 (16) cases from marching cubes, which MONAI keeps.
+
+Two definitions of a surface are offered, and every result names the one it used:
+
+``"voxels"``
+    The mask's voxels that have a face neighbour outside the mask; each counts the
+    same. MONAI, medpy and the usual SimpleITK recipe (``LabelContour``) use this.
+``"elements"``
+    The pieces of surface between voxel centres, weighted by their area in mm², after
+    Nikolov et al., J Med Internet Res 2021, doi:10.2196/26151. DeepMind's package
+    ``surface-distance`` and MONAI's ``use_subvoxels=True`` use this.
+
+What lies outside the image is background, so a mask that reaches the border has a
+surface there, as in MONAI and unlike SimpleITK's ``LabelContour``. An axis with a
+single voxel is no axis: such an image is scored in 2D.
+"""
 
 import math
 from collections.abc import Sequence

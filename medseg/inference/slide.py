@@ -1,4 +1,12 @@
-"""Single objects of a picture too large for memory, in three passes over tiles."""
+"""Single objects of a picture too large for memory, in three passes over tiles.
+
+    1  the network's answer, two bytes a pixel, to a temporary file
+    2  seeds, numbered over the whole picture; then watershed, tile by tile
+    3  the label map, as a tiled TIFF, from the top to the bottom
+
+Memory is that of a tile, whatever the size of the picture; the disk needs ten bytes a
+pixel while it works.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,9 @@
-"""Logits of a scan, slab by slab: finished slabs are handed on and forgotten."""
+"""Logits of a scan, slab by slab: finished slabs are handed on and forgotten.
+
+Windows that hold one value alone (air around a body that was clipped to one value, a
+margin of zeros) are answered once. Nothing is assumed but that the network answers
+equal inputs equally, so that results do not change.
+"""
 
 import itertools
 from collections import Counter

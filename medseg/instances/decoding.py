@@ -1,4 +1,16 @@
-"""From levels of depth to numbered objects: foreground, seeds, watershed."""
+"""From levels of depth to numbered objects: foreground, seeds, watershed.
+
+A nucleus of five voxels across is never as deep, to a network in doubt, as the middle
+of a large one. Lowering the depth of seeds for it would join large neighbours; so a
+connected part of the foreground without any seed is an object too, where it is `alone`
+deep somewhere.
+
+Candidates can be found tile by tile: what they come to is known once those of all tiles
+are joined (`SeedBook`).
+
+Watershed stays inside a connected foreground, so that the objects of a large image can
+be found tile by tile (`stitching.py`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

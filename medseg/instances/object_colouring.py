@@ -1,4 +1,17 @@
-"""Objects as few colours: numbers that fit into a byte and survive being moved."""
+"""Objects as few colours: numbers that fit into a byte and survive being moved.
+
+Levels of depth (`targets.py`) are those of a grid: turned and scaled with an image, a
+rim of one voxel breaks or thickens. So patches carry objects, and levels are made of
+what the network will see. A byte says for each voxel:
+
+    0         beyond the image, where augmentation has nothing to show
+    1         outside of objects
+    2 to 253  twice the object's colour, plus 1 where the innermost level moves along:
+              the core (`depth`), or an object too small for an inside (`border`)
+    255       ignored
+
+Neighbours have different colours; objects far apart may share one.
+"""
 
 import numpy as np
 from torch import Tensor

@@ -1,4 +1,16 @@
-"""Objects of an image too large to be decoded at once: tile by tile, none twice."""
+"""Objects of an image too large to be decoded at once: tile by tile, none twice.
+
+Seeds are numbered first, over the whole image: those that a tile sees by themselves,
+and then joined with those that they touch across the sides of its core. As faces
+connect, that gives the very parts that the whole image has. Then each tile floods from
+the numbered seeds that it sees and keeps its core. An object that lies across tiles has
+one seed, and so one number in all of them; a voxel is written once. The result is that
+of the whole image as far as connected foreground reaches no farther than the halo;
+beyond it, borders between touching objects may lie a little otherwise near a tile's
+side.
+
+Arrays may be anything that is read and written by boxes: memory, or a file.
+"""
 
 import itertools
 from collections.abc import Iterator

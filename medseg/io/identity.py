@@ -1,4 +1,10 @@
-"""Patients' names and numbers kept out of text, and names that stand for them."""
+"""Patients' names and numbers kept out of text, and names that stand for them.
+
+A pseudonym is the first twelve hexadecimal digits of HMAC-SHA256 of the identifier,
+under a secret key: the same patient always gets the same name, and without the key
+nobody can find who it was by trying names. The key lies in a file of its own, away
+from every result; who holds it can compute a pseudonym again.
+"""
 
 import hashlib
 import hmac

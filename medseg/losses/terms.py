@@ -1,4 +1,11 @@
-"""What losses are sums of: a loss of regions, of voxels, of voxels and channels."""
+"""What losses are sums of: a loss of regions, of voxels, of voxels and channels.
+
+The last two are focal losses, with their derivatives in closed form; cross-entropy is
+the focal loss with γ = 0.
+
+References:
+    Lin et al., ICCV 2017, arXiv:1708.02002 (focal loss).
+"""
 
 import math
 from dataclasses import dataclass

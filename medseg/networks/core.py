@@ -1,4 +1,9 @@
-"""The interface of a network's core, and sizes before and after its layers."""
+"""The interface of a network's core, and sizes before and after its layers.
+
+References:
+    Dumoulin and Visin, "A guide to convolution arithmetic for deep learning",
+    arXiv:1603.07285; the formulas hold for each axis on its own.
+"""
 
 from collections.abc import Callable
 

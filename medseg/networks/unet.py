@@ -1,4 +1,10 @@
-"""U-Net: contracting path, expanding path, skips between them."""
+"""U-Net: contracting path, expanding path, skips between them.
+
+References:
+    Ronneberger et al., arXiv:1505.04597 (unpadded, 2D); Çiçek et al.,
+    arXiv:1606.06650 (3D); Isensee et al., doi:10.1038/s41592-020-01008-z and
+    arXiv:2404.09556 (strides and kernels from the data, residual encoder).
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,21 @@
-"""Intensities made comparable between scans, as the plan says."""
+"""Intensities made comparable between scans, as the plan says.
+
+Fluorescence shows bright cells on a dark ground, stains (haematoxylin and eosin and
+others) and brightfield show dark cells on a light ground. A picture whose median lies
+in the lower third of its range has a dark ground: of the 531 pictures of the 2018 Data
+Science Bowl, all 432 of fluorescence lie below 0.19, all 99 others above 0.52.
+
+A light ground is inverted. A dark one goes through a square root, as counts of photons
+have a deviation that grows with the root of their mean: it evens out the noise and
+brings out faint cells beside bright ones.
+
+A picture without any cell has no range to stretch but its noise. So no range below that
+of nearly all training pictures is stretched: see `ChannelPlan.least_range`.
+
+A picture that shows nothing has only noise to stretch, and a network that normalises
+each instance enlarges it again. So what is found in a picture with less contrast than
+nearly all of training must stand out as an object of training does.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,9 @@
-"""What happens inside a reader process: one call with limits, and how it ended."""
+"""What happens inside a reader process: one call with limits, and how it ended.
+
+A file of a few kilobytes that asks for gigabytes, or never ends, is damaged or
+malicious; a large scan may take its time. The limits are far above what any healthy
+file of its size needs.
+"""
 
 import contextlib
 import multiprocessing

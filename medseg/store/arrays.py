@@ -1,4 +1,14 @@
-"""Arrays on disk of which a patch is read without reading the rest."""
+"""Arrays on disk of which a patch is read without reading the rest.
+
+A case is a plain memory-mapped ``.npy`` file, or a blosc2 ``.b2nd`` file in chunks
+where disk is short. Measured on 128³ patches of 320 x 320 x 200 in page cache, one
+thread: plain float16 1583 patches/s and 41 MB, plain float32 1170/s and 82 MB,
+blosc2 LZ4 float16 175/s and 30 MB, float32 207/s and 66 MB.
+
+Pages that were read count as memory of the process as long as they are mapped, and
+mapping anew costs a page fault for each of them: so recently used arrays stay mapped,
+and a data set larger than the limit does not fill the process.
+"""
 
 import threading
 from collections import OrderedDict

@@ -1,4 +1,10 @@
-"""A brain MR study whose truth is known: real anatomy, simulated lesions and scans."""
+"""A brain MR study whose truth is known: real anatomy, simulated lesions and scans.
+
+Real is the anatomy: the ICBM 2009 template with its maps of grey and white matter.
+Simulated are the patients (the one template turned, scaled, mirrored and deformed),
+the FLAIR contrast, the lesions, the bias field and the noise. Scores on it say
+whether the program works, nothing about patients.
+"""
 
 import json
 import os

@@ -1,4 +1,12 @@
-"""The network run by OpenVINO on the CPU (extra ``[openvino]``)."""
+"""The network run by OpenVINO on the CPU (extra ``[openvino]``).
+
+OpenVINO's CPU plugin gives the calling thread an alternate signal stack of its own and
+unmaps it with the network, sometimes without taking it back: the next signal, such as
+Ctrl-C, then ends the process with a segmentation fault.
+
+The graph goes in as ONNX bytes, read by the runtime itself. OpenVINO is imported
+without the package by which it reports its use over the network.
+"""
 
 import ctypes
 import sys

@@ -1,4 +1,9 @@
-"""Decompressing pixels; whatever a decoder does with damaged bytes is one error."""
+"""Decompressing pixels; whatever a decoder does with damaged bytes is one error.
+
+Decoders take the size from the stream and allocate it, whatever Rows and Columns say.
+JPEG and JPEG-LS write it in a frame header (ITU-T T.81, B.2.2; T.87, C.2.2), JPEG 2000
+in the SIZ marker (T.800, A.5.1).
+"""
 
 import struct
 from collections.abc import Iterator

@@ -1,4 +1,9 @@
-"""What medseg keeps of a DICOM header: a frozen value per frame, and its kind."""
+"""What medseg keeps of a DICOM header: a frozen value per frame, and its kind.
+
+A classic slice is a file with one frame, an enhanced multi-frame object a file with
+many, a Siemens mosaic a file whose frames are tiles of one picture. Everything after
+this module sees frames alone. Positions and directions are in DICOM's LPS world.
+"""
 
 import math
 from dataclasses import dataclass, replace

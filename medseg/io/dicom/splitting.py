@@ -1,4 +1,10 @@
-"""Frames of one series, split into the volumes that they really are."""
+"""Frames of one series, split into the volumes that they really are.
+
+A series may hold several echoes, time points, magnitude and phase, or a localiser.
+Geometry splits always. Other elements split only where several frames lie at one
+place, which one volume cannot have; a volume whose slices merely differ in such an
+element (an acquisition number that counts slices) stays whole.
+"""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,15 @@
-"""What a network really looks at: the effective receptive field, and its reach."""
+"""What a network really looks at: the effective receptive field, and its reach.
+
+References:
+    Luo et al., "Understanding the effective receptive field in deep convolutional
+    neural networks", arXiv:1701.04128: much smaller than the theoretical one and
+    close to a Gaussian.
+
+Where no rule is known for a network's layers, its reach is measured: the gradient of
+one voxel's logits is followed to the input in a copy whose weights are
+positive, whose maxima are means and whose non-linearities are gone, so that nothing
+cancels or is switched off. Statistics over the whole patch are left out, as usual.
+"""
 
 import warnings
 from collections.abc import Sequence
