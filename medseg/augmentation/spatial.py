@@ -1,8 +1,8 @@
 """Mirroring, turning, scaling and bending as one resampling of image and label.
 
-Blur and low resolution are linear and act on one axis after the other, so each is a matrix (n, n) per
-axis and channel, and their succession is a matrix product. Channels with different
-strengths then go through the same batched matrix product.
+Blur and low resolution are linear and act on one axis after the other, so each is a
+matrix (n, n) per axis and channel, and their succession is a matrix product. Channels
+with different strengths then go through the same batched matrix product.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Folders in which names alone pair images with label maps; no table, no JSON.
 
-Understood are folders side by side (``images`` and ``labels``, under any of their
-usual names, at any depth), one folder that holds both (``a_image``, ``a_label``; ``a``,
+Understood are folders side by side (``images`` and ``labels``, under any of their usual
+names, at any depth), one folder that holds both (``a_image``, ``a_label``; ``a``,
 ``a_seg``), one folder per case or patient, also with a folder of one mask per
 structure. Files that are no scans are passed over. How scans are brought together is
 told in `tree`.

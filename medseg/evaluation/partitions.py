@@ -1,9 +1,9 @@
 """Scores of a partition into cells, and of the membranes that enclose them.
 
 For membranes in electron microscopy, what matters is not each pixel of a membrane but
-whether cells are kept apart and whole. Both scores are the foreground-restricted ones of Arganda-Carreras et al., Front
-Neuroanat 2015, doi:10.3389/fnana.2015.00142: pixels that the reference gives to no
-cell (membrane) are left out.
+whether cells are kept apart and whole. Both scores are the foreground-restricted ones
+of Arganda-Carreras et al., Front Neuroanat 2015, doi:10.3389/fnana.2015.00142: pixels
+that the reference gives to no cell (membrane) are left out.
 
 At each threshold the membranes are thinned to lines of one pixel before cells are told
 apart, so that a score does not depend on how thick membranes were drawn. The challenge

@@ -1,8 +1,9 @@
 """The header of a TIFF: its chain of pages, and the size of its voxels.
 
-Sources of the voxel size, in the order in which they count: nnU-Net's JSON beside the file (``spacing`` along
-(z, y, x), no unit, taken as mm), medseg's own note, OME's metadata and ImageJ's. A
-printer's resolution (inches, no unit) says nothing of what is shown and is not used.
+Sources of the voxel size, in the order in which they count: nnU-Net's JSON beside the
+file (``spacing`` along (z, y, x), no unit, taken as mm), medseg's own note, OME's
+metadata and ImageJ's. A printer's resolution (inches, no unit) says nothing of what is
+shown and is not used.
 
 References:
     OME-TIFF: https://docs.openmicroscopy.org/ome-model/latest/

@@ -2,10 +2,10 @@
 
 Where nobody drew some structures of a case, a voxel without a label is background or
 any of them. A softmax loss therefore sees the sum of their probabilities as one, the
-marginal loss; it is had for every loss by merging logits before:
-z_0' = log(exp z_0 + sum of exp z_u), and z_u' so low that its probability is 0. A
-region that such a structure is part of is known where its other members are drawn and
-unknown in the background; there its own logit is set so low that it adds nothing.
+marginal loss; it is had for every loss by merging logits before: z_0' = log(exp z_0 +
+sum of exp z_u), and z_u' so low that its probability is 0. A region that such a
+structure is part of is known where its other members are drawn and unknown in the
+background; there its own logit is set so low that it adds nothing.
 
 References:
     Fang and Yan, IEEE Trans Med Imaging 2020, doi:10.1109/TMI.2020.3001036.

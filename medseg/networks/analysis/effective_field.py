@@ -6,9 +6,9 @@ References:
     close to a Gaussian.
 
 Where no rule is known for a network's layers, its reach is measured: the gradient of
-one voxel's logits is followed to the input in a copy whose weights are
-positive, whose maxima are means and whose non-linearities are gone, so that nothing
-cancels or is switched off. Statistics over the whole patch are left out, as usual.
+one voxel's logits is followed to the input in a copy whose weights are positive, whose
+maxima are means and whose non-linearities are gone, so that nothing cancels or is
+switched off. Statistics over the whole patch are left out, as usual.
 """
 
 import warnings
