@@ -15,7 +15,7 @@ CALLS = {
     "train --data data -o run --fold 5": "no fold 5, only [0, 1, 2, 3, 4]",
     "train --data data -o run --networks 2 --fold 7": "no fold 7, only [0, 1, 2, 3, 4]",
     "train --data data -o run --set prepare.num_folds=2 --fold 2": "only [0, 1]",
-    "train --data data -o run --set prepare.num_folds=1": "cannot be split into 1",
+    "train --data data -o run --set prepare.num_folds=1": "prepare.num_folds",
     "train --data data -o run --set training.seed=-1": "training.seed",
     "train --data data -o run --budget soon": "'soon' is no duration",
     "train --data data -o run --device gpu": "--device gpu: expected auto, cpu",
@@ -45,7 +45,7 @@ def test_what_can_be_known_before_is_refused_before(
     (tmp_path / "typo.yaml").write_text("patch_sise: [8, 8, 8]\n")
     (tmp_path / "study.yaml").write_text(
         "name: two\nshared: {training: {steps: 1}}\n"
-        "variations: {a: {}, b: {training: {batch_size: 1}}}\n"
+        "variations: {a: {}, b: {training: {loss: {name: focal}}}}\n"
     )
     before = sorted(tmp_path.rglob("*"))
 
