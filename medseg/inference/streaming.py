@@ -205,9 +205,7 @@ def stream_rows(
         depth=depth_needed(targets, axis=axis, rows=rows),
         device=sums_on,
     )
-    weights = None
-    if not tiling.is_exact:
-        weights = BlendWeights(tiling, region, device=sums_on)
+    weights = None if tiling.is_exact else BlendWeights(tiling, region, device=sums_on)
     answers = _Answers(
         predict, image if held is None else held, tiling, device, count or WindowCount()
     )
@@ -218,12 +216,19 @@ def stream_rows(
             share = None if tiling.importance is None else tiling.importance[tile.inner]
             sums.add(logits[(slice(None), *tile.inner)], tile.target, share)
         if after > new:
-            for first, stop, part in sums.finished(new, after):
-                start = stop - part.shape[axis + 1]
-                total = None if weights is None else weights.rows(start, stop)
-                yield LogitSlab(axis, start, first, stop, part, total)
+            yield from _finished_slabs(sums, weights, axis, new, after)
             new = after
             sums.forget(new - 1)
+
+
+def _finished_slabs(
+    sums: RollingSum, weights: BlendWeights | None, axis: int, new: int, stop: int
+) -> Iterator[LogitSlab]:
+    """Rows from `new` to `stop`, to which no window adds any more."""
+    for first, last, part in sums.finished(new, stop):
+        start = last - part.shape[axis + 1]
+        total = None if weights is None else weights.rows(start, last)
+        yield LogitSlab(axis, start, first, last, part, total)
 
 
 class _Answers:
