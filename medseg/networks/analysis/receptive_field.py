@@ -10,9 +10,9 @@ import torch
 from torch import fx, nn
 
 from medseg.networks.analysis.reach import walk
+from medseg.networks.blocks import InstanceNorm
 from medseg.networks.deeplab import ImagePooling
 from medseg.networks.fcn import ScoreUpsampling2d, ScoreUpsampling3d
-from medseg.networks.instance_norm import InstanceNorm
 from medseg.networks.network import SegmentationNetwork
 from medseg.networks.plugin_network import PluginCore
 from medseg.networks.unet import CentreCrop
@@ -225,5 +225,5 @@ def _is_pointwise(layer: nn.Module) -> bool:
         "torch.nn.modules.dropout",
         "torch.nn.modules.instancenorm",
         "torch.nn.modules.normalization",
-        "medseg.networks.instance_norm",
+        "medseg.networks.blocks",
     }
