@@ -219,11 +219,10 @@ def replace_layers(module: nn.Module) -> None:
 
 def _is_pointwise(layer: nn.Module) -> bool:
     """Whether a layer mixes no voxels, apart from statistics over the patch."""
-    return type(layer).__module__ in {
+    return isinstance(layer, InstanceNorm) or type(layer).__module__ in {
         "torch.nn.modules.activation",
         "torch.nn.modules.batchnorm",
         "torch.nn.modules.dropout",
         "torch.nn.modules.instancenorm",
         "torch.nn.modules.normalization",
-        "medseg.networks.blocks",
     }
