@@ -291,6 +291,8 @@ def initialize(network: nn.Module) -> None:
     References:
         He et al., arXiv:1502.01852; Isensee et al., doi:10.1038/s41592-020-01008-z.
     """
+    if any(weight.is_meta for weight in network.parameters()):
+        return  # no values to set; torch would import its compiler to set none
     kinds = (*CONV.values(), *CONV_TRANSPOSED.values())
     for module in network.modules():
         if isinstance(module, kinds):

@@ -1,5 +1,8 @@
 """Every network: any size in, the same size out; published sizes and counts."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from network_zoo import NETWORKS, SMALL, STEM, build, count
@@ -159,3 +162,21 @@ def test_settings_that_do_not_fit_the_axes_are_named() -> None:
     settings = UNetSettings(channels=(4, 8), strides=(1, (2, 2)))
     with pytest.raises(SettingsError, match="network unet"):
         build(settings, 3)
+
+
+def test_sizes_of_weights_are_found_without_torchs_compiler() -> None:
+    """torch would import it, for over a second, to draw no numbers."""
+    program = (
+        "import sys, torch\n"
+        "from medseg.networks.build import build_network\n"
+        "from medseg.networks.settings import UNetSettings\n"
+        "settings = UNetSettings(channels=(2, 4), strides=(1, 2))\n"
+        "sizes = dict(spatial_dims=3, in_channels=1, out_channels=2)\n"
+        "with torch.device('meta'):\n"
+        "    build_network(settings, **sizes)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
