@@ -1,6 +1,7 @@
 """The whole journey in one call: data, check, train, predict, score, picture."""
 
 import itertools
+import math
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from medseg.scoring.evaluate import evaluate
 from medseg.settings import parse_settings
 from medseg.store import Store
 from medseg.testing.phantom import SIMULATION_NOTE, make_phantom_study
+from medseg.training.settings import format_duration
 
 NUM_CASES = 24
 BUDGET = "3m"
@@ -64,11 +66,9 @@ def demo(
     except ShortBudgetError as error:
         if budget is not None:
             raise
-        seconds = PATIENCE * error.least_seconds
-        progress.say(
-            f"{error}\nso the demo trains anew, for {seconds / 60:.0f} minutes"
-        )
-        config = config.replaced(training=config.training.replaced(budget=seconds))
+        longer = format_duration(math.ceil(PATIENCE * error.least_seconds))
+        progress.say(f"{error}\nso the demo trains anew, with --budget {longer}")
+        config = config.replaced(training=config.training.replaced(budget=longer))
         trained = train(config, run, device=device, progress=progress)
     progress.say("\npredicting the held-out scans anew, from their files")
     scans = _held_out_scans(dataset, trained.store)
