@@ -13,7 +13,7 @@ import numpy as np
 from mutants import FORMATS, scan, write_nifti, write_series
 from watched import watch
 
-from medseg.io.pseudonym import load_pseudonymizer
+from medseg.io.identity import load_pseudonymizer
 
 TORCH = ("--engine", "torch", "--precision", "float32", "--device", "cpu")
 HEALTHY_UID = "1.2.826.0.1.3680043.8.498.9"

@@ -744,7 +744,7 @@ def null_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         out = torch.empty(3, *shape)
         tiling = blended_tiling(shape, window=patch, overlap=0.5)
         for rows in stream_rows(network, image, tiling):
-            rows.logits_into(out[:, rows.new : rows.stop])
+            out[:, rows.new : rows.stop] = rows.logits()
 
     def floor() -> None:
         out, weights = torch.zeros(3, *shape), gaussian_importance(patch)

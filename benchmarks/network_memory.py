@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from medseg.networks.analysis.costs import predict_memory, run_once
 from medseg.networks.build import build_network
-from medseg.networks.inference_form import inference_form
+from medseg.networks.folding import inference_form
 from medseg.networks.settings import (
     DeepLabSettings,
     FCNSettings,

@@ -21,7 +21,7 @@ from machine import describe_machine, print_rows
 
 from medseg.inference.settings import InferenceSettings
 from medseg.io import read_label_map
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.nnunet_recipe import FastAgreement, NnUNetRecipe
 from medseg.prediction.ensemble import load_ensemble
 from medseg.prediction.scan_volume import load_scan
@@ -32,11 +32,11 @@ from medseg.prediction.series_rules import parse_series_rules
 
 def loaded(path: Path, *, fast: bool, cleaned: bool) -> SegmentationModel:
     members = load_ensemble(path)
-    recipe = members.joint.exact
+    recipe = members.combined.exact
     assert isinstance(recipe, NnUNetRecipe)
     allowed = recipe.replaced(fast=FastAgreement(num_scans=1, dice={}))
     return SegmentationModel.of_members(
-        replace(members, joint=replace(members.joint, exact=allowed)),
+        replace(members, combined=replace(members.combined, exact=allowed)),
         device="cpu",
         settings=InferenceSettings(fast=fast),
         postprocess=cleaned,

@@ -45,10 +45,9 @@ from medseg.training.compilation import compile_if_faster
 from medseg.training.precision import candidates
 from medseg.training.process_group import ProcessGroup
 from medseg.training.resident import ResidentCases
-from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, fresh_state
-from medseg.training.step import training_step
+from medseg.training.step import segmentation_loss, training_step
 
 NETWORK = UNetSettings(channels=(32, 64, 128, 256), strides=(1, 2, 2, 2))
 PATCH = (40, 56, 40)

@@ -65,6 +65,8 @@ def convert(work: Path) -> None:
 
 def prepare(work: Path, *, processes: int) -> None:
     set_paths(work)
+    # planning takes the number of training's processes for its threads, which 0 is not
+    os.environ["nnUNet_n_proc_DA"] = str(processes)  # noqa: SIM112
     convert(work)
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,

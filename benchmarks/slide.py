@@ -127,7 +127,7 @@ def monai(model: Path, slide: Path, out: Path) -> None:
     from medseg.instances.decoding import decode
     from medseg.instances.object_maps import ObjectMaps
     from medseg.model import load_model
-    from medseg.preparation.stain import Stretch
+    from medseg.preparation.normalization import Stretch
 
     loaded = load_model(model)
     network = loaded.network.eval()

@@ -161,13 +161,13 @@ def prepare_nnunet(options: argparse.Namespace) -> None:
     shutil.rmtree(options.out / "nnunet", ignore_errors=True)
     command = [options.peer_python, HERE / "peer_nnunet.py", "prepare", options.out]
     count = str(options.threads * options.jobs)
-    with (options.out / "nnunet_prepare.log").open("w") as log:
-        subprocess.run(
-            [*command, "--threads", count],
-            check=True,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+    path = options.out / "nnunet_prepare.log"
+    with path.open("w") as log:
+        done = subprocess.run(
+            [*command, "--threads", count], stdout=log, stderr=subprocess.STDOUT
         )
+    if done.returncode:
+        raise SystemExit(f"nnU-Net's preparation failed, see {path}")
     stamp.touch()
 
 

@@ -43,15 +43,17 @@ from time_to_dice import CONFIG, HERE, prepare_nnunet, prepare_ours
 from torch import nn
 
 from medseg.plan import Plan
+from medseg.progress import Silent
 from medseg.runs.config import read_config
 from medseg.runs.resolve import settle_training
 from medseg.sampling import PatchSampler
 from medseg.store import Store
 from medseg.training.batches import BatchSource
-from medseg.training.segmentation_loss import segmentation_loss
+from medseg.training.compilation import compile_if_faster
+from medseg.training.resident import ResidentCases, choose_cache
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import AveragedWeights, TrainingState, build_optimizer
-from medseg.training.step import training_step
+from medseg.training.step import segmentation_loss, training_step
 
 Fetch = Callable[[], Any]
 Step = Callable[[Any], Any]
@@ -133,7 +135,9 @@ def ours(
         {**store.plan.model_dump(), "patch_size": patch, "batch_size": batch}
     )
     settings = settle_training(read_config(CONFIG, []).training, plan)
-    network = network.to(device, memory_format=torch.channels_last_3d)
+    if device.type == "cpu":  # as `fresh_state` has it
+        network = network.to(memory_format=torch.channels_last_3d)
+    network = network.to(device)
     state = TrainingState(
         network=network.train(),
         averaged=AveragedWeights(network, decay=settings.ema_decay),
@@ -143,6 +147,8 @@ def ours(
     )
     batches = our_batches(store, plan, settings, device)
     loss = segmentation_loss(plan, settings).to(device)
+    if device.type == "cuda":  # as a run does whose budget is no shorter than 5 minutes
+        state.runner = compile_if_faster(state, batches.peek(), loss, progress=Silent())
 
     def step(taken: Any) -> Any:
         return training_step(
@@ -164,6 +170,9 @@ def our_batches(
         cases, patch_size=plan.patch_size, settings=settings.sampling, seed=0
     )
     assert settings.augmentation is not None
+    resident = None
+    if choose_cache(settings.sampling.cache, cases, device)[0] == "gpu":
+        resident = ResidentCases(cases, device=device, spatial_dims=3)
     source = BatchSource(
         cases,
         sampler,
@@ -171,6 +180,7 @@ def our_batches(
         augmentation=settings.augmentation,
         seed=0,
         device=device,
+        resident=resident,
     )
     return source.__enter__()
 
@@ -310,7 +320,7 @@ def build(options: argparse.Namespace, store: Store) -> list[Contender]:
             patch=patch,
             batch=batch,
             device=device,
-            workers=options.threads - 1,
+            workers=min(options.threads - 1, 8),
         )
     )
     theirs = copy.deepcopy(network)
@@ -324,7 +334,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="Task04_Hippocampus")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peer-python", default=sys.executable, help="has nnunetv2")
-    parser.add_argument("--threads", type=int, default=1, help="cores for each")
+    parser.add_argument(
+        "--threads", type=int, help="cores for each: 1 on a CPU, all beside a GPU"
+    )
     parser.add_argument("--batch", type=int, help="another batch size for all")
     parser.add_argument("--steps", type=int, default=0, help="of a round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -336,10 +348,13 @@ def main() -> None:
     options = parser.parse_args()
     options.out = options.out.resolve()
     options.jobs, options.fold = 1, 0
+    if options.threads is None:
+        options.threads = 1 if options.device == "cpu" else len(os.sched_getaffinity(0))
     options.steps = options.steps or (3 if options.device == "cpu" else 100)
     options.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
-    os.environ["nnUNet_n_proc_DA"] = str(options.threads - 1)  # noqa: SIM112
+    if options.device == "cpu":  # beside a GPU as many as nnU-Net takes by itself
+        os.environ["nnUNet_n_proc_DA"] = str(options.threads - 1)  # noqa: SIM112
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.busy else time.perf_counter
     store = prepare_ours(options)

@@ -1,7 +1,6 @@
 """What a user sees: bars with time left on a terminal and in notebooks, else lines."""
 
 import logging
-import os
 import shlex
 import sys
 import time
@@ -24,7 +23,8 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
-from medseg.errors import MedsegError, OutputError
+from medseg.errors import MedsegError
+from medseg.files import require_writable
 from medseg.notebook import NotebookMeter, in_notebook
 from medseg.progress import Meter
 
@@ -80,7 +80,7 @@ class Console:
         Raises:
             OutputError: The file cannot be written.
         """
-        _refuse_unwritable(path)
+        require_writable(path)
         handler = _LateFile(path)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.Logger(f"medseg.{path}", level=logging.INFO)
@@ -213,24 +213,6 @@ class _LateFile(logging.Handler):
         except OSError:
             self.handleError(record)
         self._waiting.clear()
-
-
-def _refuse_unwritable(path: Path) -> None:
-    """Refuses a file below something that is no folder, or one that is closed to us.
-
-    Raises:
-        OutputError: It is so.
-    """
-    above = next((part for part in path.absolute().parents if part.exists()), None)
-    if path.is_dir():
-        reason = "a folder of that name is there"
-    elif above is not None and not above.is_dir():
-        reason = f"{above} is no folder"
-    elif above is not None and not os.access(path if path.exists() else above, os.W_OK):
-        reason = "no permission"
-    else:
-        return
-    raise OutputError(f"{path}: cannot be written: {reason}")
 
 
 class _RichMeter:

@@ -95,6 +95,18 @@ class TrainingError(MedsegError, RuntimeError):
     """Training cannot go on."""
 
 
+class ShortBudgetError(TrainingError):
+    """The time budget of a run has no room for enough steps.
+
+    Attributes:
+        least_seconds: Seconds that a budget needs at least, on this machine.
+    """
+
+    def __init__(self, message: str, *, least_seconds: float) -> None:
+        super().__init__(message)
+        self.least_seconds = least_seconds
+
+
 class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite."""
 

@@ -78,6 +78,24 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def require_writable(path: Path) -> None:
+    """Refuses a file below something that is no folder, or one that is closed to us.
+
+    Raises:
+        OutputError: It is so.
+    """
+    above = next((part for part in path.absolute().parents if part.exists()), None)
+    if path.is_dir():
+        reason = "a folder of that name is there"
+    elif above is not None and not above.is_dir():
+        reason = f"{above} is no folder"
+    elif above is not None and not os.access(path if path.exists() else above, os.W_OK):
+        reason = "no permission"
+    else:
+        return
+    raise OutputError(f"{path}: cannot be written: {reason}")
+
+
 def real_path(path: Path) -> Path:
     """Where a path leads when links are followed; circular ones lead where they can."""
     return Path(os.path.realpath(path))

@@ -41,7 +41,7 @@ from medseg.golden import (
 )
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.networks.build import build_network
-from medseg.networks.finite import nonfinite_weights
+from medseg.networks.network import nonfinite_weights
 from medseg.networks.plugin_network import require_harmless
 from medseg.networks.settings import PluginNetworkSettings
 from medseg.nnunet_recipe import NnUNetRecipe

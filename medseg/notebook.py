@@ -1,4 +1,4 @@
-"""Bars with the time left in notebooks, without widgets: a line that is replaced."""
+"""Progress bars in notebooks, without widgets: one line that is replaced."""
 
 import html
 import sys

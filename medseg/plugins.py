@@ -314,7 +314,7 @@ def adopt(given: Allowance) -> None:
 
 
 def use(name: str, *, kind: Kind) -> None:
-    """Looks at a reader or layout from now on, beside those that packages register.
+    """Registers a reader or layout from now on, beside those that packages register.
 
     Args:
         name: In any of the forms: the user's own word.

@@ -1,4 +1,4 @@
-"""What a long loop tells its user; the terminal's version lives in `console`."""
+"""How long loops report progress; the terminal's version lives in `console`."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext

@@ -61,7 +61,7 @@ def main() -> None:
     # Without references, what to look at first are the smallest and largest findings.
     mosaic = options.out / "mosaic.png"
     files = [options.out / "volumes.csv", options.out / "label_maps" / TABLE]
-    scheme = load_ensemble(model).joint.plan.labels
+    scheme = load_ensemble(model).combined.plan.labels
     maps = options.out / "label_maps"
     if write_prediction_mosaic(
         mosaic, results, scans=scans, label_maps=maps, scheme=scheme

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medseg import user_folders
-from medseg.io.pseudonym import load_pseudonymizer
+from medseg.io.identity import load_pseudonymizer
 from medseg.user_folders import HomelessWarning, user_folder
 
 

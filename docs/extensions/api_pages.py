@@ -15,7 +15,7 @@ ROOMS = {
     "Files": ["medseg.io"],
     "Networks": [
         "medseg.networks.build",
-        "medseg.networks.arithmetic",
+        "medseg.networks.core",
         "medseg.networks.folding",
         "medseg.networks.upsampling",
     ],

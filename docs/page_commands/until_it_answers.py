@@ -18,6 +18,8 @@ SECONDS = 180
 
 def main(address: str, *command: str) -> int:
     """The exit code."""
+    # a shell starts what runs in the background with SIGINT ignored, which is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     server = subprocess.Popen(command)
     try:
         answered = _answers(address, server)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from medseg.augmentation.absence import drop_channels
 from medseg.augmentation.draw import (
     IntensityDraw,
     SpatialDraw,
@@ -14,26 +13,82 @@ from medseg.augmentation.draw import (
     draw_spatial,
     send,
 )
-from medseg.augmentation.intensity import (
-    change_brightness,
-    change_contrast,
-    change_gamma,
-    change_inverted_gamma,
-)
-from medseg.augmentation.separable import (
-    apply_along_axes,
-    blur_matrices,
-    low_resolution_matrices,
-)
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.augmentation.spatial import (
+    apply_along_axes,
     bend,
+    blur_matrices,
     center_on,
+    low_resolution_matrices,
     normalized_theta,
     resample,
     source_matrices,
     spline_weights,
 )
+
+
+def drop_channels(
+    images: Tensor,
+    probability: float,
+    *,
+    generator: torch.Generator,
+    part_of: tuple[int, int] | None = None,
+) -> None:
+    """Sets whole channels of some patches to zero, in place; one always stays.
+
+    Zero is what an absent channel reads as at prediction too: the mean of a scan, or
+    its background where that was set to zero.
+
+    Args:
+        images: Normalised intensities, shape (N, C, *spatial).
+        probability: Chance of each channel of each patch.
+        generator: On the CPU.
+        part_of: Number of the first patch in a larger batch, and that batch's size.
+
+    References:
+        Neverova et al., ModDrop, IEEE TPAMI 2016, arXiv:1501.00102.
+    """
+    first, total = part_of or (0, len(images))
+    chances = torch.rand((total, images.shape[1]), generator=generator)
+    stays = chances >= probability
+    stays[torch.arange(total), chances.argmax(dim=1)] = True
+    mine = stays[first : first + len(images)]
+    (factors,) = send([mine.to(images.dtype)], images.device)
+    images.mul_(factors.view(*mine.shape, *[1] * (images.ndim - 2)))
+
+
+SMALL = 1e-7
+
+
+def change_brightness(rows: Tensor, factors: Tensor) -> Tensor:
+    """Intensities times a factor."""
+    return rows.mul_(factors[:, None])
+
+
+def change_contrast(rows: Tensor, factors: Tensor) -> Tensor:
+    """Distance from the mean times a factor, kept within each row's own range."""
+    low, high = rows.aminmax(dim=1, keepdim=True)
+    mean = rows.mean(dim=1, keepdim=True)
+    rows = rows.sub_(mean).mul_(factors[:, None]).add_(mean)
+    return rows.clamp_(low, high)
+
+
+def change_gamma(rows: Tensor, exponents: Tensor) -> Tensor:
+    """Intensities, scaled to 0 to 1, to a power; mean and deviation are kept."""
+    mean = rows.mean(dim=1, keepdim=True)
+    deviation = rows.std(dim=1, keepdim=True, correction=0)
+    low, high = rows.aminmax(dim=1, keepdim=True)
+    rows = rows.sub_(low).div_((high - low).clamp_(min=SMALL))
+    rows = rows.clamp_(min=0).pow_(exponents[:, None])
+    changed = rows.std(dim=1, keepdim=True, correction=0).clamp_(min=SMALL)
+    rows = rows.sub_(rows.mean(dim=1, keepdim=True))
+    return rows.mul_(deviation / changed).add_(mean)
+
+
+def change_inverted_gamma(rows: Tensor, exponents: Tensor) -> Tensor:
+    """The same on the negative: opens bright parts where gamma opens dark ones."""
+    return change_gamma(rows.neg_(), exponents).neg_()
+
 
 Change = Callable[[Tensor, Tensor], Tensor]
 

@@ -26,11 +26,11 @@ from medseg.store import Store
 from medseg.types import LabelArray
 
 SEEDS = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-"""Depths of seeds that are tried, at the default foreground."""
+"""Distance levels of seeds that are tried, at the default foreground."""
 FOREGROUNDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Probabilities of any object that are tried, at the best seed."""
 ALONE = (1.0, 0.5, 0.55, 0.6, 0.65, 0.7)
-"""Depths of objects without a seed that are tried, at the best of both; 1 is none."""
+"""Levels of objects without a seed that are tried, at the best of both; 1 is none."""
 LEAST = (1.0, 1.5, 2.0)
 """Least sizes that are tried at last, as multiples of the one to begin with."""
 MOST_CASES, LEAST_CASES = 16, 4

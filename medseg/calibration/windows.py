@@ -24,9 +24,8 @@ import torch
 
 from medseg.device import is_out_of_memory
 from medseg.inference.exact_tiling import computed_voxels, exact_axes
-from medseg.inference.layout import AxisLayout
 from medseg.inference.predictor import Predictor
-from medseg.inference.window_spec import REFERENCE_OVERLAP, WindowSpec
+from medseg.inference.window_spec import REFERENCE_OVERLAP, AxisLayout, WindowSpec
 from medseg.model import CalibratedWindows, TriedWindows
 from medseg.networks.analysis.effective_field import (
     effective_field,

@@ -44,7 +44,7 @@ def medseg(
         list[str] | None,
         typer.Option(
             "--plugin",
-            help="Code that may be run: my_file.py, package, package.module:Name.",
+            help="Code that may run: my_file.py, package, package.module:Name.",
         ),
     ] = None,
 ) -> None:

@@ -39,7 +39,8 @@ def compare(
         ),
     ] = None,
     tracking_uri: Annotated[
-        str | None, typer.Option("--tracking-uri", help="Where --runs finds ids.")
+        str | None,
+        typer.Option("--tracking-uri", help="Tracking store of the ids in --runs."),
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="With --runs: dice, nsd, ...")

@@ -15,7 +15,10 @@ def demo(
     data: Annotated[
         Path | None, typer.Option("--data", help="Use this data set instead.")
     ] = None,
-    budget: Annotated[str, typer.Option("--budget", help="Training time.")] = "3m",
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Training time; 3m, longer on a slow machine."),
+    ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:

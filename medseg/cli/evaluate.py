@@ -40,7 +40,7 @@ def evaluate(
     ] = False,
     viewer: Annotated[
         bool,
-        typer.Option("--viewer/--no-viewer", help="A page to look at each case in."),
+        typer.Option("--viewer/--no-viewer", help="Write a viewer page for each case."),
     ] = True,
     quiet: Quiet = False,
 ) -> None:

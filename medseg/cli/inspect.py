@@ -24,11 +24,17 @@ def inspect(
     ] = None,
     channels: Annotated[
         int | None,
-        typer.Option("--channels", min=1, help="Of images, without data (1)."),
+        typer.Option(
+            "--channels", min=1, help="Channels of an image, where no data says so (1)."
+        ),
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option("--classes", min=2, help="With background, without data (2)."),
+        typer.Option(
+            "--classes",
+            min=2,
+            help="Classes with background, where no data says so (2).",
+        ),
     ] = None,
 ) -> None:
     """Show what a network is, costs, sees and gets wrong, before training it.

@@ -40,7 +40,9 @@ def pacs(
     ] = None,
     query: Annotated[
         str | None,
-        typer.Option("--query", help="With it: such as ModalitiesInStudy=CT."),
+        typer.Option(
+            "--query", help="Studies to ask for, such as ModalitiesInStudy=CT."
+        ),
     ] = None,
     ae_title: Annotated[
         str, typer.Option("--ae-title", help="The node's own title.")
@@ -54,13 +56,15 @@ def pacs(
         float, typer.Option("--keep-hours", help="How long objects stay.")
     ] = 24.0,
     tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", help="Own certificate (PEM).")
+        Path | None, typer.Option("--tls-cert", help="Certificate of the node (PEM).")
     ] = None,
     tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", help="Its key (PEM).")
+        Path | None,
+        typer.Option("--tls-key", help="Private key of the certificate (PEM)."),
     ] = None,
     tls_ca: Annotated[
-        Path | None, typer.Option("--tls-ca", help="Whose certificates count (PEM).")
+        Path | None,
+        typer.Option("--tls-ca", help="Authorities that are trusted (PEM)."),
     ] = None,
     set_: Annotated[
         list[str] | None,

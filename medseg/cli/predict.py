@@ -34,16 +34,16 @@ def predict(
     out: Out,
     flips: Flips = None,
     overlap: Annotated[
-        str, typer.Option("--overlap", help="Share of a window seen twice, or auto.")
+        str, typer.Option("--overlap", help="Overlap of windows, such as 0.5, or auto.")
     ] = "auto",
     max_ram: Annotated[
         str | None, typer.Option("--max-ram", help="Most memory to hold, such as 8g.")
     ] = None,
     max_vram: Annotated[
-        str | None, typer.Option("--max-vram", help="The same on the GPU.")
+        str | None, typer.Option("--max-vram", help="Most GPU memory to hold.")
     ] = None,
     roi: Annotated[
-        str, typer.Option("--roi", help="Where to look: auto, all, body or coarse.")
+        str, typer.Option("--roi", help="Region to segment: auto, all, body, coarse.")
     ] = "auto",
     engine: Annotated[
         str,
@@ -61,14 +61,14 @@ def predict(
         str, typer.Option("--ensemble", help="Several models: logits, probabilities.")
     ] = "logits",
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also write them, as a .b2nd file.")
+        bool, typer.Option("--probabilities", help="Also write probabilities (.b2nd).")
     ] = False,
     postprocessing: Annotated[
         bool,
         typer.Option(
             "--postprocessing/--no-postprocessing",
             " /--no-postprocess",
-            help="The model's own rules.",
+            help="Apply the model's post-processing rules.",
         ),
     ] = True,
     page: Annotated[

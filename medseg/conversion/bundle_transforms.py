@@ -3,10 +3,10 @@
 from typing import Any
 
 from medseg.bundle_recipe import BundleRecipe, BundleTransform
-from medseg.inference.decision import region_membership
+from medseg.inference.label_writer import region_membership
 from medseg.plan import ChannelPlan, Plan
+from medseg.preparation.normalization import HIGH, LIGHT, LOW, SMALLEST_RANGE
 from medseg.preparation.preprocessing import axes_with_last
-from medseg.preparation.stain import HIGH, LIGHT, LOW, SMALLEST_RANGE
 
 RIGHT_ANTERIOR_SUPERIOR = "RAS"
 

@@ -42,8 +42,7 @@ from medseg.io.dicom.label_objects.structure_choice import (
 )
 from medseg.io.dicom.series_selection import parse_rule
 from medseg.io.geometry_warning import recorded_geometry
-from medseg.io.identity import identifiers_of, masked
-from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
+from medseg.io.identity import Pseudonymizer, identifiers_of, load_pseudonymizer, masked
 from medseg.io.sources import ScanSource
 from medseg.plain_text import distinct_names, one_line, without_dates_and_uids
 from medseg.progress import Progress, Silent

@@ -35,8 +35,7 @@ from medseg.io.dicom.label_objects.segmentation_writing import SegmentationType
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.series_selection import parse_rule
 from medseg.io.dicom.stack import stack_of
-from medseg.io.identity import identifiers_of
-from medseg.io.pseudonym import load_pseudonymizer
+from medseg.io.identity import identifiers_of, load_pseudonymizer
 from medseg.io.sources import ScanSource
 from medseg.labels import LabelScheme
 from medseg.plain_text import distinct_names
@@ -115,11 +114,13 @@ def file_tree(
     stems = distinct_names([scan_stem(path) for path in paths], places)
     with lock_folder(out):
         table = ConversionTable(out)
-        filing = _Filing(images, out, options or DicomExportOptions(), table.earlier)
-        tracked = shown.track(paths, label="filing labels", total=len(paths))
+        exporter = _Exporter(
+            images, out, options or DicomExportOptions(), table.earlier
+        )
+        tracked = shown.track(paths, label="writing DICOM objects", total=len(paths))
         with table.growing(), REMEMBERED.kept_in(out):
             for path, stem in zip(tracked, stems, strict=True):
-                line = filing.line(path, stem)
+                line = exporter.line(path, stem)
                 line = without_identity(line, _as_source(path), identifiers)
                 table.add(line)
                 if line.status == FAILED:
@@ -128,7 +129,7 @@ def file_tree(
 
 
 @dataclass(frozen=True)
-class _Filing:
+class _Exporter:
     """What holds for all label maps of a call."""
 
     images: Mapping[str, ScanSource]

@@ -51,19 +51,19 @@ def export(
             f"{model_folder}: holds {len(members.models)} models; export them one by "
             "one, and average their logits where they are used"
         )
-    if members.joint.exact is not None and members.joint.exact.cascade:
+    if members.combined.exact is not None and members.combined.exact.cascade:
         raise ModelError(
             f"{model_folder}: needs the label maps of a previous stage, which no other "
             "program makes; it cannot be exported"
         )
-    if to == "monai-bundle" and members.joint.plan.instance_target != "none":
+    if to == "monai-bundle" and members.combined.plan.instance_target != "none":
         raise ModelError(
             f"{model_folder}: numbers single objects by watershed, which no bundle "
             "does; use --to onnx, or predict with medseg"
         )
     with atomic_folder(out) as temporary:
-        checked = WRITERS[to](temporary, Portable(members.joint))
+        checked = WRITERS[to](temporary, Portable(members.combined))
     if progress is None:
         progress = Silent()
-    progress.say(f"{out}: {to} of model {members.joint.identity}\n{checked}")
+    progress.say(f"{out}: {to} of model {members.combined.identity}\n{checked}")
     return checked

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.errors import InputError, ModelError
 from medseg.inference.settings import InferenceSettings
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.nnunet_recipe import FastAgreement, NnUNetRecipe
 from medseg.plan import Plan
 from medseg.prediction.ensemble import Ensemble
@@ -37,7 +37,7 @@ def measure_fast(
         ModelError: The model is a MONAI bundle, which has no fast mode.
         InputError: There is no scan, or one cannot be segmented.
     """
-    recipe = members.joint.exact
+    recipe = members.combined.exact
     if not isinstance(recipe, NnUNetRecipe):
         raise ModelError(
             "--calibrate: a MONAI bundle predicts by its own transforms alone; import "
@@ -46,12 +46,12 @@ def measure_fast(
     exact = SegmentationModel.of_members(members, device=device)
     trusted = recipe.replaced(fast=FastAgreement(num_scans=1, dice={}))
     fast = SegmentationModel.of_members(
-        replace(members, joint=replace(members.joint, exact=trusted)),
+        replace(members, combined=replace(members.combined, exact=trusted)),
         device=device,
         settings=InferenceSettings(fast=True),
         progress=progress,
     )
-    plan = members.joint.plan
+    plan = members.combined.plan
     smallest: dict[str, float] = {}
     found = list(_usable(plan, scans))
     for scan in progress.track(found, label="comparing", total=len(found)):

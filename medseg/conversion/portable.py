@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medseg.errors import ModelError
 from medseg.golden import golden_image, golden_logits
 from medseg.inference.engines.agreement import TOLERANCES
-from medseg.inference.engines.foreign_core import CoreLogits, takes_any_size
+from medseg.inference.engines.engine import CoreLogits, takes_any_size
 from medseg.model import Model
 from medseg.networks.folding import fold
 from medseg.networks.network import SegmentationNetwork

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from medseg.conversion.portable import Portable
 from medseg.plan import ChannelPlan, Plan
-from medseg.preparation.stain import HIGH, LIGHT, LOW
+from medseg.preparation.normalization import HIGH, LIGHT, LOW
 
 
 def readme(portable: Portable, *, files: dict[str, str], checked: str) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 
 from medseg.datasets.case import Dataset
 from medseg.datasets.check_case import CheckedCase
+from medseg.datasets.check_label import RIM_VALUE, ignored_by_name
 from medseg.datasets.finding import Finding, FindingKind
-from medseg.datasets.ignored_rim import RIM_VALUE, ignored_by_name
 from medseg.datasets.splits import split_problems
 from medseg.io.label_reading import plain_name
 

@@ -10,9 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from medseg.datasets.case import Case
-from medseg.datasets.check_label import check_label_map
+from medseg.datasets.check_label import RIM_VALUE, check_label_map, is_rim
 from medseg.datasets.finding import Finding, FindingKind
-from medseg.datasets.ignored_rim import RIM_VALUE, is_rim
 from medseg.errors import (
     ONE_AXIS,
     GeometryError,

@@ -1,26 +1,75 @@
 """Any understood layout becomes a `Dataset`."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from medseg.datasets.annotations import with_annotations
 from medseg.datasets.bids import is_bids, load_bids
 from medseg.datasets.case import Dataset
 from medseg.datasets.description import Description, read_description
-from medseg.datasets.lost_links import warn_of_lost_links
 from medseg.datasets.manifest import load_manifest
 from medseg.datasets.msd import SPECIFICATION, load_msd
 from medseg.datasets.nnunet import is_nnunet, load_nnunet
 from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.paired import has_label_maps, load_tree
+from medseg.datasets.patients import with_annotations
 from medseg.errors import DatasetError, MissingFileError, PluginError
 from medseg.io import find_scans
+from medseg.io.formats import suffix_of
+from medseg.io.special_files import linked_folders, special_files
 from medseg.labels import LabelScheme
 from medseg.plugins import find, names_in_use
 from medseg.progress import Progress, Silent
+
+_NAMED = 5
+
+
+def warn_of_lost_links(folder: Path, dataset: Dataset, progress: Progress) -> None:
+    """Says which linked folders hold scans that are in no case, and what is no file.
+
+    Args:
+        folder: The data set's folder.
+        dataset: What was made of it.
+        progress: Is told.
+    """
+    files = set(_files(dataset))
+    used = {parent for path in (*files, *dataset.orphans) for parent in path.parents}
+    lost = [link for link in linked_folders(folder) if link not in used]
+    lost = [link for link in lost if _holds_scans(link)]
+    if lost:
+        progress.warn(
+            f"links to folders elsewhere are not followed, the scans in them belong to "
+            f"no case: {_shown(lost, folder)}"
+        )
+    odd = [path for path, _ in special_files(folder) if path not in files]
+    if odd:
+        progress.warn(
+            "dangling links, FIFOs, sockets or devices belong to no case: "
+            f"{_shown(odd, folder)}"
+        )
+
+
+def _files(dataset: Dataset) -> Iterator[Path]:
+    for case in (*dataset.cases, *dataset.test_cases):
+        yield from case.images
+        if case.label is not None:
+            yield case.label
+
+
+def _holds_scans(folder: Path) -> bool:
+    try:
+        return any(suffix_of(path) for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _shown(paths: list[Path], folder: Path) -> str:
+    names = ", ".join(path.relative_to(folder).as_posix() for path in paths[:_NAMED])
+    more = len(paths) - _NAMED
+    return f"{names} and {more} more" if more > 0 else names
+
 
 TABLES = (".csv", ".tsv")
 DESCRIPTIONS = (".yaml", ".yml")

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.datasets.annotations import NOT_ANNOTATED, cell_of
 from medseg.datasets.case import OWN_PATIENT, Case, Dataset
 from medseg.datasets.case_ids import ids_of_files
 from medseg.datasets.description import write_description
@@ -23,7 +22,9 @@ from medseg.datasets.listed_paths import ListedPaths
 from medseg.datasets.overrides import DatasetOverrides
 from medseg.datasets.patients import (
     CASE_COLUMNS,
+    NOT_ANNOTATED,
     PATIENT_COLUMNS,
+    cell_of,
     first_column,
     read_table,
 )
@@ -81,12 +82,7 @@ def load_manifest(
     columns = find_columns(rows, path)
     found = _cases_of(rows, columns, root, known)
     lines = {case.case_id: (line, row) for case, line, row in found}
-    parts: dict[bool, list[Case]] = {True: [], False: []}
-    for case, line, row in found:
-        parts[columns.splits.is_test(row, line)].append(case)
-    held_out, others = parts[True], parts[False]
-    lone = [case for case in others if case.label is None]
-    labelled = [case for case in others if case.label is not None]
+    held_out, labelled, lone = _parts(found, columns)
     splits, listed = given_splits(
         {case.case_id: lines[case.case_id] for case in labelled}, columns.splits
     )
@@ -119,6 +115,21 @@ def load_manifest(
         unlisted_cases=annotated(rest),
         lone_images=tuple(image for case in lone for image in case.images),
     )
+
+
+def _parts(
+    found: Iterable[tuple[Case, int, Row]], columns: Columns
+) -> tuple[list[Case], list[Case], list[Case]]:
+    """Cases of a split of ``test``; of the others those with a label, and without."""
+    held_out: list[Case] = []
+    labelled: list[Case] = []
+    lone: list[Case] = []
+    for case, line, row in found:
+        if columns.splits.is_test(row, line):
+            held_out.append(case)
+        else:
+            (lone if case.label is None else labelled).append(case)
+    return held_out, labelled, lone
 
 
 def _cases_of(

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,17 +112,19 @@ def channel_names(values: dict[str, Any], path: Path) -> tuple[str, ...]:
         return _numbered([str(name) for name in named])
     if not isinstance(named, dict) or not named:
         raise DatasetError(f'{path}: names no channel; add "modality": {{"0": "MRI"}}')
-    if all(str(name).isdecimal() for name in named.values()) and not all(
-        str(number).isdecimal() for number in named
-    ):
+    if _are_numbers(named.values()) and not _are_numbers(named):
         named = {str(number): name for name, number in named.items()}
-    if not all(str(number).isdecimal() for number in named):
+    if not _are_numbers(named):
         raise DatasetError(
             f'{path}: "{key}" has {", ".join(map(str, named))}, expected numbers of '
             f'channels, as in {{"0": "T1", "1": "FLAIR"}}'
         )
     numbers = sorted(named, key=int)
     return _numbered([str(named[number]) for number in numbers])
+
+
+def _are_numbers(values: Iterable[object]) -> bool:
+    return all(str(value).isdecimal() for value in values)
 
 
 def _numbered(names: Sequence[str]) -> tuple[str, ...]:

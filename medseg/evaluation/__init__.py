@@ -5,12 +5,10 @@ from medseg.evaluation.cases import StructureScore, score_case, score_objects
 from medseg.evaluation.folder import ScoredCase, score_pairs
 from medseg.evaluation.instances import InstanceScores, score_instances
 from medseg.evaluation.lesions import LesionScores, score_lesions
-from medseg.evaluation.membranes import MembraneScores, score_membranes
 from medseg.evaluation.metrics import Metric, metric_named
 from medseg.evaluation.overlap import (
     OverlapCounts,
     confusion_matrix,
-    counts_from_confusion,
     dice,
     dice_per_label,
     iou,
@@ -18,8 +16,10 @@ from medseg.evaluation.overlap import (
 )
 from medseg.evaluation.pairs import CasePair, pair_files, references_in
 from medseg.evaluation.partitions import (
+    MembraneScores,
     PartitionScores,
     cells_between,
+    score_membranes,
     score_partition,
 )
 from medseg.evaluation.ranking import rank_variations
@@ -55,7 +55,6 @@ __all__ = [
     "cells_between",
     "compare_pairs",
     "confusion_matrix",
-    "counts_from_confusion",
     "dice",
     "dice_per_label",
     "hausdorff_distance",

@@ -6,13 +6,29 @@ model look better the more it misses.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from medseg.errors import GridMismatchError
-from medseg.evaluation.boxes import bounding_box
 from medseg.labels import IGNORE_INDEX
+
+Box: TypeAlias = tuple[slice, ...]
+"""One slice per axis; empty slices where there is nothing."""
+
+
+def bounding_box(mask: np.ndarray) -> Box:
+    """The smallest box around the true voxels, one slice per axis."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else _NONE)
+    return tuple(box)
+
+
+_NONE = slice(0, 0)
+
 
 _BLOCK_VOXELS = 1 << 20
 """Voxels counted at a time, so that the 64-bit copies stay in the cache."""
@@ -122,18 +138,6 @@ def confusion_matrix(
         counts += np.bincount(pairs, minlength=counts.size)
     counts[0] += reference.size - flat_reference.size
     return counts.reshape(num_classes, num_classes)
-
-
-def counts_from_confusion(
-    confusion: np.ndarray, members: tuple[int, ...]
-) -> OverlapCounts:
-    """Voxel counts of the union of some labels, from a confusion matrix."""
-    labels = list(members)
-    return OverlapCounts(
-        shared=int(confusion[np.ix_(labels, labels)].sum()),
-        predicted=int(confusion[:, labels].sum()),
-        reference=int(confusion[labels].sum()),
-    )
 
 
 def dice_per_label(

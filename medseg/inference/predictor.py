@@ -8,20 +8,23 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.activations import window_bytes
 from medseg.inference.averaging import flipped_average
 from medseg.inference.export import start_indices, start_label_map
-from medseg.inference.faint_objects import without_faint_objects
 from medseg.inference.label_writer import LabelWriter
-from medseg.inference.layout import AxisLayout
 from medseg.inference.memory_plan import (
     Demand,
     find_budget,
     plan_memory,
     resident_bytes,
     trim_ram,
+    window_bytes,
 )
-from medseg.inference.objects import ObjectMapWriter, decode_prepared, on_scan
+from medseg.inference.objects import (
+    ObjectMapWriter,
+    decode_prepared,
+    on_scan,
+    without_faint_objects,
+)
 from medseg.inference.probability_writer import (
     ProbabilityWriter,
     on_cropped_grid,
@@ -32,10 +35,10 @@ from medseg.inference.settings import InferenceSettings
 from medseg.inference.sliding_window_run import SlidingWindowRun
 from medseg.inference.streaming import Predict
 from medseg.inference.tiling import Box, rolling_axis
-from medseg.inference.window_spec import REFERENCE_OVERLAP, WindowSpec
+from medseg.inference.window_spec import REFERENCE_OVERLAP, AxisLayout, WindowSpec
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.object_maps import ObjectMaps
-from medseg.networks.inference_form import inference_form
+from medseg.networks.folding import inference_form
 from medseg.networks.network import SegmentationNetwork
 from medseg.placement import Placement
 from medseg.plan import Plan

@@ -159,7 +159,7 @@ def _start(tile: Tile, axis: int) -> int:
 def depth_needed(
     batches: Sequence[Sequence[Box]], *, axis: int, rows: slice, kept: int = 1
 ) -> int:
-    """Rows that exist at once when windows arrive in batches.
+    """Number of rows held at once when windows arrive in batches.
 
     Args:
         batches: Targets of the windows, in order.

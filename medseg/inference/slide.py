@@ -13,22 +13,55 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from medseg.files import atomic_write
-from medseg.inference.byte_file import ByteFile
 from medseg.inference.objects import object_values
 from medseg.inference.predictor import Predictor
-from medseg.instances.stitching import decode_tiles
-from medseg.instances.tiles import ObjectTile, TileGrid
+from medseg.instances.stitching import Box, ObjectTile, TileGrid, decode_tiles
 from medseg.io.large_picture import LargePicture
+from medseg.preparation.normalization import Stretch
 from medseg.preparation.preprocessing import require_finite, with_channels
-from medseg.preparation.stain import Stretch
 from medseg.progress import Progress, Silent
 from medseg.reading.slides import SlideReader
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import Volume
+
+
+class ByteFile:
+    """Read and written by boxes; pages are let go after each."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Makes a file of zeros, which takes no disk until it is written.
+
+        Args:
+            path: Where.
+            shape: Of the array.
+            dtype: Of its values.
+
+        Raises:
+            OSError: The disk is full or read-only.
+        """
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        np.memmap(path, dtype=self.dtype, mode="w+", shape=shape).flush()
+
+    def __getitem__(self, box: Box) -> np.ndarray:
+        """The values inside a box, in memory of their own."""
+        return np.array(self._map("r")[box])
+
+    def __setitem__(self, box: Box, values: np.ndarray) -> None:
+        """Puts values into a box."""
+        mapped = self._map("r+")
+        mapped[box] = values
+        mapped.flush()
+
+    def _map(self, mode: Literal["r", "r+"]) -> np.memmap:
+        mapped: np.memmap = np.memmap(self.path, self.dtype, mode, shape=self.shape)
+        return mapped
+
 
 WRITTEN_TILE = 512
 """Side of the tiles of the written TIFF."""

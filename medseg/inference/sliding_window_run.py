@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from medseg.device import is_out_of_memory
-from medseg.inference.byte_sizes import in_words
 from medseg.inference.label_writer import LabelWriter
-from medseg.inference.layout import AxisLayout
 from medseg.inference.memory_plan import MemoryPlan, release_memory
 from medseg.inference.objects import ObjectMapWriter
+from medseg.inference.settings import in_words
 from medseg.inference.streaming import LogitSlab, Predict, WindowCount, stream_rows
 from medseg.inference.tiling import Box
-from medseg.inference.window_spec import WindowSpec
+from medseg.inference.window_spec import AxisLayout, WindowSpec
 
 PredictFor = Callable[[WindowSpec], Predict]
 """What runs windows of a kind: exact tiles of unpadded networks run otherwise."""

@@ -1,4 +1,9 @@
-"""Logits of a scan, slab by slab: finished slabs are handed on and forgotten."""
+"""Logits of a scan, slab by slab: finished slabs are handed on and forgotten.
+
+Windows that hold one value alone (air around a body that was clipped to one value, a
+margin of zeros) are answered once. Nothing is assumed but that the network answers
+equal inputs equally, so that results do not change.
+"""
 
 import itertools
 from collections import Counter
@@ -9,10 +14,85 @@ import torch
 from torch import Tensor
 
 from medseg.device import send
-from medseg.inference.border_padding import take
-from medseg.inference.constant_windows import Values, constant_values
 from medseg.inference.rolling import BlendWeights, RollingSum, depth_needed
-from medseg.inference.tiling import Box, Tile, Tiling, common
+from medseg.inference.tiling import (
+    Box,
+    Continuation,
+    Tile,
+    Tiling,
+    common,
+    take,
+    voxels_shown,
+)
+
+Values = tuple[float, ...]
+"""What each channel of a window holds."""
+
+
+def constant_values(
+    image: Tensor, tiles: Sequence[Tile], beyond: Continuation
+) -> list[Values | None]:
+    """The values of each tile's input, None where it holds more than one.
+
+    The least and largest value of all tiles are found axis by axis: tiles lie on a
+    grid, so that their parts along an axis are few.
+
+    Args:
+        image: Shape (C, *spatial), on the host.
+        tiles: What is asked about.
+        beyond: What tiles show outside of the image.
+    """
+    if not tiles:
+        return []
+    axes = range(image.ndim - 1)
+    parts = [sorted({_part(tile, axis) for tile in tiles}) for axis in axes]
+    shown = [
+        [voxels_shown(slice(*part), size, beyond) for part in along]
+        for along, size in zip(parts, image.shape[1:], strict=True)
+    ]
+    low, high = (values.movedim(0, -1).numpy() for values in _extremes(image, shown))
+    found: list[Values | None] = []
+    for tile in tiles:
+        keys = [_part(tile, axis) for axis in axes]
+        place = tuple(part.index(key) for part, key in zip(parts, keys, strict=True))
+        least, largest = low[place], high[place]
+        is_padded = beyond == "zero" and any(
+            start < 0 or stop > size
+            for (start, stop), size in zip(keys, image.shape[1:], strict=True)
+        )
+        is_constant = bool((least == largest).all())
+        if is_constant and not (is_padded and bool(least.any())):
+            found.append(tuple(map(float, least)))
+        else:
+            found.append(None)
+    return found
+
+
+def _part(tile: Tile, axis: int) -> tuple[int, int]:
+    return tile.source[axis].start, tile.source[axis].stop
+
+
+def _extremes(image: Tensor, shown: list[list[slice]]) -> tuple[Tensor, Tensor]:
+    """Least and largest values of all combinations of parts, (C, parts, ...).
+
+    The axis that shrinks most goes first, so that little is held in between.
+    """
+    low = high = image
+    axes = range(len(shown))
+    for axis in sorted(axes, key=lambda a: len(shown[a]) / image.shape[a + 1]):
+        low, high = (
+            torch.stack(
+                [find(values[_rows(axis, part)], axis + 1) for part in shown[axis]],
+                dim=axis + 1,
+            )
+            for values, find in ((low, torch.amin), (high, torch.amax))
+        )
+    return low, high
+
+
+def _rows(axis: int, part: slice) -> tuple[slice, ...]:
+    return (*[slice(None)] * (axis + 1), part)
+
 
 Predict = Callable[[Tensor], Tensor]
 """A network: (N, C, *spatial) to logits (N, L, *spatial)."""
@@ -46,15 +126,6 @@ class LogitSlab:
         if self.weights is None:
             return sums.clone()
         return sums / self.weights.narrow(self.axis, skip, count)
-
-    def logits_into(self, out: Tensor) -> None:
-        """Writes the new rows' logits into memory of their shape."""
-        skip, count = self.new - self.first, self.stop - self.new
-        sums = self.sums.narrow(self.axis + 1, skip, count)
-        if self.weights is None:
-            out.copy_(sums)
-        else:
-            torch.div(sums, self.weights.narrow(self.axis, skip, count), out=out)
 
     def counted_from(self, origin: int, *, new: int) -> "LogitSlab":
         """The same with rows counted from one of the image, and fewer new ones."""
@@ -134,9 +205,7 @@ def stream_rows(
         depth=depth_needed(targets, axis=axis, rows=rows),
         device=sums_on,
     )
-    weights = None
-    if not tiling.is_exact:
-        weights = BlendWeights(tiling, region, device=sums_on)
+    weights = None if tiling.is_exact else BlendWeights(tiling, region, device=sums_on)
     answers = _Answers(
         predict, image if held is None else held, tiling, device, count or WindowCount()
     )
@@ -147,12 +216,19 @@ def stream_rows(
             share = None if tiling.importance is None else tiling.importance[tile.inner]
             sums.add(logits[(slice(None), *tile.inner)], tile.target, share)
         if after > new:
-            for first, stop, part in sums.finished(new, after):
-                start = stop - part.shape[axis + 1]
-                total = None if weights is None else weights.rows(start, stop)
-                yield LogitSlab(axis, start, first, stop, part, total)
+            yield from _finished_slabs(sums, weights, axis, new, after)
             new = after
             sums.forget(new - 1)
+
+
+def _finished_slabs(
+    sums: RollingSum, weights: BlendWeights | None, axis: int, new: int, stop: int
+) -> Iterator[LogitSlab]:
+    """Rows from `new` to `stop`, to which no window adds any more."""
+    for first, last, part in sums.finished(new, stop):
+        start = last - part.shape[axis + 1]
+        total = None if weights is None else weights.rows(start, last)
+        yield LogitSlab(axis, start, first, last, part, total)
 
 
 class _Answers:

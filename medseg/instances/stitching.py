@@ -1,4 +1,4 @@
-"""Objects of an image too large to be decoded at once: tile by tile, without doubles.
+"""Objects of an image too large to be decoded at once: tile by tile, none twice.
 
 Seeds are numbered first, over the whole image: those that a tile sees by themselves,
 and then joined with those that they touch across the sides of its core. As faces
@@ -12,16 +12,73 @@ side.
 Arrays may be anything that is read and written by boxes: memory, or a file.
 """
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from medseg.instances.decoding import flood, kept_numbers
+from medseg.instances.decoding import SeedBook, find_candidates, flood, kept_numbers
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.object_maps import ObjectMaps
-from medseg.instances.seeds import SeedBook, find_candidates
-from medseg.instances.tiles import Box, TileGrid
 from medseg.types import LabelArray
+
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class ObjectTile:
+    """A part of an image.
+
+    Attributes:
+        core: Voxels that the tile answers for; each voxel is in one core.
+        outer: The core and what lies around it.
+        inner: The core, counted from the start of `outer`.
+    """
+
+    core: Box
+    outer: Box
+    inner: Box
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """How an image is cut.
+
+    Attributes:
+        shape: Voxels of the image along each axis.
+        size: Voxels of a core along each axis, at most.
+        halo: How far a tile sees beyond its core.
+    """
+
+    shape: tuple[int, ...]
+    size: int
+    halo: int
+
+    def __iter__(self) -> Iterator[ObjectTile]:
+        """The tiles in the order of rows: lower neighbours come first."""
+        starts = [range(0, count, self.size) for count in self.shape]
+        for corner in itertools.product(*starts):
+            parts = [
+                self._along(start, count)
+                for start, count in zip(corner, self.shape, strict=True)
+            ]
+            core, outer, inner = zip(*parts, strict=True)
+            yield ObjectTile(core, outer, inner)
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        count = 1
+        for size in self.shape:
+            count *= -(-size // self.size)
+        return count
+
+    def _along(self, start: int, count: int) -> tuple[slice, slice, slice]:
+        stop = min(start + self.size, count)
+        low = max(start - self.halo, 0)
+        high = min(stop + self.halo, count)
+        return slice(start, stop), slice(low, high), slice(start - low, stop - low)
 
 
 class Boxes(Protocol):
@@ -75,7 +132,7 @@ def decode_tiles(
     grid: TileGrid,
     settings: DecodingSettings,
 ) -> LabelArray:
-    """Writes objects, and returns the number that each is to have in the end.
+    """Decodes an image tile by tile; returns the final number of each object.
 
     Args:
         foreground: As in `ObjectMaps`, of the whole image.

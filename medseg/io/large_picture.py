@@ -8,13 +8,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from medseg.errors import UnreadableFileError
-from medseg.io.tiff_pages import require_ending_chain
+from medseg.io.tiff_header import require_ending_chain
 from medseg.types import ImageArray
 
 CACHE_BYTES = 192 * 2**20
@@ -64,12 +63,7 @@ class LargePicture:
         """The picture itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Closes the file."""
         self._file.close()
 

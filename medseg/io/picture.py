@@ -19,8 +19,7 @@ from medseg.errors import GeometryError, OutputError, UnreadableFileError
 from medseg.files import atomic_write
 from medseg.geometry import Grid, spacing_of
 from medseg.io.bytestream import open_file, require_memory
-from medseg.io.tiff_pages import require_ending_chain
-from medseg.io.tiff_spacing import SPACING_KEY, tiff_affine
+from medseg.io.tiff_header import SPACING_KEY, require_ending_chain, tiff_affine
 from medseg.types import Affine
 from medseg.volume import Volume
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from medseg.errors import InputError, MedsegError, UnreadableFileError
 from medseg.geometry import Grid
-from medseg.io.formats import Format, format_of
-from medseg.io.plugin_readers import read_by_plugin
+from medseg.io.formats import Format, format_of, read_by_plugin
 from medseg.volume import Volume
 
 

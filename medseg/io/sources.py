@@ -8,8 +8,7 @@ from pathlib import Path
 
 from medseg.errors import GeometryError, MissingFileError
 from medseg.io.detached import files_of
-from medseg.io.dicom.correction import Correction
-from medseg.io.dicom.frame import Kind
+from medseg.io.dicom.frame import Correction, Kind
 from medseg.io.dicom.scan import read_series
 from medseg.io.dicom.series import (
     HeaderReader,
@@ -20,7 +19,7 @@ from medseg.io.dicom.series import (
 )
 from medseg.io.dicom.series_selection import SeriesRule
 from medseg.io.formats import Format, format_or_none, is_scan, scan_stem
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.io.reading import read_volume
 from medseg.io.special_files import linked_folders, special_files
 from medseg.io.straight import straightened

@@ -12,8 +12,14 @@ from medseg.losses.plugin_loss import build_plugin_loss
 from medseg.losses.regions import GeneralizedDiceLoss, TverskyLoss
 from medseg.losses.settings import LossSettings
 from medseg.losses.shapes import BoundaryLoss, ClDiceLoss
-from medseg.losses.terms import ChannelTerm, RegionTerm, Terms, VoxelTerm
-from medseg.losses.weighted_ce import SeparationCELoss, TopKCrossEntropyLoss
+from medseg.losses.terms import (
+    ChannelTerm,
+    RegionTerm,
+    SeparationCELoss,
+    Terms,
+    TopKCrossEntropyLoss,
+    VoxelTerm,
+)
 
 
 def build_loss(

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from medseg.errors import SettingsError
 from medseg.labels import IGNORE_INDEX
-from medseg.losses.launches import has_triton
 from medseg.losses.regions import RegionSums, partial_derivatives
-from medseg.losses.streaming import Chunk, empty_gradient, stream
-from medseg.losses.sweeps import Slopes, Sums, Tables, gradient, sums
+from medseg.losses.streaming import Chunk, empty_gradient, has_triton, stream
+from medseg.losses.sweeps import Derivatives, Sums, Tables, gradient, sums
 from medseg.losses.targets import check_labels, check_shapes, subsample
 from medseg.losses.terms import Terms
 
@@ -176,7 +175,7 @@ class _Plain(torch.autograd.Function):
         per_channel, overall = (
             torch.stack(column) for column in zip(*found, strict=True)
         )
-        value, ctx.slopes = _combine(loss, per_channel, overall, weights)
+        value, ctx.derivatives = _combine(loss, per_channel, overall, weights)
         ctx.save_for_backward(target, *outputs)
         ctx.loss = loss
         return value.to(torch.promote_types(outputs[0].dtype, torch.float32))
@@ -186,10 +185,10 @@ class _Plain(torch.autograd.Function):
         refuse_second_derivative()
         target, *outputs = ctx.saved_tensors
         loss: FusedLoss = ctx.loss
-        scaled = ctx.slopes * grad_outputs[0]
+        scaled = ctx.derivatives * grad_outputs[0]
         results = [
-            second_pass(loss, logits, target, slopes)
-            for logits, slopes in zip(outputs, scaled, strict=True)
+            second_pass(loss, logits, target, derivatives)
+            for logits, derivatives in zip(outputs, scaled, strict=True)
         ]
         return None, None, None, *results
 
@@ -205,9 +204,9 @@ class _Triton(torch.autograd.Function):
         weights: tuple[float, ...],
         *outputs: Tensor,
     ) -> Tensor:
-        from medseg.losses.triton_sweeps import loss_and_slopes
+        from medseg.losses.triton_sweeps import loss_and_derivatives
 
-        value, ctx.slopes = loss_and_slopes(
+        value, ctx.derivatives = loss_and_derivatives(
             loss.terms,
             loss.tables(outputs[0]),
             outputs,
@@ -228,7 +227,7 @@ class _Triton(torch.autograd.Function):
         loss: FusedLoss = ctx.loss
         tables = loss.tables(outputs[0])
         results = gradients(
-            loss.terms, tables, outputs, target, ctx.slopes, grad_outputs[0]
+            loss.terms, tables, outputs, target, ctx.derivatives, grad_outputs[0]
         )
         return None, None, None, *results
 
@@ -268,16 +267,16 @@ def first_pass(
 
 
 def second_pass(
-    loss: FusedLoss, logits: Tensor, target: Tensor, slopes: Tensor
+    loss: FusedLoss, logits: Tensor, target: Tensor, derivatives: Tensor
 ) -> Tensor:
-    """The gradient of one output, given slopes (N, 4, L) as in `Slopes`."""
+    """The gradient of one output, given derivatives (N, 4, L) as in `Derivatives`."""
     flat = logits.flatten(2)
     labels = subsample(target, tuple(logits.shape[2:])).flatten(1)
     tables, out = loss.tables(flat), empty_gradient(flat)
 
     def work(chunk: Chunk) -> None:
         n, v = chunk.samples, chunk.voxels
-        here = Slopes(*slopes[n].unbind(1))
+        here = Derivatives(*derivatives[n].unbind(1))
         out[n, :, v] = gradient(flat[n, :, v], labels[n, v], loss.terms, tables, here)
 
     stream(flat, work, whole=loss.engine == "whole")
@@ -287,7 +286,7 @@ def second_pass(
 def _combine(
     loss: FusedLoss, per_channel: Tensor, overall: Tensor, weights: tuple[float, ...]
 ) -> tuple[Tensor, Tensor]:
-    """The loss, and its derivatives as in `Slopes`, of shape (outputs, N, 4, L).
+    """The loss, and its derivatives as in `Derivatives`, of shape (outputs, N, 4, L).
 
     Args:
         loss: The loss.
@@ -299,14 +298,14 @@ def _combine(
     factor = torch.stack([overall.new_full((), weight) for weight in weights])
     voxel, channel, voxel_weight, num_valid, alarm = overall.unbind(1)
     inside, predicted, reference = per_channel.unbind(1)
-    slopes = torch.zeros_like(inside)[:, :, None].repeat(1, 1, 4, 1)
+    derivatives = torch.zeros_like(inside)[:, :, None].repeat(1, 1, 4, 1)
     value = (factor * alarm).sum()
     if terms.region is not None:
         region, share = terms.region, factor * terms.region.weight
         table = None
         if region.loss.class_weights is not None:
             table = loss.region_weights.to(inside)
-        part, slopes[:, :, 2], slopes[:, :, 3] = partial_derivatives(
+        part, derivatives[:, :, 2], derivatives[:, :, 3] = partial_derivatives(
             lambda s: share * region.loss(s, table),
             RegionSums(inside, predicted, reference),
         )
@@ -317,15 +316,15 @@ def _combine(
             total = num_valid * loss.channels.num_channels
         scale = torch.where(total > 0, factor * terms.voxel.weight / total, 0)
         value = value + (scale * voxel).sum()
-        slopes[:, :, 0] = scale[:, None, None] * loss.voxel_weights.to(scale)
+        derivatives[:, :, 0] = scale[:, None, None] * loss.voxel_weights.to(scale)
     if terms.channel is not None:
         mean = terms.channel.weight / (
             loss.channels.num_channels - terms.channel.first_class
         )
         scale = factor * mean / num_valid.clamp_min(1)
         value = value + (scale * channel).sum()
-        slopes[:, :, 1] = scale[:, None, None] * loss.channel_weights.to(scale)
-    return value, slopes
+        derivatives[:, :, 1] = scale[:, None, None] * loss.channel_weights.to(scale)
+    return value, derivatives
 
 
 def sum_type(device: torch.device) -> torch.dtype:

@@ -30,7 +30,7 @@ CERTAIN = 1e4
 
 
 class PluginLoss(nn.Module):
-    """A loss of others, called with logits and class indices like any of ours."""
+    """A loss from elsewhere, called with logits and class indices like our own."""
 
     def __init__(
         self,

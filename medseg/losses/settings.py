@@ -103,7 +103,7 @@ class JaccardSettings(OverlapOptions):
 
 
 class GeneralizedDiceSettings(_RegionOptions):
-    """Generalised Dice: one ratio for all classes, small structures weighed up."""
+    """Generalised Dice: one ratio for all classes, small structures weighted up."""
 
     name: Literal["generalized_dice"] = "generalized_dice"
     """Which loss."""
@@ -176,7 +176,7 @@ class BoundarySettings(_DiceOptions):
 
 
 class ClDiceSettings(_DiceOptions):
-    """Soft Dice plus clDice, for tubes."""
+    """Soft Dice plus clDice, for tubular structures such as vessels."""
 
     name: Literal["cldice"] = "cldice"
     """Which loss."""

@@ -5,15 +5,21 @@ shared out among threads that each compute alone: splitting every small operatio
 all cores instead, as PyTorch does by itself, waits at a barrier dozens of times per
 chunk, which costs tenfold as soon as anything else runs on one of the cores. Results
 come back in the order of the chunks, so sums do not depend on the threads.
+
+A rehearsal on tensors without values sees PyTorch's operations, but not what happens
+inside an operator of ours; the operator's fake implementation declares it.
 """
 
 import mmap
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import TypeVar
 
 import torch
@@ -153,3 +159,30 @@ def _start(size: int) -> ThreadPoolExecutor:
 _pools = _Pools()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pools.forget)
+
+
+Listener = Callable[[str, int], None]
+
+_listeners: list[Listener] = []
+
+
+def declare_launches(operator: str, number: int) -> None:
+    """Tells the listeners that an operator would launch so many kernels."""
+    for listener in _listeners:
+        listener(operator, number)
+
+
+@contextmanager
+def counted_launches(listener: Listener) -> Iterator[None]:
+    """Calls the listener with an operator's name and its launches, while it lasts."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@cache
+def has_triton() -> bool:
+    """Whether Triton is installed, as it is with PyTorch for CUDA on Linux."""
+    return find_spec("triton") is not None

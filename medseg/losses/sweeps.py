@@ -57,7 +57,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Slopes:
+class Derivatives:
     """Derivatives of the loss that hold for all voxels of a sample, each (N, L)."""
 
     voxel: Tensor
@@ -90,17 +90,23 @@ def sums(logits: Tensor, labels: Tensor, terms: Terms, tables: Tables) -> Sums:
 
 
 def gradient(
-    logits: Tensor, labels: Tensor, terms: Terms, tables: Tables, slopes: Slopes
+    logits: Tensor,
+    labels: Tensor,
+    terms: Terms,
+    tables: Tables,
+    derivatives: Derivatives,
 ) -> Tensor:
     """The second pass: the gradient, shape (N, L, V), float32 or float64."""
     chunk = _open(logits, labels, terms, tables)
     if isinstance(chunk, SoftmaxChunk):
         out = chunk.gradient(
-            _pull(chunk, terms, slopes), slopes.by_predicted, squared=terms.squared
+            _pull(chunk, terms, derivatives),
+            derivatives.by_predicted,
+            squared=terms.squared,
         )
     else:
         out = chunk.gradient(
-            slopes.by_inside, slopes.by_predicted, squared=terms.squared
+            derivatives.by_inside, derivatives.by_predicted, squared=terms.squared
         )
     if terms.channel is None:
         return out
@@ -108,7 +114,7 @@ def gradient(
     away = terms.channel.slope(chunk.logits * sign).mul_(sign)
     if chunk.valid is not None:
         away.mul_(chunk.valid[:, None])
-    return out.addcmul_(away, slopes.channel.to(out)[..., None])
+    return out.addcmul_(away, derivatives.channel.to(out)[..., None])
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ class SoftmaxChunk:
     """1 at the true class, else 0, (N, L, B); None where there are many classes."""
 
     def new_sum(self) -> Tensor:
-        """A sum of nothing."""
+        """A sum that starts at zero."""
         return self.logits.new_zeros(())
 
     def num_valid(self) -> Tensor:
@@ -215,7 +221,7 @@ class SigmoidChunk:
     """σ(x), shape (N, R, B)."""
 
     def new_sum(self) -> Tensor:
-        """A sum of nothing."""
+        """A sum that starts at zero."""
         return self.logits.new_zeros(())
 
     def num_valid(self) -> Tensor:
@@ -338,14 +344,14 @@ def _channel_sum(
     return value.sum((0, 2)) @ tables.channel.to(value)
 
 
-def _pull(chunk: SoftmaxChunk, terms: Terms, slopes: Slopes) -> Tensor:
+def _pull(chunk: SoftmaxChunk, terms: Terms, derivatives: Derivatives) -> Tensor:
     """Derivative by the log-probability of the true class, shape (N, B)."""
     p = chunk.truth()
-    pull = chunk.at_truth(slopes.by_inside.to(p)).mul_(p)
+    pull = chunk.at_truth(derivatives.by_inside.to(p)).mul_(p)
     if terms.voxel is None:
         return pull
     own = terms.voxel.slope(chunk.log_truth)
-    own.mul_(chunk.at_truth(slopes.voxel.to(p)))
+    own.mul_(chunk.at_truth(derivatives.voxel.to(p)))
     if chunk.valid is not None:
         own.mul_(chunk.valid)
     return pull.add_(own)

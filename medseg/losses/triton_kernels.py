@@ -142,7 +142,7 @@ def gradient_kernel(
     logits_ptrs,
     target_ptr,
     membership_ptr,
-    slopes_ptr,
+    derivatives_ptr,
     upstream_ptr,
     out_ptrs,
     L,
@@ -200,7 +200,7 @@ def gradient_kernel(
     member = members(membership_ptr, label, channel, L, SIGMOID)
     member = member & (counted > 0)[None, :]
     row = output * tl.num_programs(1) + n
-    table = slopes_ptr + row * 4 * BLOCK_C + channel
+    table = derivatives_ptr + row * 4 * BLOCK_C + channel
     upstream = tl.load(upstream_ptr)
     a = upstream * tl.load(table + 2 * BLOCK_C)
     b = upstream * tl.load(table + 3 * BLOCK_C)

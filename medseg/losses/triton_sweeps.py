@@ -13,16 +13,16 @@ import torch
 import triton
 from torch import Tensor
 
-from medseg.losses.launches import declare_launches
 from medseg.losses.regions import GeneralizedDiceLoss, TverskyLoss
+from medseg.losses.streaming import declare_launches
 from medseg.losses.sweeps import Tables
 from medseg.losses.terms import Terms
+from medseg.losses.triton_derivatives import derivatives_kernel
 from medseg.losses.triton_kernels import (
     add_up_kernel,
     gradient_kernel,
     sums_kernel,
 )
-from medseg.losses.triton_slopes import slopes_kernel
 
 BLOCK = 4096
 """Logits that a program holds at a time: 32 for each of its 128 threads."""
@@ -34,7 +34,7 @@ ROWS = 6
 NO_REGION, TVERSKY, GENERALIZED_DICE = range(3)
 
 
-def loss_and_slopes(
+def loss_and_derivatives(
     terms: Terms,
     tables: Tables,
     outputs: Sequence[Tensor],
@@ -43,7 +43,7 @@ def loss_and_slopes(
     num_classes: int,
     weights: tuple[float, ...],
 ) -> tuple[Tensor, Tensor]:
-    """The loss, a float32 scalar, and its derivatives by the sums, as in `Slopes`.
+    """The loss, a float32 scalar, and its derivatives by the sums, as in `Derivatives`.
 
     Args:
         terms: The loss.
@@ -63,7 +63,7 @@ def loss_and_slopes(
     )
     num_channels = outputs[0].shape[1]
     region, numbers = _region_numbers(terms)
-    values, slopes, known = _slopes(
+    values, derivatives, known = _derivatives(
         sums,
         tables.voxel,
         tables.channel,
@@ -77,7 +77,7 @@ def loss_and_slopes(
         _channel_weight(terms, num_channels),
     )
     torch._assert_async(known[0])  # noqa: SLF001 no public name
-    return values.sum(dtype=torch.float32), slopes
+    return values.sum(dtype=torch.float32), derivatives
 
 
 def rows_of_sums(
@@ -106,7 +106,7 @@ def gradients(
     tables: Tables,
     outputs: Sequence[Tensor],
     target: Tensor,
-    slopes: Tensor,
+    derivatives: Tensor,
     upstream: Tensor,
 ) -> list[Tensor]:
     """The gradient of every output, in its type, times what comes from behind."""
@@ -114,19 +114,21 @@ def gradients(
         list(outputs),
         _plain_labels(target),
         tables.membership,
-        slopes,
+        derivatives,
         upstream,
         *_flags(terms),
     )
     return found
 
 
-def padded_slopes(slopes: Tensor) -> Tensor:
-    """Slopes (N, 4, L) as the kernels read those of one output: (1, N, 4, C)."""
-    num_samples, kinds, num_channels = slopes.shape
+def padded_derivatives(derivatives: Tensor) -> Tensor:
+    """Derivatives (N, 4, L) as the kernels read those of one output: (1, N, 4, C)."""
+    num_samples, kinds, num_channels = derivatives.shape
     block_c, _ = _blocks(num_channels)
-    padded = slopes.new_zeros((1, num_samples, kinds, block_c), dtype=torch.float32)
-    padded[0, ..., :num_channels] = slopes
+    padded = derivatives.new_zeros(
+        (1, num_samples, kinds, block_c), dtype=torch.float32
+    )
+    padded[0, ..., :num_channels] = derivatives
     return padded
 
 
@@ -148,7 +150,7 @@ def _channel_weight(terms: Terms, num_channels: int) -> float:
 
 
 def _region_numbers(terms: Terms) -> tuple[int, list[float]]:
-    """Which region loss, and its numbers in the order of `_slopes`."""
+    """Which region loss, and its numbers in the order of `_derivatives`."""
     if terms.region is None:
         return NO_REGION, [0.0] * 10
     loss, weight = terms.region.loss, terms.region.weight
@@ -229,8 +231,8 @@ def _(
     return outputs[0].new_empty(shape, dtype=torch.float64)
 
 
-@torch.library.custom_op("medseg::loss_slopes", mutates_args=())
-def _slopes(
+@torch.library.custom_op("medseg::loss_derivatives", mutates_args=())
+def _derivatives(
     sums: Tensor,
     voxel_weights: Tensor,
     channel_weights: Tensor,
@@ -243,19 +245,21 @@ def _slopes(
     weighted_mean: bool,
     channel_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of each output, slopes (outputs, N, 4, C), and if labels are known."""
+    """Losses of outputs, derivatives (outputs, N, 4, C), whether labels are known."""
     num_outputs, num_samples, _, block_c = sums.shape
     values = sums.new_empty(num_outputs)
-    slopes = sums.new_empty((num_outputs, num_samples, 4, block_c), dtype=torch.float32)
+    derivatives = sums.new_empty(
+        (num_outputs, num_samples, 4, block_c), dtype=torch.float32
+    )
     known = sums.new_empty(num_outputs, dtype=torch.bool)
     factor, first, batch, smooth_nr, smooth_dr = numbers[:5]
     skip_empty, alpha, beta, exponent, volume_power = numbers[5:]
-    slopes_kernel[(num_outputs,)](
+    derivatives_kernel[(num_outputs,)](
         sums,
         voxel_weights,
         channel_weights,
         region_weights,
-        slopes,
+        derivatives,
         values,
         known,
         num_samples,
@@ -277,10 +281,10 @@ def _slopes(
         CHANNEL_WEIGHT=channel_weight,
         BLOCK_C=block_c,
     )
-    return values, slopes, known
+    return values, derivatives, known
 
 
-@_slopes.register_fake
+@_derivatives.register_fake
 def _(
     sums: Tensor,
     voxel_weights: Tensor,
@@ -294,7 +298,7 @@ def _(
     weighted_mean: bool,
     channel_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    declare_launches("medseg::loss_slopes", 1)
+    declare_launches("medseg::loss_derivatives", 1)
     num_outputs, num_samples, _, block_c = sums.shape
     return (
         sums.new_empty(num_outputs),
@@ -308,7 +312,7 @@ def _gradients(
     outputs: list[Tensor],
     target: Tensor,
     membership: Tensor,
-    slopes: Tensor,
+    derivatives: Tensor,
     upstream: Tensor,
     sigmoid: bool,
     squared: bool,
@@ -325,7 +329,7 @@ def _gradients(
         tuple(flat),
         target,
         membership,
-        slopes,
+        derivatives,
         upstream,
         tuple(out),
         outputs[0].shape[1],
@@ -345,7 +349,7 @@ def _(
     outputs: list[Tensor],
     target: Tensor,
     membership: Tensor,
-    slopes: Tensor,
+    derivatives: Tensor,
     upstream: Tensor,
     sigmoid: bool,
     squared: bool,

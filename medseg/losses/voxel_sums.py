@@ -111,17 +111,17 @@ class _Sums(torch.autograd.Function):
         loss: FusedLoss = ctx.loss
         by_region, _, by_term, _ = grads
         tables = loss.tables(logits)
-        slopes = torch.empty(
+        derivatives = torch.empty(
             (len(logits), 4, logits.shape[1]),
             dtype=sum_type(logits.device),
             device=logits.device,
         )
-        slopes[:, 0] = by_term[0] * tables.voxel
-        slopes[:, 1] = by_term[1] * tables.channel
-        slopes[:, 2:] = by_region.transpose(0, 1)
+        derivatives[:, 0] = by_term[0] * tables.voxel
+        derivatives[:, 1] = by_term[1] * tables.channel
+        derivatives[:, 2:] = by_region.transpose(0, 1)
         if ctx.triton:
-            return None, None, _triton_gradient(loss, labels, logits, slopes)
-        return None, None, second_pass(loss, logits, labels, slopes)
+            return None, None, _triton_gradient(loss, labels, logits, derivatives)
+        return None, None, second_pass(loss, logits, labels, derivatives)
 
 
 def _triton_sums(
@@ -147,11 +147,11 @@ def _triton_sums(
 
 
 def _triton_gradient(
-    loss: FusedLoss, labels: Tensor, logits: Tensor, slopes: Tensor
+    loss: FusedLoss, labels: Tensor, logits: Tensor, derivatives: Tensor
 ) -> Tensor:
-    from medseg.losses.triton_sweeps import gradients, padded_slopes
+    from medseg.losses.triton_sweeps import gradients, padded_derivatives
 
     tables = loss.tables(logits)
-    table = padded_slopes(slopes)
+    table = padded_derivatives(derivatives)
     upstream = table.new_ones(())
     return gradients(loss.terms, tables, [logits], labels, table, upstream)[0]

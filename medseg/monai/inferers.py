@@ -23,7 +23,7 @@ from medseg.monai.window_answers import (
     WindowCall,
     like_inputs,
 )
-from medseg.monai.windows import grid_or_none, without_meta_data
+from medseg.monai.window_sums import grid_or_none, without_meta_data
 
 
 def sliding_window_inference(

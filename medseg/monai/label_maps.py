@@ -11,7 +11,7 @@ from torch import Tensor
 from medseg.inference.streaming import LogitSlab, stream_rows
 from medseg.inference.tiling import Box, Tile, Tiling, rolling_axis
 from medseg.monai.window_answers import Predictor, flat_answer
-from medseg.monai.windows import grid_or_none, without_meta_data
+from medseg.monai.window_sums import grid_or_none, without_meta_data
 
 ROWS_AT_ONCE = 8
 """Rows that are decided on together."""

@@ -12,9 +12,9 @@ from medseg.monai.window_sums import (
     OutputGrid,
     SumsInPlace,
     SumsOnDevice,
+    WindowGrid,
     output_grid,
 )
-from medseg.monai.windows import WindowGrid
 
 Answer = Tensor | tuple[Tensor, ...] | dict[Any, Tensor]
 """What a sliding window returns."""

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from medseg.networks.settings import AxisSize, FCNSettings, UNetSettings
+from medseg.networks.settings import AxisSize, UNetSettings
 
 RESENC_MEMORY_GB = {"M": 8, "L": 24, "XL": 40}
 """GPU memory that nnU-Net's residual-encoder presets plan for. Their architecture is
@@ -49,15 +49,4 @@ def residual_unet(
         block="residual",
         deep_supervision=True,
         conv_bias=True,
-    )
-
-
-def vgg16_fcn(variant: Literal[32, 16, 8] = 8) -> FCNSettings:
-    """The FCN of Long et al., arXiv:1411.4038, at VGG16's full width."""
-    return FCNSettings(
-        variant=variant,
-        channels=(64, 128, 256, 512, 512),
-        head_channels=4096,
-        head_kernel=7,
-        normalization="none",
     )

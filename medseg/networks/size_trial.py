@@ -1,4 +1,4 @@
-"""Which sizes a network takes, found by trying: without computing, where it can be."""
+"""Which input sizes a network accepts, found by trying, without computing if it can."""
 
 import copy
 import warnings

@@ -18,7 +18,7 @@ from medseg.instances.measures import (
     measure_objects,
     scale_um,
 )
-from medseg.instances.tiles import ObjectTile
+from medseg.instances.stitching import ObjectTile
 from medseg.io.object_files import ObjectFormat, write_objects
 from medseg.plan import Plan
 from medseg.prediction.scan import Scan

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.io.sources import ScanSource
 from medseg.plan import ChannelPlan
 from medseg.prediction.modality import modality_fault

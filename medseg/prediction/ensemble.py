@@ -54,14 +54,14 @@ class Ensemble:
     Attributes:
         folders: Their model folders.
         models: What the folders hold.
-        joint: The model that stands for them: the plan that they share, the network
+        combined: The model that stands for them: the plan that they share, the network
             that sees farthest, rules that all have, an identity made of all weights.
         previous: The previous stage of an imported cascade.
     """
 
     folders: tuple[Path, ...]
     models: tuple[Model, ...]
-    joint: Model
+    combined: Model
     previous: "Ensemble | None" = None
 
     def forward(
@@ -81,7 +81,7 @@ class Ensemble:
         names = " and ".join(dict.fromkeys(str(engine.variant) for engine in chosen))
         if len(chosen) == 1:
             return chosen[0], names
-        overlapping = bool(self.joint.plan.labels.regions)
+        overlapping = bool(self.combined.plan.labels.regions)
         joint = ensemble(chosen, average=settings.ensemble, overlapping=overlapping)
         return joint, f"{names}, mean {settings.ensemble} of {len(chosen)} models"
 
@@ -112,7 +112,7 @@ class Ensemble:
         device: torch.device,
         progress: Progress,
     ) -> Engine:
-        window = settings.window_size or self.joint.plan.patch_size
+        window = settings.window_size or self.combined.plan.patch_size
         book = EngineBenchmarkCache(
             folder,
             model=model.weights_sha256,
@@ -161,7 +161,7 @@ def load_ensemble(path: Path, *, configuration: str | None = None) -> Ensemble:
     choice = read_calibration(path)
     if choice is None:
         return members
-    if choice.weights_sha256 != members.joint.weights_sha256:
+    if choice.weights_sha256 != members.combined.weights_sha256:
         raise ModelError(
             f"{path / CHOICE}: was chosen for other networks than the "
             f"{len(members.models)} in its folder; the call that trained them, with as "
@@ -169,11 +169,11 @@ def load_ensemble(path: Path, *, configuration: str | None = None) -> Ensemble:
             "what was chosen for each is used"
         )
     joint = replace(
-        members.joint,
-        decoding=choice.decoding or members.joint.decoding,
-        windows=choice.windows or members.joint.windows,
+        members.combined,
+        decoding=choice.decoding or members.combined.decoding,
+        windows=choice.windows or members.combined.windows,
     )
-    return replace(members, joint=joint)
+    return replace(members, combined=joint)
 
 
 def plan_of_models(path: Path) -> tuple[Plan, str]:
@@ -194,7 +194,7 @@ def plan_of_models(path: Path) -> tuple[Plan, str]:
         if len(folders) == 1:
             found = load_settings(ModelDescription, folders[0] / DESCRIPTION)
             return found.plan, found.weights_sha256
-    joint = load_ensemble(path).joint
+    joint = load_ensemble(path).combined
     return joint.plan, joint.weights_sha256
 
 

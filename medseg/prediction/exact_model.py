@@ -4,14 +4,14 @@ import torch
 
 from medseg.bundle_recipe import BundleRecipe
 from medseg.errors import ModelError, SettingsError
-from medseg.inference.activations import window_bytes
 from medseg.inference.bundle.predictor import BundlePredictor
 from medseg.inference.exact_predictor import ExactPredictor
+from medseg.inference.memory_plan import window_bytes
 from medseg.inference.nnunet.predictor import NnUNetPredictor
 from medseg.inference.nnunet.windows import Predict
 from medseg.inference.settings import InferenceSettings
 from medseg.model import Model
-from medseg.networks.inference_form import inference_form
+from medseg.networks.folding import inference_form
 from medseg.nnunet_recipe import NnUNetRecipe
 from medseg.prediction.ensemble import Ensemble
 from medseg.progress import Progress
@@ -42,7 +42,7 @@ def exact_predictor(
             memory that was given cannot be held.
         PredictionError: It does not agree with torch.
     """
-    joint = members.joint
+    joint = members.combined
     require_bounds_that_hold(joint, settings)
     if settings.fast:
         require_calibrated(joint)
@@ -59,7 +59,7 @@ def _nnunet_predictor(
     settings: InferenceSettings,
     progress: Progress,
 ) -> tuple[NnUNetPredictor, str]:
-    recipe, before = members.joint.exact, members.previous
+    recipe, before = members.combined.exact, members.previous
     assert isinstance(recipe, NnUNetRecipe)
     if recipe.cascade and before is None:
         raise ModelError(
@@ -89,7 +89,7 @@ def _nnunet_predictor(
         previous, _ = _nnunet_predictor(before, where, settings, progress)
     predictor = NnUNetPredictor(
         networks=networks,
-        plan=members.joint.plan,
+        plan=members.combined.plan,
         recipe=recipe,
         device=where,
         settings=settings,
@@ -105,10 +105,10 @@ def _window_bytes(
     """What a network takes for a window; 0 where nobody asks."""
     if settings.max_ram is None:
         return 0
-    plan = members.joint.plan
+    plan = members.combined.plan
     inputs = len(plan.channels) + recipe.extra_channels
     return window_bytes(
-        members.joint.network,
+        members.combined.network,
         (inputs, *plan.patch_size),
         num_outputs=plan.num_outputs,
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import InputError
+from medseg.io.identity import Pseudonymizer
 from medseg.io.in_memory import AnyImage, open_image
-from medseg.io.pseudonym import Pseudonymizer
 from medseg.plan import Plan
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_volume import ScanVolume, load_scan, scan_of_volume

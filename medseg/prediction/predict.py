@@ -8,7 +8,7 @@ from pathlib import Path
 from medseg.errors import OutputError
 from medseg.folder_lock import lock_folder
 from medseg.inference.settings import InferenceSettings
-from medseg.io.pseudonym import Pseudonymizer, load_pseudonymizer
+from medseg.io.identity import Pseudonymizer, load_pseudonymizer
 from medseg.prediction.pipeline import PredictionPipeline
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan import Scan
@@ -127,7 +127,7 @@ def segment_all(
     overwrite: bool = False,
     progress: Progress,
 ) -> list[Prediction]:
-    """What became of each scan; the table on disk says the same, however this ends.
+    """Segments all scans; the table on disk tells what became of each, however it ends.
 
     Raises:
         OutputError: Nothing more can be written.

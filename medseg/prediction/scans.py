@@ -10,8 +10,7 @@ from pathlib import Path
 from medseg.errors import InputError
 from medseg.files import real_path
 from medseg.io.formats import Format, format_or_none
-from medseg.io.identity import identifiers_of
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer, identifiers_of
 from medseg.io.sources import ScanSource
 from medseg.plain_text import one_line, safe_name
 from medseg.plan import ChannelPlan

@@ -126,7 +126,7 @@ class SegmentationModel:
         progress: Progress | None = None,
     ) -> "SegmentationModel":
         """As `load`, for models that are loaded already."""
-        saved, where = members.joint, pick_device(device)
+        saved, where = members.combined, pick_device(device)
         settings = settings or InferenceSettings()
         if saved.exact is not None:
             exact, engine = exact_predictor(
@@ -347,7 +347,7 @@ def _with_presence_head(
     members: Ensemble, device: torch.device
 ) -> tuple[SegmentationNetwork, ...]:
     """The networks, where all have a presence head that answers for structures."""
-    if members.joint.plan.instance_target != "none":
+    if members.combined.plan.instance_target != "none":
         return ()
     networks = [model.network for model in members.models]
     if all(

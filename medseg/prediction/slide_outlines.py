@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from medseg.files import atomic_write
-from medseg.inference.byte_file import ByteFile
-from medseg.instances.tiles import ObjectTile, TileGrid
+from medseg.inference.slide import ByteFile
+from medseg.instances.stitching import ObjectTile, TileGrid
 from medseg.reporting.outlines import draw_outlines
 from medseg.types import ImageArray, LabelArray
 

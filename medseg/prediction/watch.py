@@ -82,7 +82,7 @@ def watch(
 
 
 class _Loop:
-    """Looks, segments what is complete, waits."""
+    """Searches the tree, segments what is complete, waits."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What is measured on one case before anything is decided."""
+"""Measurements of one case, on which the plan rests."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from medseg.fingerprint import CaseFacts, ChannelFacts
 from medseg.geometry import canonical_reorientation
 from medseg.labels import IGNORE_INDEX, LabelScheme
 from medseg.placement import slices_of
-from medseg.preparation.contrast import contrasts_of, spread_of
+from medseg.preparation.normalization import Stretch, contrasts_of, spread_of
 from medseg.preparation.preprocessing import (
     nonzero_box,
     require_contrast,
@@ -19,7 +19,6 @@ from medseg.preparation.preprocessing import (
     require_two_axes,
     with_channels,
 )
-from medseg.preparation.stain import Stretch
 from medseg.reading import read_label_map, read_volume
 from medseg.types import ImageArray, LabelArray
 from medseg.volume import LabelMap, Volume

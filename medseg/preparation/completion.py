@@ -43,6 +43,13 @@ def choose_splits(
     return make_splits(dataset, num_folds=min(num_folds, patients), seed=seed)
 
 
+def fold_numbers(dataset: Dataset, num_folds: int) -> tuple[int, ...]:
+    """The folds that `choose_splits` gives where every case can be used."""
+    if dataset.splits:
+        return tuple(split.fold for split in dataset.splits)
+    return tuple(range(max(1, min(num_folds, len(dataset.patients)))))
+
+
 def complete(
     dataset: Dataset,
     folder: Path,

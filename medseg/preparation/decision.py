@@ -9,9 +9,8 @@ from medseg.fingerprint import Fingerprint
 from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.plan import Plan, read_plan, write_plan
-from medseg.preparation.budget import Compute
 from medseg.preparation.inheritance import Inheritance
-from medseg.preparation.planning import make_plan
+from medseg.preparation.planning import Compute, make_plan
 from medseg.progress import Progress
 from medseg.store.store import PLAN
 from medseg.types import Spacing

@@ -20,8 +20,7 @@ from medseg.fingerprint import (
 from medseg.grid_limits import require_grid_size
 from medseg.instances.targets import Target
 from medseg.placement import Placement
-from medseg.plan import Plan
-from medseg.preparation.budget import Compute
+from medseg.plan import Plan, read_plan
 from medseg.preparation.case_facts import read_case
 from medseg.preparation.completion import choose_splits, complete
 from medseg.preparation.decision import decide
@@ -33,8 +32,9 @@ from medseg.preparation.measuring import (
     report_broken,
     require_cases,
     try_cases,
+    warn_of_oddities,
 )
-from medseg.preparation.oddities import warn_of_oddities
+from medseg.preparation.planning import Compute
 from medseg.preparation.preprocessing import (
     axes_with_last,
     preprocess,
@@ -43,8 +43,7 @@ from medseg.preparation.preprocessing import (
 )
 from medseg.progress import Progress, Silent
 from medseg.reading import REMEMBERED
-from medseg.store.arrays import Compression
-from medseg.store.mapping import MAPPED
+from medseg.store.arrays import MAPPED, Compression
 from medseg.store.store import CASES, FINGERPRINT, STORE_VERSION, SUMMARY, Store
 from medseg.store.stored_case import StoredCase, write_case
 from medseg.store.voxel_index import build_index
@@ -101,7 +100,9 @@ def prepare(
         progress: Follows the cases.
 
     Raises:
-        DatasetError: Cases cannot be used; all of them are named.
+        DatasetError: Cases cannot be used; all of them are named. Or no such folds can
+            be made.
+        MissingFileError: The given plan is not there.
         SettingsError: The plan is wrong.
         OutputError: The folder cannot be written.
     """
@@ -109,6 +110,9 @@ def prepare(
     way = _Preparer(folder, skip_broken, workers, shown)
     require_cases(dataset)
     check_splits(dataset)
+    choose_splits(dataset, num_folds=num_folds, seed=seed, progress=Silent())
+    if plan is not None:
+        read_plan(plan)
     hashes = way.hash_files(dataset)
     dataset = dataset.only(hashes)
     fingerprint = way.measure(dataset, hashes)

@@ -12,8 +12,7 @@ from medseg.instances.targets import encode, renumber
 from medseg.labels import IGNORE_INDEX
 from medseg.placement import CropBox, Placement, crop_grid, slices_of
 from medseg.plan import Plan
-from medseg.preparation.contrast import FaintPicture, faintness
-from medseg.preparation.normalization import normalize
+from medseg.preparation.normalization import FaintPicture, faintness, normalize
 from medseg.resampling import (
     resample_label_map,
     resample_objects,

@@ -7,10 +7,14 @@ import numpy as np
 from medseg.fingerprint import Fingerprint
 from medseg.networks.presets import RESENC_MEMORY_GB, residual_unet
 from medseg.plan import Plan
-from medseg.preparation.budget import choose_batch_size, find_budget
+from medseg.preparation.planning import (
+    choose_batch_size,
+    find_budget,
+    known_spacing,
+    median_shape,
+)
 from medseg.preparation.preprocessing import axes_with_last
 from medseg.preparation.topology import choose_topology
-from medseg.preparation.typical_case import known_spacing, median_shape
 
 Preset = Literal["resenc_m", "resenc_l", "resenc_xl"]
 """nnU-Net's residual-encoder U-Nets for GPUs of 8, 24 and 40 GB."""

@@ -23,7 +23,7 @@ from medseg.io.dicom.label_objects.references import LabelledImage
 from medseg.io.dicom.label_objects.structure_choice import StructureChoice
 from medseg.io.dicom.series import SeriesTree, Unreadable
 from medseg.io.dicom.series_selection import SeriesRule
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.io.sources import LoadedScan, ScanSource
 from medseg.io.sources import find_sources as find_sources_here
 from medseg.io.sources import load_source as load_source_here

@@ -22,13 +22,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medseg.errors import UnreadableFileError
+from medseg.io.formats import is_read_here
 from medseg.io.geometry_warning import repeat_geometry
-from medseg.io.plugin_readers import is_read_here
 from medseg.plugins import allowance
-from medseg.reading.limits import Limits, limits_for
 from medseg.reading.remembered import REMEMBERED
 from medseg.reading.shared import SharedFile
-from medseg.reading.worker import Answer, Call, begin, carry_out, is_reader
+from medseg.reading.worker import (
+    Answer,
+    Call,
+    Limits,
+    begin,
+    carry_out,
+    is_reader,
+    limits_for,
+)
 
 T = TypeVar("T")
 

@@ -2,7 +2,6 @@
 
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -34,12 +33,7 @@ class SlideReader:
         """The picture itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leaves the file to the reader, which closes it for the next one."""
 
     @property

@@ -1,34 +1,51 @@
 """From what a user names to a prepared store and its split."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
+from medseg.datasets import Dataset
 from medseg.errors import MedsegError, SettingsError, StoreError
 from medseg.files import hash_text
 from medseg.folder_lock import one_at_a_time
+from medseg.preparation.completion import fold_numbers
 from medseg.preparation.inheritance import Inheritance
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig
 from medseg.runs.parent import open_parent
 from medseg.runs.prepare import prepare_dataset
 from medseg.store import Store
+from medseg.store.store import PLAN
 
 
 def open_data(
-    config: RunConfig, out: Path, *, device: torch.device, progress: Progress
+    config: RunConfig,
+    out: Path,
+    *,
+    device: torch.device,
+    progress: Progress,
+    alike: Sequence[RunConfig] = (),
 ) -> Store:
     """The store the configuration names, or one prepared from the data set it names.
 
     A data set is prepared once into ``stores/`` beside the run's folder, so that all
     folds and variations of a study share it; those that begin at once wait for it. For
-    a run that begins with a trained model it is prepared as that model needs it.
+    a run that begins with a trained model it is prepared as that model needs it. What
+    the data set cannot give is refused before any of its cases is read.
+
+    Args:
+        config: Of the run.
+        out: Its folder.
+        device: What it will be trained on.
+        progress: Shows progress.
+        alike: Other runs on the same data, to be checked as well.
 
     Raises:
-        SettingsError: No data is named.
+        SettingsError: No data is named, or the data set has no such fold, structure or
+            channel.
         MedsegError: The data cannot be used.
     """
     if config.data is None:
@@ -38,6 +55,7 @@ def open_data(
     parent = open_parent(config.training.init, out)
     inherit = None if parent is None else parent.inheritance
     folder = out.parent / "stores" / _store_name(config, inherit)
+    runs = (config, *alike)
     lock = folder.with_name(f".{folder.name}.lock")
     with (
         _gone_without(folder, lock),
@@ -55,8 +73,36 @@ def open_data(
             num_folds=config.prepare.num_folds,
             seed=config.prepare.seed,
             skip_broken=config.prepare.skip_broken,
+            require=lambda dataset: _require(dataset, folder, runs, inherit),
             progress=progress,
         )
+
+
+def _require(
+    dataset: Dataset,
+    store: Path,
+    runs: Sequence[RunConfig],
+    inherit: Inheritance | None,
+) -> None:
+    """Refuses runs that a data set cannot give what they name.
+
+    Where the store has a plan already, its names of structures count, which its user
+    may have edited.
+
+    Raises:
+        SettingsError: There is such a run.
+    """
+    for run in runs:
+        folds = fold_numbers(dataset, run.prepare.num_folds)
+        if run.fold is not None and run.fold not in folds:
+            raise SettingsError(
+                f"fold {run.fold}: {dataset.root}: no fold {run.fold}, only "
+                f"{list(folds)}; --fold none trains on all cases"
+            )
+        if inherit is None and not (store / PLAN).is_file():
+            run.metrics.require_names(dataset.scheme)
+    if inherit is not None:
+        inherit.sources_of_channels(tuple(dataset.channels))
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from medseg.store import Store
 from medseg.tables import write_frame
 from medseg.training.loop import FitResult
 from medseg.training.process_group import ProcessGroup
-from medseg.training.profile import most_expensive
+from medseg.training.stopwatch import most_expensive
 from medseg.training_ranges import TrainingRanges
 
 Presence = dict[str, dict[str, float]]
@@ -188,17 +188,7 @@ def write_report(
     """
     case_ids = [case.pair.case_id for case in evaluation.scored]
     images = {case_id: store.images(case_id) for case_id in case_ids}
-    own = provenance.model_dump(exclude={"ancestors"})
-    facts = {"Model": {key: str(value) for key, value in own.items()}}
-    if provenance.ancestors:
-        named = {str(n): a.describe() for n, a in enumerate(provenance.ancestors, 1)}
-        facts["Training began with"] = named
-    if fit.utilisation is not None:
-        facts["Training"] = {"device in use": f"{fit.utilisation:.0%}"}
-    if operations := most_expensive(out):
-        facts["Where the time of five traced steps went"] = {
-            name: f"{share:.0%}" for name, share in operations.items()
-        }
+    facts = _model_facts(provenance) | _training_facts(out, fit)
     if rules is not None:
         facts["Post-processing"] = {"of label maps": rules_in_words(rules)}
     if ranges is not None:
@@ -238,6 +228,28 @@ def write_report(
             seconds=spent.seconds,
         ),
     )
+
+
+def _model_facts(provenance: Provenance) -> dict[str, dict[str, str]]:
+    """Where the model comes from, and what its training began with."""
+    own = provenance.model_dump(exclude={"ancestors"})
+    facts = {"Model": {key: str(value) for key, value in own.items()}}
+    if provenance.ancestors:
+        named = {str(n): a.describe() for n, a in enumerate(provenance.ancestors, 1)}
+        facts["Training began with"] = named
+    return facts
+
+
+def _training_facts(out: Path, fit: FitResult) -> dict[str, dict[str, str]]:
+    """How busy the device was, and what took its time, where that was measured."""
+    facts = {}
+    if fit.utilisation is not None:
+        facts["Training"] = {"device in use": f"{fit.utilisation:.0%}"}
+    if operations := most_expensive(out):
+        facts["Where the time of five traced steps went"] = {
+            name: f"{share:.0%}" for name, share in operations.items()
+        }
+    return facts
 
 
 def _too_good(provenance: Provenance) -> tuple[str, ...]:

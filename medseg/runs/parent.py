@@ -22,7 +22,7 @@ from medseg.preparation.inheritance import Inheritance
 from medseg.progress import Progress
 from medseg.settings import Settings, load_settings
 from medseg.store import Store
-from medseg.training.init_settings import InitSettings
+from medseg.training.settings import InitSettings
 
 FILE = "parent.yaml"
 

@@ -1,9 +1,12 @@
 """`medseg prepare`: measure a data set, decide, and write the prepared store."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from medseg.datasets import load_dataset
+from medseg.datasets import Dataset, load_dataset
+from medseg.device import pick_device
+from medseg.files import require_writable
 from medseg.instances.targets import Target
 from medseg.labels import LabelScheme
 from medseg.preparation import prepare
@@ -11,6 +14,7 @@ from medseg.preparation.inheritance import Inheritance
 from medseg.progress import Progress, Silent
 from medseg.reading import REMEMBERED, start_early
 from medseg.store import Store
+from medseg.store.store import SUMMARY
 from medseg.types import Spacing
 
 GPU_SHARE = 0.9
@@ -34,6 +38,7 @@ def prepare_dataset(
     compression: Literal["none", "lz4"] = "none",
     skip_broken: bool = False,
     workers: int | None = None,
+    require: Callable[[Dataset], None] | None = None,
     progress: Progress | None = None,
 ) -> Store:
     """Prepares the data set at a path, or completes what was begun.
@@ -56,16 +61,21 @@ def prepare_dataset(
         compression: How voxels are kept on disk.
         skip_broken: Go on without cases that cannot be used.
         workers: Processes; None chooses.
+        require: Refuses the data set before any of its cases is read.
         progress: Shows what happens.
 
     Raises:
         MedsegError: The data set cannot be used or the store cannot be written.
     """
     shown = progress or Silent()
+    pick_device(device)
+    require_writable(output / SUMMARY)
     start_early()
     with REMEMBERED.kept_in(output):
         loaded = load_dataset(dataset, scheme=scheme, root=root, progress=shown)
     shown.say(loaded.describe())
+    if require is not None:
+        require(loaded)
     compute, memory_bytes = find_compute(device)
     store = prepare(
         loaded,

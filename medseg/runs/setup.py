@@ -6,10 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from medseg.files import hash_text, write_text
+from medseg.networks.settings import PluginNetworkSettings
 from medseg.plan import CONTRAST_LIMITS, Plan, write_plan
-from medseg.plugins import names_in, portable_name
+from medseg.plugins import (
+    Kind,
+    PluginSource,
+    allow_named,
+    find,
+    names_in,
+    portable_name,
+    use,
+)
 from medseg.progress import Progress
 from medseg.runs.config import RunConfig, dump_config, with_whole_paths
 from medseg.runs.data import open_data, split
@@ -20,12 +30,79 @@ from medseg.runs.parent import (
     refuse_preset,
     write_parent,
 )
-from medseg.runs.plugin_record import write_plugins
 from medseg.runs.resolve import change_plan, settle_training, with_mirrors
 from medseg.runs.time_spent import TimeSpent
 from medseg.store import Store
 from medseg.training.process_group import ProcessGroup
 from medseg.training.settings import TrainingSettings
+
+FILE = "plugins.yaml"
+"""In a run's folder."""
+
+KINDS: dict[str, Kind] = {
+    "network": "networks",
+    "loss": "losses",
+    "optimizer": "optimizers",
+    "schedule": "schedules",
+    "sampling": "samplers",
+    "transforms": "transforms",
+    "extra": "metrics",
+    "loggers": "trackers",
+    "readers": "readers",
+    "layouts": "layouts",
+}
+"""What a plug-in is, by the key of the configuration that names it."""
+
+
+def allow_plugins(config: RunConfig) -> None:
+    """Allows what the user's own configuration names; readers and layouts are used.
+
+    Raises:
+        PluginError: One cannot be found.
+    """
+    allow_named(config)
+    for name in config.readers:
+        use(name, kind="readers")
+    for name in config.layouts:
+        use(name, kind="layouts")
+
+
+def plugins_of(config: RunConfig, plan: Plan) -> dict[str, tuple[str, PluginSource]]:
+    """Name and source of every plug-in of a run, by its place in the configuration.
+
+    Raises:
+        PluginError: One cannot be found.
+    """
+    found: dict[str, tuple[str, PluginSource]] = {}
+    for path, name in names_in(config):
+        keys = [key for key in path.split(".") if key in KINDS]
+        plugin = find(name, kind=KINDS[keys[-1]])
+        place = path.removesuffix(".name").removesuffix(".strategy")
+        found[place] = (portable_name(name), plugin.source)
+    network = plan.network
+    if isinstance(network, PluginNetworkSettings):
+        found["plan.network"] = (network.name, network.source or PluginSource())
+    return found
+
+
+def write_plugins(out: Path, config: RunConfig, plan: Plan) -> dict[str, str]:
+    """Writes ``plugins.yaml`` where a run has plug-ins; returns each one's in words.
+
+    Raises:
+        OutputError: The folder cannot be written.
+        PluginError: One cannot be found.
+    """
+    plugins = plugins_of(config, plan)
+    if not plugins:
+        return {}
+    values = {
+        place: {"name": name, **source.model_dump()}
+        for place, (name, source) in plugins.items()
+    }
+    write_text(out / FILE, yaml.safe_dump(values, sort_keys=False))
+    return {
+        place: f"{n}, {source.describe()}" for place, (n, source) in plugins.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,9 @@ from medseg.evaluation.folder import score_pairs
 from medseg.evaluation.instances import score_instances
 from medseg.evaluation.pairs import CasePair
 from medseg.inference.exact_tiling import computed_voxels
-from medseg.inference.layout import AxisLayout
 from medseg.inference.objects import decode_prepared
 from medseg.inference.tiling import blended_tiling
-from medseg.inference.window_spec import REFERENCE_OVERLAP
+from medseg.inference.window_spec import REFERENCE_OVERLAP, AxisLayout
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.object_maps import FULL, ObjectMaps
 from medseg.instances.targets import LEVELS

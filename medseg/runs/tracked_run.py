@@ -15,9 +15,8 @@ from medseg.progress import Progress
 from medseg.reporting.viewer.page import stand_alone
 from medseg.runs.config import RunConfig, code_commit
 from medseg.runs.parent import FILE as PARENT
-from medseg.runs.plugin_record import FILE as PLUGINS
-from medseg.runs.plugin_record import plugins_of
-from medseg.runs.setup import RunSetup
+from medseg.runs.setup import FILE as PLUGINS
+from medseg.runs.setup import RunSetup, plugins_of
 from medseg.runs.tracked_facts import (
     describe_run,
     held_out_cases,

@@ -16,8 +16,7 @@ from medseg.runs.config import RunConfig
 from medseg.runs.finish import finish_run
 from medseg.runs.fit import fit_run
 from medseg.runs.fit_report import report_fit
-from medseg.runs.plugin_record import allow_plugins
-from medseg.runs.setup import RunSetup, set_up_run, write_setup
+from medseg.runs.setup import RunSetup, allow_plugins, set_up_run, write_setup
 from medseg.runs.time_estimate import estimate_time
 from medseg.runs.tracked_run import require_tracking, tracked_run
 from medseg.scoring.result import Evaluation

@@ -1,12 +1,11 @@
 """Which patch comes next, batches read from the store, and sampling statistics."""
 
 from medseg.sampling.alarms import absence_alarms, collapse_alarms, starvation_alarms
-from medseg.sampling.draw import Draw
 from medseg.sampling.gather import PatchBatch, gather
 from medseg.sampling.sampler import PatchSampler
 from medseg.sampling.sampling_stats import SamplingStats
 from medseg.sampling.settings import SamplingSettings
-from medseg.sampling.strategy import Choice, Chooser, NextCase
+from medseg.sampling.strategy import Choice, Chooser, Draw, NextCase
 
 __all__ = [
     "Choice",

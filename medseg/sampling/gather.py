@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from medseg.labels import IGNORE_INDEX
-from medseg.sampling.draw import Draw
+from medseg.sampling.strategy import Draw
 from medseg.store import StoredCase
 from medseg.store.arrays import Box
 

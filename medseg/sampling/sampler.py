@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import TrainingError
-from medseg.sampling.draw import Draw
 from medseg.sampling.settings import SamplingSettings
 from medseg.sampling.strategies import build_strategy
-from medseg.sampling.strategy import Choice
+from medseg.sampling.strategy import Choice, Draw
 from medseg.store import StoredCase
 from medseg.types import Shape
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medseg.sampling.by_lesion import bin_names, size_bin
-from medseg.sampling.draw import Draw
+from medseg.sampling.strategies import bin_names, size_bin
+from medseg.sampling.strategy import Draw
 from medseg.store import StoredCase
 
 if TYPE_CHECKING:
@@ -96,32 +96,6 @@ class SamplingStats:
                     rows.append(_row_of_lesions(name, bin_name, shown[number]))
         return pd.DataFrame(rows)
 
-    def per_case(self) -> "pd.DataFrame":
-        """One row per case and structure: what was sampled of it.
-
-        Columns ``case_id, structure, patches, patches_with, voxels_shown, lesions,
-        lesions_shown``.
-        """
-        import pandas as pd
-
-        rows = []
-        for case, count in zip(self._cases, self._counts, strict=True):
-            labels = case.index.lesions["label"]
-            for index, name in enumerate(self.structures, start=1):
-                shows = count.lesions[labels == index]
-                rows.append(
-                    {
-                        "case_id": case.case_id,
-                        "structure": name,
-                        "patches": count.patches,
-                        "patches_with": int(count.with_class[index]),
-                        "voxels_shown": int(count.voxels[index]),
-                        "lesions": len(shows),
-                        "lesions_shown": int((shows > 0).sum()),
-                    }
-                )
-        return pd.DataFrame(rows)
-
     def metrics(self) -> dict[str, float]:
         """Numbers for a tracker: share of patches, of voxels, and of lesions shown."""
         found: dict[str, float] = {"sampling/patches": float(self.num_patches)}
@@ -180,7 +154,7 @@ class SamplingStats:
         }
 
     def _lesion_shows(self, index: int) -> list[np.ndarray]:
-        """How often each component of a class was shown, by size bin."""
+        """How often each component of a class was seen, by size bin."""
         sizes, shows = [], []
         for case, count in zip(self._cases, self._counts, strict=True):
             of_class = case.index.lesions["label"] == index
@@ -198,7 +172,8 @@ MOST_COMPARED = 8
 def voxels_of_classes(label: np.ndarray, num_classes: int) -> np.ndarray:
     """How many voxels of a patch are of each class; other values are left out."""
     if num_classes <= MOST_COMPARED:
-        return np.array([np.count_nonzero(label == k) for k in range(num_classes)])
+        others = [np.count_nonzero(label == k) for k in range(1, num_classes)]
+        return np.array([label.size - np.count_nonzero(label), *others])
     import torch
 
     flat = torch.from_numpy(np.ascontiguousarray(label)).flatten()

@@ -12,12 +12,12 @@ from medseg.errors import StoreError
 from medseg.files import atomic_folder
 from medseg.placement import Placement
 from medseg.store.arrays import (
+    MAPPED,
     WHOLE,
     Box,
     Compression,
     write_array,
 )
-from medseg.store.mapping import MAPPED
 from medseg.store.voxel_index import VoxelIndex, count_blocks
 from medseg.types import ImageArray, LabelArray, Shape
 

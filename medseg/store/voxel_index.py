@@ -1,4 +1,4 @@
-"""Where the voxels of each class and each lesion lie, so that nobody searches later."""
+"""An index of the voxels of each class and lesion, so that sampling never searches."""
 
 from dataclasses import dataclass
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from medseg.device import pick_device
 from medseg.errors import SettingsError
 from medseg.progress import Progress
+from medseg.runs.config import RunConfig
 from medseg.runs.data import open_data, split
 from medseg.runs.resolve import change_plan, settle_training
 from medseg.runs.tracked_run import require_tracking
@@ -16,7 +17,7 @@ from medseg.studies.study import StudyRun
 def prepare_study(
     runs: Sequence[StudyRun], out: Path, *, device: str, progress: Progress
 ) -> None:
-    """Prepares what the runs train on, and refuses what would only fail at its turn.
+    """Prepares the data of all runs, and refuses runs that would fail later.
 
     Args:
         runs: Of the study; the same data is prepared once.
@@ -30,18 +31,30 @@ def prepare_study(
         MedsegError: The data cannot be used.
     """
     where = pick_device(device)
-    stores: dict[tuple[str, ...], Store] = {}
+    alike: dict[str, list[RunConfig]] = {}
     for run in runs:
-        config = run.config
-        require_tracking(config, out)
-        key = (str(config.data), str(config.root), config.prepare.model_dump_json())
+        require_tracking(run.config, out)
+        alike.setdefault(_data_of(run.config), []).append(run.config)
+    stores: dict[str, Store] = {}
+    for run in runs:
+        key = _data_of(run.config)
         if key not in stores:
-            folder = out / "runs" / run.name
-            stores[key] = open_data(config, folder, device=where, progress=progress)
+            stores[key] = open_data(
+                run.config,
+                out / "runs" / run.name,
+                device=where,
+                progress=progress,
+                alike=alike[key],
+            )
         try:
             _require_fit(run, stores[key])
         except SettingsError as error:
             raise SettingsError(f"{run.name}: {error}") from error
+
+
+def _data_of(config: RunConfig) -> str:
+    """Equal for configurations of which the same data is prepared in the same way."""
+    return f"{config.data}\n{config.root}\n{config.prepare.model_dump_json()}"
 
 
 def _require_fit(run: StudyRun, store: Store) -> None:

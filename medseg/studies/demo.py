@@ -1,11 +1,13 @@
 """The whole journey in one call: data, check, train, predict, score, picture."""
 
 import itertools
+import math
 import time
 from pathlib import Path
 
 from medseg.datasets import Dataset, load_dataset
 from medseg.datasets.doctor import examine
+from medseg.errors import ShortBudgetError
 from medseg.prediction.predict import predict
 from medseg.prediction.scan import Scan
 from medseg.progress import Progress, Silent
@@ -15,15 +17,20 @@ from medseg.scoring.evaluate import evaluate
 from medseg.settings import parse_settings
 from medseg.store import Store
 from medseg.testing.phantom import SIMULATION_NOTE, make_phantom_study
+from medseg.training.settings import format_duration
 
 NUM_CASES = 24
+BUDGET = "3m"
+"""Time to train, where it is enough for a model at all."""
+PATIENCE = 3
+"""Elsewhere: times the least that a model needs, some dozens of steps."""
 
 
 def demo(
     out: Path,
     *,
     data: Path | None = None,
-    budget: str = "3m",
+    budget: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Path:
@@ -32,7 +39,8 @@ def demo(
     Args:
         out: Where everything goes.
         data: A data set of any understood layout instead of the simulated study.
-        budget: Time to train.
+        budget: Time to train; None takes `BUDGET`, and more where a machine is so slow
+            or so busy that it would train nothing.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:n``.
         progress: Shows progress.
 
@@ -41,18 +49,27 @@ def demo(
 
     Raises:
         SettingsError: The budget is no duration.
+        ShortBudgetError: The budget that was given is too short here.
         MedsegError: A step failed.
     """
     progress = progress or Silent()
     started = time.monotonic()
-    length = {"training": {"budget": budget}}
+    length = {"training": {"budget": BUDGET if budget is None else budget}}
     config = parse_settings(RunConfig, length, source="demo")
     folder = data or _simulate(out / "data", progress)
     dataset = load_dataset(folder)
     _check(folder, progress)
     config = config.replaced(data=folder)
     run = _free_name(out / "runs" / "demo")
-    trained = train(config, run, device=device, progress=progress)
+    try:
+        trained = train(config, run, device=device, progress=progress)
+    except ShortBudgetError as error:
+        if budget is not None:
+            raise
+        longer = format_duration(math.ceil(PATIENCE * error.least_seconds))
+        progress.say(f"{error}\nso the demo trains anew, with --budget {longer}")
+        config = config.replaced(training=config.training.replaced(budget=longer))
+        trained = train(config, run, device=device, progress=progress)
     progress.say("\npredicting the held-out scans anew, from their files")
     scans = _held_out_scans(dataset, trained.store)
     predict(run, scans, out / "predictions", device=device, progress=progress)

@@ -16,8 +16,8 @@ from medseg.networks.settings import NetworkSettings
 from medseg.plan import Plan, read_plan
 from medseg.reporting.network_page import write_network_page
 from medseg.runs.config import RunConfig, read_config
-from medseg.runs.plugin_record import allow_plugins
 from medseg.runs.resolve import change_plan, require_used
+from medseg.runs.setup import allow_plugins
 from medseg.settings import apply_overrides, parse_settings, read_yaml
 from medseg.shipped_configs import find_config
 from medseg.shipped_models import find_starter
@@ -57,7 +57,7 @@ def inspect(
     channels: int | None = None,
     classes: int | None = None,
 ) -> Inspection:
-    """Looks at a network without training it.
+    """Examines a network without training it.
 
     Args:
         source: A model or run folder; a plan, or a folder with a ``plan.yaml``; a

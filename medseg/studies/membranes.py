@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medseg.evaluation.membranes import AT_ARGMAX, score_membranes
+from medseg.evaluation.partitions import AT_ARGMAX, score_membranes
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.preparation.preprocessing import preprocess, preprocess_label
 from medseg.reading import read_label_map, read_volume

@@ -216,7 +216,7 @@ def _score_together(
     )
     held_out = split(store, config.fold)[1]
     choice = read_calibration(out)
-    weights, made_by = members.joint.weights_sha256, _way(config, store)
+    weights, made_by = members.combined.weights_sha256, _way(config, store)
     if choice is None or (choice.weights_sha256, choice.made_by) != (weights, made_by):
         predictor = model.predictor
         with spent.measure("calibrating windows"):
@@ -248,7 +248,7 @@ def _score_together(
         out,
         store,
         held_out,
-        scheme=members.joint.plan.labels,
+        scheme=members.combined.plan.labels,
         metrics=config.metrics,
         spent=spent,
         progress=progress,

@@ -397,7 +397,7 @@ def check_schedule(schedule: Any, *, args: Mapping[str, Any] | None = None) -> N
         schedule: The object, or its name.
         args: What it is built with.
     """
-    from medseg.training.schedule import build_schedule
+    from medseg.training.parts import build_schedule
     from medseg.training.settings import ScheduleSettings
 
     settings = ScheduleSettings(**_block(schedule, args))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medseg.geometry import Grid
-from medseg.testing.phantom_waves import Waves
+from medseg.testing.phantom_head import Waves
 from medseg.types import Shape
 
 SMALLEST_ML, LARGEST_ML = 0.04, 15.0

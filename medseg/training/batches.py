@@ -1,11 +1,10 @@
-"""Batches on the device, each with what is needed to draw the next one again."""
+"""Batches on the device, with the state from which a resumed run repeats the next."""
 
 import queue
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.plugin_transforms import Transforms
 from medseg.augmentation.settings import AugmentationSettings
 from medseg.device import send, use_device
-from medseg.instances.moved_distance_levels import levels_of
+from medseg.instances.object_colouring import levels_of
 from medseg.plan import Plan
 from medseg.sampling import Draw, PatchSampler, SamplingStats, gather
 from medseg.store import StoredCase
@@ -139,12 +138,7 @@ class BatchSource:
             self._last_state = self._last_state or self._sampler.state_dict()
             self._ahead = _Ahead(self)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the thread."""
         if self._ahead is not None:
             self._ahead.close()

@@ -13,8 +13,8 @@ from medseg.errors import MissingFileError, TrainingError
 from medseg.files import atomic_write
 from medseg.training.batches import BatchSource
 from medseg.training.context import RunContext
-from medseg.training.guard import require_finite_weights
 from medseg.training.state import TrainingState
+from medseg.training.step import require_finite_weights
 
 CHECKPOINT = Path("checkpoints") / "last.pt"
 """Where a run keeps the checkpoint that resuming continues from."""

@@ -4,7 +4,7 @@ import math
 import time
 from typing import Literal, Protocol, TypeAlias
 
-from medseg.errors import TrainingError
+from medseg.errors import ShortBudgetError
 
 Clock: TypeAlias = Literal["wall", "cpu"]
 """Time that passes, or that the process computes."""
@@ -23,7 +23,7 @@ class RunLength(Protocol):
         """Records how many steps the run has taken.
 
         Raises:
-            TrainingError: The run will end with too few steps to have trained anything.
+            ShortBudgetError: The run will end with too few steps to train anything.
         """
         ...
 
@@ -31,7 +31,7 @@ class RunLength(Protocol):
         """Records after how many steps the run ends.
 
         Raises:
-            TrainingError: They are too few to have trained anything.
+            ShortBudgetError: They are too few to have trained anything.
         """
         ...
 
@@ -108,7 +108,7 @@ class TimeBudget:
         """Times the second step, which is typical of the later ones.
 
         Raises:
-            TrainingError: Fewer than `LEAST_STEPS` fit into the budget.
+            ShortBudgetError: Fewer than `LEAST_STEPS` fit into the budget.
         """
         if step == 1:
             self._first_step_at = self.elapsed
@@ -118,25 +118,27 @@ class TimeBudget:
         each = max(now - self._first_step_at, 1e-9)
         if 2 + (self.seconds - now) / each < LEAST_STEPS:
             needed = now + LEAST_STEPS * each
-            raise TrainingError(
+            raise ShortBudgetError(
                 f"the budget of {self.seconds:.3g} s is too short: a step takes "
                 f"{each:.2g} s here, and fewer than {LEAST_STEPS} steps train nothing; "
-                f"give at least --budget {_round_up(needed)}"
+                f"give at least --budget {_round_up(needed)}",
+                least_seconds=needed,
             )
 
     def ended(self, step: int) -> None:
         """Checks that enough steps were taken.
 
         Raises:
-            TrainingError: There were fewer than `LEAST_STEPS`.
+            ShortBudgetError: There were fewer than `LEAST_STEPS`.
         """
         if step >= LEAST_STEPS:
             return
         needed = max(30.0, 3 * self.elapsed)
-        raise TrainingError(
+        raise ShortBudgetError(
             f"the budget of {self.seconds:.3g} s was over after {step} steps, and "
             f"fewer than {LEAST_STEPS} train nothing; no model was saved; give at "
-            f"least --budget {_round_up(needed)}"
+            f"least --budget {_round_up(needed)}",
+            least_seconds=needed,
         )
 
     def describe(self) -> str:

@@ -1,6 +1,8 @@
 """A training from start to end: build or resume, choose precision, train, report."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -13,17 +15,44 @@ from medseg.store.stored_case import StoredCase
 from medseg.training.batches import BatchSource
 from medseg.training.checkpoint import load_checkpoint
 from medseg.training.compilation import compile_if_faster, wants_compiling
-from medseg.training.context import FitResult, RunContext
-from medseg.training.determinism import arithmetic
-from medseg.training.guard import require_finite_weights
-from medseg.training.interruption import Interruption
+from medseg.training.context import FitResult, Interruption, RunContext
 from medseg.training.length import RunLength
 from medseg.training.precision import choose_precision
 from medseg.training.process_group import LostProcessError, ProcessGroup
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import fresh_state
+from medseg.training.step import require_finite_weights
 from medseg.training.stopwatch import Utilisation
 from medseg.training.trainer import Trainer, build_trainer
+
+
+@contextmanager
+def arithmetic(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Chooses algorithms for the length of a run, and gives the choice back.
+
+    Args:
+        device: Where the run is trained; a CPU repeats its results by itself.
+        deterministic: Take algorithms that give the same bits each time, where a GPU
+            has them, and let no clock choose among others; torch warns of an
+            operation that has none.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    enforced = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn.benchmark, cudnn.deterministic = not deterministic, deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # NVIDIA's own rule
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
+        torch.use_deterministic_algorithms(enforced, warn_only=warned)
+
 
 __all__ = ["FitResult", "RunContext", "fit"]
 

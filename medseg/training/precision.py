@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.device import has_bfloat16
-from medseg.losses.presence import SegmentationAndPresence
+from medseg.losses.deep_supervision import SegmentationAndPresence
 from medseg.progress import Progress
 from medseg.training.batches import Batch
 from medseg.training.state import TrainingState, loss_scaler

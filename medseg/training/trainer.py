@@ -17,20 +17,19 @@ from medseg.progress import Meter, Progress
 from medseg.store.stored_case import StoredCase
 from medseg.training.batches import Batch, BatchSource
 from medseg.training.checkpoint import Checkpointer
-from medseg.training.context import RunContext
-from medseg.training.guard import LossGuard
-from medseg.training.interruption import Interruption
+from medseg.training.context import Interruption, MetricLog, MetricsFile, RunContext
 from medseg.training.length import Clock, RunLength, seconds_on
-from medseg.training.memory_fallback import OutOfMemoryFallback
-from medseg.training.metric_log import MetricLog, MetricsFile
-from medseg.training.parts import FrozenEncoder, parts_of
-from medseg.training.profile import Profile
-from medseg.training.schedule import build_schedule
-from medseg.training.segmentation_loss import LossOnHost, segmentation_loss
+from medseg.training.parts import FrozenEncoder, build_schedule, parts_of
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
-from medseg.training.step import training_step
-from medseg.training.stopwatch import Stopwatch
+from medseg.training.step import (
+    LossGuard,
+    LossOnHost,
+    OutOfMemoryFallback,
+    segmentation_loss,
+    training_step,
+)
+from medseg.training.stopwatch import Profile, Stopwatch
 from medseg.training.validation import ValidationMonitor, ValidationSchedule, shorten
 
 
@@ -136,7 +135,7 @@ REPORT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Trainer:
-    """The parts of a run, for the length of its loop."""
+    """One training under way: steps, validations and checkpoints until it has ended."""
 
     state: TrainingState
     training_steps: TrainingSteps

@@ -21,8 +21,8 @@ from medseg.sampling import (
 )
 from medseg.store.stored_case import StoredCase
 from medseg.training.batches import BatchSource
+from medseg.training.context import MetricLog
 from medseg.training.length import Clock, seconds_on
-from medseg.training.metric_log import MetricLog
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
 

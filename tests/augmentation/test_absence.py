@@ -1,7 +1,6 @@
 import torch
 
-from medseg.augmentation.absence import drop_channels
-from medseg.augmentation.batch import augment_batch
+from medseg.augmentation.batch import augment_batch, drop_channels
 from medseg.augmentation.settings import AugmentationSettings
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.transforms import AdjustContrast
 
-from medseg.augmentation.intensity import (
+from medseg.augmentation.batch import (
     change_brightness,
     change_contrast,
     change_gamma,

@@ -5,7 +5,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
-from medseg.augmentation.separable import (
+from medseg.augmentation.spatial import (
     apply_along_axes,
     blur_matrices,
     low_resolution_matrices,

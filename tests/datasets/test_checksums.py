@@ -3,7 +3,7 @@
 import pytest
 
 from medseg.datasets import load_dataset
-from medseg.datasets.checksums import check_sums
+from medseg.datasets.doctor import check_sums
 from medseg.errors import UnreadableFileError
 from medseg.files import hash_file
 from medseg.testing.tiny_study import make_tiny_study

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from medseg.datasets import load_dataset, make_folds, make_splits
-from medseg.datasets.checksums import read_sums
 from medseg.datasets.description import read_description
+from medseg.datasets.doctor import read_sums
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".." / "shared" / "data"

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from medseg.cli.app import app
 from medseg.networks.analysis.checkerboard import coverage_variance
 from medseg.networks.analysis.layers import list_layers
-from medseg.networks.arithmetic import convolution_size, transposed_size
 from medseg.networks.build import build_network
+from medseg.networks.core import convolution_size, transposed_size
 from medseg.networks.presets import original_unet
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from medseg.errors import GridMismatchError
-from medseg.evaluation.membranes import cells_after_thinning, score_membranes
-from medseg.evaluation.partitions import cells_between
+from medseg.evaluation.partitions import (
+    cells_after_thinning,
+    cells_between,
+    score_membranes,
+)
 
 
 def cross(thickness: int) -> np.ndarray:

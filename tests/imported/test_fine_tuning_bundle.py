@@ -7,7 +7,7 @@ from monai_bundles import BEFORE, config_of, write_bundle
 
 from medseg.runs.parent import open_parent
 from medseg.settings import parse_settings
-from medseg.training.init_settings import InitSettings
+from medseg.training.settings import InitSettings
 
 
 def test_plan_and_weights_are_those_of_the_bundle(tmp_path: Path) -> None:

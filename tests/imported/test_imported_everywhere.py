@@ -22,7 +22,7 @@ from medseg.conversion.import_model import import_model
 from medseg.errors import ModelError, SettingsError
 from medseg.imported.bundle import read_bundle
 from medseg.inference.settings import InferenceSettings
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.prediction.predict import predict
 from medseg.prediction.segmenter import ScanOptions
 from medseg.prediction.shutdown import Stop

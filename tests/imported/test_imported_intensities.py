@@ -21,7 +21,7 @@ from medseg.nnunet_recipe import NnUNetChannel
 from medseg.preparation.normalization import normalize
 from medseg.runs.parent import open_parent
 from medseg.settings import parse_settings
-from medseg.training.init_settings import InitSettings
+from medseg.training.settings import InitSettings
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "CTNormalization": {"mean": 40.0, "std": 35.0, "low": -20.0, "high": 190.0},

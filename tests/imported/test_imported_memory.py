@@ -15,8 +15,7 @@ from predict_phantoms import scan_like
 
 from medseg.errors import PredictionError, SettingsError
 from medseg.geometry import affine_from_spacing
-from medseg.inference.byte_sizes import parse_bytes
-from medseg.inference.settings import InferenceSettings
+from medseg.inference.settings import InferenceSettings, parse_bytes
 from medseg.prediction.load import load_segmentation
 from medseg.prediction.predict import predict
 from medseg.prediction.segmentation_model import SegmentationModel

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from medseg.inference.layout import AxisLayout
 from medseg.inference.memory_plan import Demand, MemoryBudget, MemoryPlan, plan_memory
 from medseg.inference.streaming import stream_rows
 from medseg.inference.tiling import blended_tiling
-from medseg.inference.window_spec import WindowSpec
+from medseg.inference.window_spec import AxisLayout, WindowSpec
 
 GB = 10**9
 WHOLE = (slice(0, 256), slice(0, 256), slice(0, 256))

@@ -6,11 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from medseg.inference.border_padding import take
-from medseg.inference.constant_windows import constant_values
 from medseg.inference.exact_tiling import ExactAxis, exact_tiling
-from medseg.inference.streaming import WindowCount, stream_rows
-from medseg.inference.tiling import Tiling, blended_tiling
+from medseg.inference.streaming import WindowCount, constant_values, stream_rows
+from medseg.inference.tiling import Tiling, blended_tiling, take
 
 
 def one_by_one(image: Tensor, tiling: Tiling) -> list[tuple[float, ...] | None]:

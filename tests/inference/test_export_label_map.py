@@ -7,8 +7,8 @@ from whole_volume import export_label_map
 
 from medseg.geometry import affine_from_spacing
 from medseg.inference import label_writer
-from medseg.inference.decision import class_scores, decide, region_membership
 from medseg.inference.export import start_label_map
+from medseg.inference.label_writer import class_scores, decide, region_membership
 from medseg.inference.streaming import LogitSlab
 from medseg.labels import LabelScheme
 from medseg.networks.settings import UNetSettings

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.inference.faint_objects import without_faint_objects
+from medseg.inference.objects import without_faint_objects
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
-from medseg.preparation.contrast import FaintPicture
+from medseg.preparation.normalization import FaintPicture
 from medseg.volume import LabelMap, Volume
 
 CELLS = LabelScheme(names={"cell": 1}, instances=True)

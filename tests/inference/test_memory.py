@@ -12,14 +12,13 @@ from medseg.device import is_out_of_memory
 from medseg.errors import PredictionError, SettingsError
 from medseg.geometry import affine_from_spacing
 from medseg.inference import predictor as predictor_module
-from medseg.inference.byte_sizes import in_words, parse_bytes
 from medseg.inference.memory_plan import (
     MemoryBudget,
     find_budget,
     free_ram,
 )
 from medseg.inference.predictor import Predictor
-from medseg.inference.settings import InferenceSettings
+from medseg.inference.settings import InferenceSettings, in_words, parse_bytes
 from medseg.inference.window_spec import WindowSpec
 from medseg.volume import Volume
 
@@ -64,7 +63,7 @@ def give_room(monkeypatch: pytest.MonkeyPatch, megabytes: float) -> None:
         "find_budget",
         lambda *_, **__: MemoryBudget(int(megabytes * 2**20)),
     )
-    monkeypatch.setattr("medseg.inference.activations.CRUDE_BYTES_PER_VOXEL", 32)
+    monkeypatch.setattr("medseg.inference.memory_plan.CRUDE_BYTES_PER_VOXEL", 32)
 
 
 def test_strips_give_the_labels_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

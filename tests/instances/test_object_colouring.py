@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import affine_transform
 
-from medseg.instances.moved_distance_levels import levels_of
-from medseg.instances.object_colouring import BEYOND, OUTSIDE, neighbours, paint
+from medseg.instances.object_colouring import (
+    BEYOND,
+    OUTSIDE,
+    levels_of,
+    neighbours,
+    paint,
+)
 from medseg.instances.targets import LEVELS, Target, encode, renumber
 from medseg.labels import IGNORE_INDEX
 

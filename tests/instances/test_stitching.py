@@ -6,12 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from medseg.instances.decoding import decode
+from medseg.instances.decoding import SeedBook, SeedCandidates, decode
 from medseg.instances.decoding_settings import DecodingSettings
 from medseg.instances.object_maps import ObjectMaps
-from medseg.instances.seeds import SeedBook, SeedCandidates
-from medseg.instances.stitching import decode_tiles
-from medseg.instances.tiles import TileGrid
+from medseg.instances.stitching import TileGrid, decode_tiles
 
 
 def decode_by_tiles(

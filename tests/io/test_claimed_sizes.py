@@ -11,7 +11,7 @@ from PIL import Image
 
 from medseg.errors import UnreadableFileError
 from medseg.io import read_volume
-from medseg.io.dicom.codestream import claimed_sizes
+from medseg.io.dicom.decoding import claimed_sizes
 
 PIXELS = (np.arange(64 * 48).reshape(48, 64) % 251).astype(np.uint8)
 

@@ -14,7 +14,7 @@ from medseg.errors import UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io import read_volume
 from medseg.io.dicom import find_series, read_series
-from medseg.io.pseudonym import load_pseudonymizer
+from medseg.io.identity import load_pseudonymizer
 from medseg.io.straight import straight_grid, straightened
 from medseg.volume import Volume
 

@@ -9,7 +9,7 @@ from dicom_phantom import voxels, write_series
 
 from medseg.io import find_scans, is_scan, read_volume
 from medseg.io.formats import Format, format_of
-from medseg.io.pseudonym import load_pseudonymizer
+from medseg.io.identity import load_pseudonymizer
 from medseg.io.sources import find_sources, load_source
 
 SUFFIXES = [

@@ -10,7 +10,7 @@ import tifffile
 from medseg.errors import UnreadableFileError
 from medseg.io.large_picture import LargePicture
 from medseg.io.picture import read_picture, read_picture_grid
-from medseg.io.tiff_pages import require_ending_chain
+from medseg.io.tiff_header import require_ending_chain
 
 KINDS = [(order, is_big) for order in "<>" for is_big in (False, True)]
 

@@ -14,13 +14,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from medseg.losses import triton_kernels, triton_slopes
+from medseg.losses import triton_derivatives, triton_kernels
 
 OUTPUTS = 3
 INTEGERS = {"V", "sn", "sc", "sv", "D1", "D2", "D3", "on", "oc", "ov", "first_block"}
 """Arguments with a number for each output."""
 
-SLOPES = {
+DERIVATIVES = {
     "WEIGHTS": (4 / 7, 2 / 7, 1 / 7),
     "REGION_WEIGHT": 1.0,
     "FIRST": 1,
@@ -64,7 +64,7 @@ def type_of(name: str, kind: str) -> Any:
         "membership_ptr": "*fp32",
         "partial_ptr": "*fp32",
         "sums_ptr": "*fp64",
-        "slopes_ptr": "*fp32",
+        "derivatives_ptr": "*fp32",
         "upstream_ptr": "*fp32",
         "values_ptr": "*fp64",
         "known_ptr": "*i1",
@@ -90,17 +90,20 @@ def kinds(capability: int, *, few: bool) -> list[tuple[Any, dict[str, Any], str]
     """Kernels, what they know when compiling, and the type of logits."""
     half = "fp16" if capability < 80 else "bf16"
     both = (triton_kernels.sums_kernel, triton_kernels.gradient_kernel)
-    slopes = triton_slopes.slopes_kernel
+    derivatives = triton_derivatives.derivatives_kernel
     if few:
         passed = [(kernel, passes(half, sigmoid=False), half) for kernel in both]
-        return [*passed, (slopes, {**SLOPES, "REGION": 1}, half)]
+        return [*passed, (derivatives, {**DERIVATIVES, "REGION": 1}, half)]
     return [
         *(
             (kernel, passes(kind, sigmoid=sigmoid), kind)
             for kernel, kind, sigmoid in product(both, ("fp32", half), (False, True))
         ),
         (triton_kernels.add_up_kernel, {"BLOCK_C": 4}, half),
-        *((slopes, {**SLOPES, "REGION": region}, half) for region in range(3)),
+        *(
+            (derivatives, {**DERIVATIVES, "REGION": region}, half)
+            for region in range(3)
+        ),
     ]
 
 

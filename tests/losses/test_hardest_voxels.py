@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medseg.losses.weighted_ce import _hardest, _hardest_unasked
+from medseg.losses.terms import _hardest, _hardest_unasked
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.33, 1.0])
@@ -17,6 +17,6 @@ def test_both_ways_find_the_same(share: float, counted: float) -> None:
     )
     assert found.dtype == torch.float32
     assert torch.allclose(found, expected)
-    slopes = [torch.autograd.grad(value, losses)[0] for value in (expected, found)]
-    assert torch.allclose(*slopes)
-    assert not slopes[1][~mask].any()
+    derivatives = [torch.autograd.grad(value, losses)[0] for value in (expected, found)]
+    assert torch.allclose(*derivatives)
+    assert not derivatives[1][~mask].any()

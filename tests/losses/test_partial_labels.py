@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from medseg.losses import build_loss
-from medseg.losses.deep_supervision import DeepSupervisionLoss
-from medseg.losses.partial_labels import PartialLabelLoss
-from medseg.losses.presence import SegmentationAndPresence
+from medseg.losses.deep_supervision import DeepSupervisionLoss, SegmentationAndPresence
 from medseg.losses.settings import LossSettings
+from medseg.losses.targets import PartialLabelLoss
 from medseg.settings import Settings, parse_settings
 
 NAMES = [

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.losses.presence import SegmentationAndPresence, present
+from medseg.losses.deep_supervision import SegmentationAndPresence, present
 
 TARGET = torch.tensor([[[0, 1], [0, 255]], [[2, 2], [2, 2]]])
 

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt, label
 from medseg.errors import SettingsError
 from medseg.losses import build_loss
 from medseg.losses.settings import CESettings, SeparationSettings
-from medseg.losses.weighted_ce import SeparationCELoss, separation_weights
+from medseg.losses.terms import SeparationCELoss, separation_weights
 
 
 def test_weights_follow_both_distances():

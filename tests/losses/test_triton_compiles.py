@@ -28,7 +28,7 @@ def compiled(folder: Path, *arguments: str) -> list[str]:
 def test_kernels_compile(tmp_path: Path) -> None:
     lines = compiled(tmp_path, "80", "--few")
     names = [line.split()[1] for line in lines]
-    assert names == ["sums_kernel", "gradient_kernel", "slopes_kernel"]
+    assert names == ["sums_kernel", "gradient_kernel", "derivatives_kernel"]
     assert all(int(line.split()[-1]) > 1000 for line in lines)
 
 

@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from medseg.networks.arithmetic import (
+from medseg.networks.core import (
     convolution_size,
     effective_kernel,
     nearest_sizes,
-    pooling_size,
     transposed_size,
 )
 
@@ -33,15 +32,6 @@ def test_convolution_size_is_the_layers(
         return
     assert layer(torch.zeros(1, 1, size)).shape[-1] == convolution_size(
         size, kernel, stride=stride, padding=padding, dilation=dilation
-    )
-
-
-@given(size=st.integers(4, 24), kernel=SMALL, stride=SMALL)
-@settings(max_examples=30)
-def test_pooling_size_is_the_layers(size: int, kernel: int, stride: int) -> None:
-    layer = nn.MaxPool1d(kernel, stride)
-    assert layer(torch.zeros(1, 1, size)).shape[-1] == pooling_size(
-        size, kernel, stride=stride
     )
 
 

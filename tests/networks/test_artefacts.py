@@ -12,7 +12,6 @@ from medseg.networks.analysis.checkerboard import (
     coverage_variance,
     coverages,
     find_pattern,
-    pattern_strength,
 )
 from medseg.networks.analysis.shift import shift_consistency
 from medseg.networks.fcn import bilinear_upsampling, initialize_bilinear
@@ -57,7 +56,7 @@ def test_interpolation_leaves_no_pattern_and_odd_kernels_do(normalization: str) 
         settings = UNetSettings(
             channels=(8, 8), strides=(1, 2), normalization=normalization, **choice
         )
-        return pattern_strength(build(settings), size=(64, 64))
+        return find_pattern(build(settings), size=(64, 64)).strength
 
     assert strength(upsampling="interpolate", decoder_convs=1) < 1e-4
     assert strength(upsampling_kernel=3) > 0.05

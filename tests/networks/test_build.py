@@ -1,13 +1,16 @@
 """Every network: any size in, the same size out; published sizes and counts."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from network_zoo import NETWORKS, SMALL, STEM, build, count
 from pydantic import ValidationError
 
 from medseg.errors import SettingsError
-from medseg.networks.presets import original_unet, residual_unet, vgg16_fcn
-from medseg.networks.settings import UNetSettings
+from medseg.networks.presets import original_unet, residual_unet
+from medseg.networks.settings import FCNSettings, UNetSettings
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -104,7 +107,14 @@ def test_mirrored_borders_stand_in_for_surroundings() -> None:
 
 def test_vgg16_fcn_has_the_published_134_million_parameters() -> None:
     with torch.device("meta"):
-        network = build(vgg16_fcn(8), inputs=3, outputs=21)
+        vgg16 = FCNSettings(
+            variant=8,
+            channels=(64, 128, 256, 512, 512),
+            head_channels=4096,
+            head_kernel=7,
+            normalization="none",
+        )
+        network = build(vgg16, inputs=3, outputs=21)
     encoder = 14_714_688
     classifier = 512 * 4096 * 49 + 4096 + 4096 * 4096 + 4096
     scores = (4096 + 512 + 256 + 3) * 21
@@ -152,3 +162,21 @@ def test_settings_that_do_not_fit_the_axes_are_named() -> None:
     settings = UNetSettings(channels=(4, 8), strides=(1, (2, 2)))
     with pytest.raises(SettingsError, match="network unet"):
         build(settings, 3)
+
+
+def test_sizes_of_weights_are_found_without_torchs_compiler() -> None:
+    """torch would import it, for over a second, to draw no numbers."""
+    program = (
+        "import sys, torch\n"
+        "from medseg.networks.build import build_network\n"
+        "from medseg.networks.settings import UNetSettings\n"
+        "settings = UNetSettings(channels=(2, 4), strides=(1, 2))\n"
+        "sizes = dict(spatial_dims=3, in_channels=1, out_channels=2)\n"
+        "with torch.device('meta'):\n"
+        "    build_network(settings, **sizes)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

@@ -9,13 +9,13 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from medseg.networks.analysis.costs import (
+    LiveMemory,
     count_flops,
     predict_costs,
     predict_memory,
     run_once,
 )
-from medseg.networks.analysis.memory import LiveMemory
-from medseg.networks.inference_form import inference_form
+from medseg.networks.folding import inference_form
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.networks.instance_norm import (
+from medseg.networks.blocks import (
     CHANNELS_LAST,
     InstanceNorm,
     normalize_all_at_once,

@@ -1,5 +1,7 @@
 """Receptive fields: arithmetic equals gradient on every network, 2D and 3D."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -13,18 +15,29 @@ from medseg.networks.analysis.effective_field import (
     half_widths_holding,
     radii_holding,
 )
-from medseg.networks.analysis.reach import Reach, input_reach
+from medseg.networks.analysis.reach import Reach, input_reach, walk
 from medseg.networks.analysis.reach import _convolution as convolution_reach
 from medseg.networks.analysis.reach import _transposed as transposed_reach
 from medseg.networks.analysis.receptive_field import (
+    full_resolution_output,
     reach_by_gradient,
-    reach_of_output,
     receptive_field,
+    trace,
 )
-from medseg.networks.arithmetic import effective_kernel
 from medseg.networks.build import build_network
+from medseg.networks.core import effective_kernel
+from medseg.networks.network import SegmentationNetwork
 from medseg.networks.presets import original_unet, residual_unet
 from medseg.networks.settings import DeepLabSettings, UNetSettings
+
+
+def reach_of_output(network: SegmentationNetwork, size: Sequence[int]) -> list[Reach]:
+    """For an input size, the input voxels that each output voxel depends on."""
+    graph = trace(network)
+    assert graph is not None
+    output = full_resolution_output(graph.graph)
+    return [walk(graph, n, axis)[output] for axis, n in enumerate(size)]
+
 
 TRACEABLE = [name for name in NETWORKS if name != "swinunetr"]
 

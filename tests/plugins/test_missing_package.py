@@ -20,7 +20,7 @@ from medseg.runs.parent import open_parent
 from medseg.serving.pacs.worker import Worker, WorkerOptions
 from medseg.settings import parse_settings
 from medseg.studies.inspect import inspect
-from medseg.training.init_settings import InitSettings
+from medseg.training.settings import InitSettings
 
 MONAI = {
     "name": "monai.networks.nets:UNet",

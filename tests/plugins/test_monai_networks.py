@@ -23,9 +23,9 @@ from medseg.networks.build import build_network
 from medseg.networks.plugin_network import settled
 from medseg.networks.settings import PluginNetworkSettings
 from medseg.plan import ChannelPlan, Plan
-from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import build_optimizer
+from medseg.training.step import segmentation_loss
 
 NETS: dict[str, dict[str, Any]] = {
     "UNet": {"channels": [4, 8, 16], "strides": [2, 2]},

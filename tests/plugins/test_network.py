@@ -14,7 +14,7 @@ from medseg.errors import ModelError, PluginError, PredictionError, TrainingErro
 from medseg.inference.exact_tiling import exact_axes
 from medseg.io import read_label_map
 from medseg.model import load_model
-from medseg.networks.analysis.measured_field import measured_field
+from medseg.networks.analysis.effective_field import measured_field
 from medseg.networks.analysis.receptive_field import receptive_field
 from medseg.networks.build import build_network
 from medseg.networks.settings import PluginNetworkSettings

@@ -17,7 +17,7 @@ from medseg.conversion.export import export
 from medseg.datasets import load_dataset
 from medseg.errors import DatasetError, ModelError
 from medseg.inference.settings import InferenceSettings
-from medseg.instances.tiles import TileGrid
+from medseg.instances.stitching import TileGrid
 from medseg.io import read_label_map, read_volume
 from medseg.io.object_files import parse_formats
 from medseg.labels import LabelScheme

@@ -51,10 +51,12 @@ def test_logits_are_the_mean_of_the_models(model: Path, bright_model: Path) -> N
 def test_the_identity_covers_all_members_in_any_order(
     model: Path, bright_model: Path
 ) -> None:
-    one = load_ensemble(Path(f"{model},{bright_model}")).joint.identity
-    two = load_ensemble(Path(f"{bright_model},{model}")).joint.identity
+    one = load_ensemble(Path(f"{model},{bright_model}")).combined.identity
+    two = load_ensemble(Path(f"{bright_model},{model}")).combined.identity
     assert one == two
-    assert one not in {load_ensemble(f).joint.identity for f in (model, bright_model)}
+    assert one not in {
+        load_ensemble(f).combined.identity for f in (model, bright_model)
+    }
 
 
 def test_models_of_other_data_are_refused(
@@ -73,8 +75,8 @@ def test_another_network_may_join(
     values = small_plan.model_dump() | {"network": network, "patch_size": (24, 16, 8)}
     deep = make_model(tmp_path / "deep", Plan.model_validate(values))
     members = load_ensemble(Path(f"{model},{deep}"))
-    assert members.joint.plan.patch_size == (24, 16, 16)
-    assert members.joint.plan.network == members.models[1].plan.network
+    assert members.combined.plan.patch_size == (24, 16, 16)
+    assert members.combined.plan.network == members.models[1].plan.network
     forward, _ = members.forward(PLAIN, device=CPU, progress=Silent())
     assert forward(torch.zeros(1, 1, 24, 16, 16)).shape == (
         1,
@@ -93,7 +95,7 @@ def test_a_call_with_two_models_is_one_prediction(
     (line,) = call(pair, scans, tmp_path / "out", settings=PLAIN)
     assert line.status == "done"
     assert line.engine == "torch float32, mean logits of 2 models"
-    assert line.model == load_ensemble(pair).joint.identity
+    assert line.model == load_ensemble(pair).combined.identity
     (again,) = call(pair, scans, tmp_path / "out", settings=PLAIN)
     assert again.status == "unchanged"
 
@@ -136,5 +138,5 @@ def test_an_ensemble_averages_mirror_images_where_all_its_models_do(
 ) -> None:
     one = make_model(tmp_path / "one", small_plan, flips=True)
     other = make_model(tmp_path / "other", small_plan, bias=0.1, flips=True)
-    assert load_ensemble(Path(f"{one},{other}")).joint.flips
-    assert not load_ensemble(Path(f"{one},{model}")).joint.flips
+    assert load_ensemble(Path(f"{one},{other}")).combined.flips
+    assert not load_ensemble(Path(f"{one},{model}")).combined.flips

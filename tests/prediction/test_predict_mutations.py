@@ -25,7 +25,7 @@ from predict_phantoms import planted_series, scan_like
 from pydicom import dcmread
 
 from medseg.io import write_volume
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.plan import Plan
 from medseg.prediction.scans import Collector
 from medseg.prediction.series_rules import SeriesRules

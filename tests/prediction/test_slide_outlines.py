@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 
-from medseg.instances.tiles import TileGrid
+from medseg.instances.stitching import TileGrid
 from medseg.prediction import slide_outlines
 from medseg.prediction.slide_outlines import SlideOutlines
 from medseg.reporting.outlines import span_of, write_outlines

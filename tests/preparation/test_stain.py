@@ -10,11 +10,9 @@ from medseg.datasets import load_dataset
 from medseg.io import read_volume, write_label_map, write_volume
 from medseg.labels import LabelScheme
 from medseg.plan import ChannelPlan
-from medseg.preparation.contrast import contrasts_of, faintness
 from medseg.preparation.intensity_plan import plan_channels
 from medseg.preparation.measuring import make_fingerprint
-from medseg.preparation.normalization import normalize
-from medseg.preparation.stain import Stretch
+from medseg.preparation.normalization import Stretch, contrasts_of, faintness, normalize
 from medseg.volume import LabelMap, Volume
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "nuclei"

@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from medseg.losses.launches import counted_launches
+from medseg.losses.streaming import counted_launches
 
 aten = torch.ops.aten
 

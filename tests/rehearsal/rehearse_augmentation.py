@@ -9,7 +9,7 @@ from fake_gpu import FakeGPU
 
 from medseg.augmentation.batch import augment_batch
 from medseg.augmentation.settings import AugmentationSettings
-from medseg.instances.moved_distance_levels import levels_of
+from medseg.instances.object_colouring import levels_of
 
 CHANCES = sorted(
     name

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from medseg.labels import IGNORE_INDEX
 from medseg.losses import DeepSupervisionLoss, LossSettings, build_loss
-from medseg.losses.launches import has_triton
+from medseg.losses.streaming import has_triton
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(LossSettings)
 KINDS = [

@@ -13,8 +13,8 @@ from medseg.labels import LabelScheme
 from medseg.store import Store, StoredCase
 from medseg.training import trainer
 from medseg.training.checkpoint import load_checkpoint
-from medseg.training.guard import LossGuard
 from medseg.training.settings import TrainingSettings
+from medseg.training.step import LossGuard
 from medseg.training.trainer import GPU_GUARD_STEPS
 
 SETTINGS = TrainingSettings(precision="bfloat16", compile="off", checkpoint_every=1e-3)

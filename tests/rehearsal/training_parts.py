@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules import module as modules
 from torch.utils._pytree import tree_leaves
 
-from medseg.losses.deep_supervision import DeepSupervisionLoss
-from medseg.losses.presence import SegmentationAndPresence
+from medseg.losses.deep_supervision import DeepSupervisionLoss, SegmentationAndPresence
 from medseg.training import batches
 from medseg.training.batches import Batch, BatchSource
-from medseg.training.guard import LossGuard
+from medseg.training.step import LossGuard
 from medseg.training.stopwatch import Stopwatch
 from medseg.training.trainer import TrainingSteps
 

@@ -23,8 +23,8 @@ from medseg.runs.config import RunConfig
 from medseg.runs.parent import open_parent
 from medseg.runs.train import TrainedRun, train
 from medseg.testing.tiny_study import make_tiny_study
-from medseg.training.init_settings import InitSettings
 from medseg.training.logger import NullLogger
+from medseg.training.settings import InitSettings
 
 NETWORK = {"name": "unet", "channels": [4, 8], "strides": [1, 2]}
 QUICK = {

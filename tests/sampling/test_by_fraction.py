@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from sampling_phantoms import FakeCase, box
 
 from medseg.sampling import PatchSampler, SamplingSettings
-from medseg.sampling.by_fraction import find_corners
+from medseg.sampling.strategies import find_corners
 from medseg.store.voxel_index import count_blocks
 
 

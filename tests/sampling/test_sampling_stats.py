@@ -45,7 +45,8 @@ def test_counts_are_right_by_hand() -> None:
     assert rows.loc[("big", "under 10"), "shows_per_lesion"] == 1
     assert rows.loc[("big", "10 or more"), "shows_per_lesion"] == 2
     assert rows.loc[("small", "all"), "lesions_shown"] == 0
-    assert sampling_stats.per_case()["patches_with"].tolist() == [3, 0]
+    counts = sampling_stats.state_dict()[case.case_id]
+    assert counts["with_class"][1:] == [3, 0]
 
 
 def test_metrics_are_shares() -> None:

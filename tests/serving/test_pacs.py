@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from medseg.errors import OutputError, PredictionError, SettingsError
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.prediction.shutdown import Stop
 from medseg.progress import Silent
 from medseg.serving.pacs.inbox import FullError, Inbox, RefusedObjectError

@@ -21,7 +21,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from medseg.errors import InputError, OutputError, PredictionError
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.progress import Silent
 from medseg.serving.pacs.dicomweb import WebArchive
 from medseg.serving.pacs.fetcher import Fetcher

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from medseg.errors import InputError, OutputError, SettingsError
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.prediction.shutdown import Stop
 from medseg.progress import Silent
 from medseg.serving.pacs.dicomweb import WebArchive, WebStudy

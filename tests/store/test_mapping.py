@@ -1,7 +1,6 @@
 import numpy as np
 
-from medseg.store.arrays import write_array
-from medseg.store.mapping import MappedArrays
+from medseg.store.arrays import MappedArrays, write_array
 
 
 def folder_with(path, names) -> None:

@@ -104,11 +104,11 @@ def test_predictions_are_made_again_once_objects_are_cut_otherwise(
 
 
 def test_the_choice_is_that_of_all_together(trained: TrainedEnsemble) -> None:
-    decoding = load_ensemble(trained.folder).joint.decoding
+    decoding = load_ensemble(trained.folder).combined.decoding
     assert decoding is not None
     assert "held-out cases it was chosen on" in decoding.reason
     alone = ",".join(str(run) for run in trained.runs)  # the choice lies in the folder
-    mean = load_ensemble(Path(alone)).joint.decoding
+    mean = load_ensemble(Path(alone)).combined.decoding
     assert mean is not None
     assert mean.reason == "the mean of 2 models"
 
@@ -154,7 +154,7 @@ def test_a_choice_for_other_networks_is_refused_until_made_anew(
     untracked = {"tracking": config.tracking.model_copy(update={"enabled": False})}
     alone = config.model_copy(update=untracked)
     train_ensemble(alone, out, networks=1, device="cpu")
-    one = load_ensemble(out).joint
+    one = load_ensemble(out).combined
     assert one.weights_sha256 == load_model(out / "network0").weights_sha256
 
 
@@ -261,4 +261,4 @@ def test_structures_need_no_choice(tmp_path: Path, tiny_study: Path) -> None:
     )
     assert found.evaluation is not None
     assert found.evaluation.num_scored == len(found.store.split(0)[1])
-    assert load_ensemble(out).joint.decoding is None
+    assert load_ensemble(out).combined.decoding is None

@@ -14,9 +14,9 @@ from medseg.training.batches import Batch, BatchSource
 from medseg.training.length import RunLength, StepLength
 from medseg.training.logger import NullLogger
 from medseg.training.loop import FitResult, RunContext, fit
-from medseg.training.segmentation_loss import segmentation_loss
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState, fresh_state
+from medseg.training.step import segmentation_loss
 
 CPU = torch.device("cpu")
 SMALL = UNetSettings(channels=(4, 8), strides=(1, 2), dropout=0.1)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medseg.inference.decision import decide
 from medseg.inference.interpolation import axis_weights, interpolate
+from medseg.inference.label_writer import decide
 from medseg.inference.streaming import Predict
 from medseg.inference.tiling import gaussian_importance, windows
 from medseg.labels import LabelScheme

@@ -11,8 +11,8 @@ from medseg.datasets import load_dataset, make_folds
 from medseg.geometry import Grid, affine_from_spacing
 from medseg.io import read_label_map, read_volume
 from medseg.testing.phantom import SIMULATION_NOTE, make_phantom_study, plan_cases
+from medseg.testing.phantom_head import Waves
 from medseg.testing.phantom_lesions import Painting, draw_lesion, moved, paint
-from medseg.testing.phantom_waves import Waves
 
 COARSE = (5.0, 5.0, 5.0)
 

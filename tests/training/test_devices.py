@@ -19,12 +19,11 @@ from medseg.store import Store
 from medseg.training import batches as batches_module
 from medseg.training.batches import BatchSource
 from medseg.training.compilation import wants_compiling
-from medseg.training.determinism import arithmetic
-from medseg.training.guard import LossGuard
-from medseg.training.memory_fallback import OutOfMemoryFallback
+from medseg.training.loop import arithmetic
 from medseg.training.precision import candidates
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import fresh_state, loss_scaler
+from medseg.training.step import LossGuard, OutOfMemoryFallback
 from medseg.training.stopwatch import Stopwatch, Utilisation
 from medseg.training.trainer import TrainingSteps
 

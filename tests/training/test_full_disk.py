@@ -12,7 +12,7 @@ from medseg.model import Provenance, save_model
 from medseg.networks.build import build_network
 from medseg.store import Store
 from medseg.training.checkpoint import CHECKPOINT, save_checkpoint
-from medseg.training.metric_log import MetricsFile
+from medseg.training.context import MetricsFile
 
 
 class State:

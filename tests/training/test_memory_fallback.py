@@ -17,14 +17,17 @@ from medseg.sampling import PatchSampler, SamplingSettings, gather
 from medseg.store import Store
 from medseg.training.batches import Batch
 from medseg.training.compilation import compile_if_faster, wants_compiling
-from medseg.training.memory_fallback import OutOfMemoryFallback, recompute_activations
 from medseg.training.precision import forward_loss
-from medseg.training.profile import Profile, most_expensive
 from medseg.training.resident import ResidentCases, bytes_needed, choose_cache
 from medseg.training.settings import TrainingSettings
 from medseg.training.state import TrainingState
-from medseg.training.step import split_batch, training_step
-from medseg.training.stopwatch import Stopwatch
+from medseg.training.step import (
+    OutOfMemoryFallback,
+    recompute_activations,
+    split_batch,
+    training_step,
+)
+from medseg.training.stopwatch import Profile, Stopwatch, most_expensive
 from medseg.training.validation import has_plateaued, shorten
 
 

@@ -12,10 +12,9 @@ from medseg.networks.build import build_network
 from medseg.networks.settings import PluginNetworkSettings, UNetSettings
 from medseg.store import Store
 from medseg.training.checkpoint import CHECKPOINT
-from medseg.training.init_settings import InitSettings
 from medseg.training.length import StepLength
 from medseg.training.parts import FrozenEncoder, parts_of
-from medseg.training.settings import TrainingSettings
+from medseg.training.settings import InitSettings, TrainingSettings
 from medseg.training.state import build_optimizer, fresh_state
 
 NETWORK = UNetSettings(channels=(4, 8), strides=(1, 2), normalization="batch")

@@ -26,12 +26,11 @@ from medseg.sampling import PatchSampler, SamplingSettings
 from medseg.store import Store
 from medseg.training import compilation
 from medseg.training.batches import BatchSource
-from medseg.training.init_settings import InitSettings
 from medseg.training.length import StepLength
 from medseg.training.logger import NullLogger
 from medseg.training.loop import FitResult, RunContext, fit
 from medseg.training.process_group import LostProcessError, ProcessGroup, refuse_several
-from medseg.training.settings import TrainingSettings
+from medseg.training.settings import InitSettings, TrainingSettings
 
 LOST, DIED = 7, 9
 PLAIN = TrainingSettings(precision="float32")

@@ -5,7 +5,7 @@ import pytest
 from medseg.errors import SettingsError, TrainingError
 from medseg.settings import parse_settings
 from medseg.training.length import StepLength, TimeBudget
-from medseg.training.schedule import learning_rate_factor
+from medseg.training.parts import learning_rate_factor
 from medseg.training.settings import (
     ScheduleSettings,
     TrainingSettings,

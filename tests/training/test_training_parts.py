@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from medseg.errors import NonFiniteLossError
-from medseg.training.guard import LossGuard
-from medseg.training.interruption import STOP_FILE, Interruption
-from medseg.training.metric_log import MetricsFile
+from medseg.training.context import STOP_FILE, Interruption, MetricsFile
 from medseg.training.state import AveragedWeights
+from medseg.training.step import LossGuard
 
 
 def test_averaged_weights_trail_by_the_decay() -> None:

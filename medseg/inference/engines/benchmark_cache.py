@@ -34,7 +34,7 @@ class BenchmarkResult(Record):
     """Why it is not used; empty where it may be."""
 
     def is_of(self, variant: Variant) -> bool:
-        """Whether this is about a variant."""
+        """Whether the result belongs to an engine variant."""
         return (self.engine, self.precision) == (variant.name, variant.precision)
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.engines.engine import Engine, Variant
-from medseg.inference.engines.foreign_core import (
+from medseg.inference.engines.engine import (
     CoreLogits,
+    Engine,
+    Variant,
     smallest_example,
     takes_any_size,
     with_foreign_core,

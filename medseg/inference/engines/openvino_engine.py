@@ -1,28 +1,66 @@
 """The network run by OpenVINO on the CPU (extra ``[openvino]``).
 
+OpenVINO's CPU plugin gives the calling thread an alternate signal stack of its own and
+unmaps it with the network, sometimes without taking it back: the next signal, such as
+Ctrl-C, then ends the process with a segmentation fault.
+
 The graph goes in as ONNX bytes, read by the runtime itself. OpenVINO is imported
 without the package by which it reports its use over the network.
 """
 
-from collections.abc import Callable
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.inference.engines.engine import Engine, Precision, Variant
-from medseg.inference.engines.foreign_core import (
+from medseg.inference.engines.engine import (
     CoreLogits,
+    Engine,
+    Precision,
+    Variant,
     smallest_example,
     takes_any_size,
     with_foreign_core,
 )
 from medseg.inference.engines.onnx_engine import onnx_graph
-from medseg.inference.engines.signal_stack import keep_signal_stack
 from medseg.networks.folding import fold
 from medseg.networks.network import SegmentationNetwork
 from medseg.telemetry import import_openvino
+
+_DISABLED = 2
+
+
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` on Linux."""
+
+    _fields_ = (
+        ("pointer", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("size", ctypes.c_size_t),
+    )
+
+
+@contextmanager
+def keep_signal_stack() -> Iterator[None]:
+    """Puts this thread's alternate signal stack back at the end of the block."""
+    if sys.platform != "linux":
+        yield
+        return
+    library = ctypes.CDLL(None)
+    before = _SignalStack()
+    library.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        if library.sigaltstack(ctypes.byref(before), None) != 0:
+            none = _SignalStack(None, _DISABLED, 0)
+            library.sigaltstack(ctypes.byref(none), None)
+
 
 SHAPES_KEPT = 4
 """Shapes of windows whose compiled networks stay loaded."""

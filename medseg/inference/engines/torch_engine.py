@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from medseg.errors import SettingsError
 from medseg.extras import how_to_install
 from medseg.inference.engines.engine import Engine, Precision, Variant
-from medseg.networks.inference_form import inference_form
+from medseg.networks.folding import inference_form
 
 
 def torch_engine(

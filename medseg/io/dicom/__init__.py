@@ -1,7 +1,6 @@
 """DICOM trees to volumes and label maps, and label maps back to DICOM objects."""
 
-from medseg.io.dicom.correction import Correction
-from medseg.io.dicom.frame import Kind
+from medseg.io.dicom.frame import Correction, Kind
 from medseg.io.dicom.scan import DicomScan, read_series
 from medseg.io.dicom.series import (
     Series,

@@ -23,6 +23,7 @@ from medseg.io.dicom.elements import (
 from medseg.io.dicom.frame import (
     ATTRIBUTES,
     IMPLICIT,
+    INCOMPLETE,
     PIXEL_ELEMENTS,
     PLAIN_SYNTAXES,
     TRAITS,
@@ -30,8 +31,8 @@ from medseg.io.dicom.frame import (
     Frame,
     Kind,
     PixelLayout,
+    kind_of,
 )
-from medseg.io.dicom.kind import INCOMPLETE, kind_of
 from medseg.io.dicom.multiframe import (
     FRAME_VECTORS,
     enhanced_frames,

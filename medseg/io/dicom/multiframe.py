@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import GeometryError, UnreadableFileError
-from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.elements import (
     DicomDataset,
     all_numbers_of,
@@ -27,7 +26,7 @@ from medseg.io.dicom.elements import (
     numbers_of,
     text_of,
 )
-from medseg.io.dicom.frame import TRAITS, Frame
+from medseg.io.dicom.frame import TRAITS, Correction, Frame
 from medseg.io.dicom.placing import CROSS_SECTIONS, ORIENTATION, POSITION, SPACING
 
 _TRAIT_PLACES = {

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medseg.errors import GeometryError
-from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.elements import DicomDataset, all_numbers_of, numbers_of, text_of
-from medseg.io.dicom.frame import Frame
+from medseg.io.dicom.frame import Correction, Frame
 
 POSITION = "ImagePositionPatient"
 ORIENTATION = "ImageOrientationPatient"

@@ -7,9 +7,7 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError, UnreadableFileError
 from medseg.geometry import lps_from_ras
-from medseg.io.dicom.correction import Correction
-from medseg.io.dicom.frame import Frame
-from medseg.io.dicom.kind import is_capture
+from medseg.io.dicom.frame import Correction, Frame, is_capture
 from medseg.io.dicom.pixels import (
     inverted,
     measured_values,

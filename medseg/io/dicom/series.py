@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TypeAlias
 
 from medseg.errors import InputError, MissingFileError
-from medseg.io.dicom.correction import Correction
-from medseg.io.dicom.frame import DicomFile, Frame, Kind
+from medseg.io.dicom.frame import (
+    CAPTURE,
+    Correction,
+    DicomFile,
+    Frame,
+    Kind,
+    is_capture,
+)
 from medseg.io.dicom.header import NOT_DICOM, read_dicom_file
-from medseg.io.dicom.kind import CAPTURE, is_capture
 from medseg.io.dicom.splitting import Part, identity_of, split_frames, without_copies
 from medseg.io.dicom.stack import thickness_of
 from medseg.progress import Progress, Silent

@@ -103,13 +103,6 @@ class Pattern:
     is_beyond: bool
 
 
-def pattern_strength(
-    network: SegmentationNetwork, *, size: Sequence[int] | None = None, seed: int = 0
-) -> float:
-    """Strength of what `find_pattern` finds."""
-    return find_pattern(network, size=size, seed=seed).strength
-
-
 def find_pattern(
     network: SegmentationNetwork, *, size: Sequence[int] | None = None, seed: int = 0
 ) -> Pattern:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from medseg.networks.instance_norm import InstanceNorm
+from medseg.networks.blocks import InstanceNorm
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 BY_IMAGE = (InstanceNorm, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)

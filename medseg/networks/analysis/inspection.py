@@ -11,12 +11,12 @@ from medseg.networks.analysis.checkerboard import Coverage, coverages, find_patt
 from medseg.networks.analysis.costs import Costs, Precision, predict_costs
 from medseg.networks.analysis.effective_field import (
     effective_field,
+    measured_field,
     radii_holding,
     share_beyond,
 )
 from medseg.networks.analysis.fixed_statistics import BY_IMAGE, with_fixed_statistics
 from medseg.networks.analysis.layers import Layer, list_layers
-from medseg.networks.analysis.measured_field import measured_field
 from medseg.networks.analysis.receptive_field import ReceptiveField, receptive_field
 from medseg.networks.analysis.shift import (
     ShiftFinding,

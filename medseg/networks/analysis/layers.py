@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from medseg.networks.analysis.receptive_field import layer_fields
 from medseg.networks.deeplab import ImagePooling
 from medseg.networks.network import SegmentationNetwork
-from medseg.networks.unpadded import CentreCrop
+from medseg.networks.unet import CentreCrop
 from medseg.networks.upsampling import Interpolate, PixelShuffle
 
 SHOWN = (

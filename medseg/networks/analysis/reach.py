@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from medseg.networks.arithmetic import convolution_size, transposed_size
+from medseg.networks.core import convolution_size, transposed_size
 from medseg.networks.deeplab import ImagePooling
-from medseg.networks.unpadded import CentreCrop
+from medseg.networks.unet import CentreCrop
 from medseg.networks.upsampling import Interpolate, PixelShuffle
 
 NOTHING = np.iinfo(np.int64).max // 4

@@ -7,11 +7,60 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
-from medseg.networks.analysis.graph import full_resolution_output, trace
-from medseg.networks.analysis.reach import Reach, walk
+from medseg.networks.analysis.reach import walk
+from medseg.networks.blocks import InstanceNorm
+from medseg.networks.deeplab import ImagePooling
+from medseg.networks.fcn import ScoreUpsampling2d, ScoreUpsampling3d
 from medseg.networks.network import SegmentationNetwork
+from medseg.networks.plugin_network import PluginCore
+from medseg.networks.unet import CentreCrop
+from medseg.networks.upsampling import Interpolate, PixelShuffle
+
+LEAVES = (
+    CentreCrop,
+    ImagePooling,
+    InstanceNorm,
+    Interpolate,
+    PixelShuffle,
+    ScoreUpsampling2d,
+    ScoreUpsampling3d,
+)
+
+
+class _Tracer(fx.Tracer):
+    """Keeps layers whole whose code looks at sizes."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LEAVES) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(network: SegmentationNetwork) -> fx.GraphModule | None:
+    """The graph of a network's core; None where its code depends on its input.
+
+    MONAI's SwinUNETR is such a one: its windows depend on the size. Networks by path
+    are not followed: no rule is known for layers of others.
+    """
+    if isinstance(network.core, PluginCore):
+        return None
+    tracer = _Tracer()
+    try:
+        graph = tracer.trace(network.core)
+    except (fx.proxy.TraceError, RuntimeError, TypeError, ValueError):
+        return None
+    return fx.GraphModule(network.core, graph)
+
+
+def full_resolution_output(graph: fx.Graph) -> fx.Node:
+    """The node that makes the logits at full resolution."""
+    (result,) = next(node for node in graph.nodes if node.op == "output").args
+    logits: Any = result
+    while isinstance(logits, list | tuple):
+        logits = logits[0]
+    assert isinstance(logits, fx.Node)
+    return logits
+
 
 LARGEST = 1 << 14
 """Voxels along an axis beyond which a receptive field counts as the whole image."""
@@ -95,28 +144,6 @@ def _long_axis(
     return network.core.input_size((wanted,) * network.spatial_dims)[axis]
 
 
-def reach_of_output(network: SegmentationNetwork, size: Sequence[int]) -> list[Reach]:
-    """For an input size, the input voxels that each output voxel depends on.
-
-    Args:
-        network: A network that can be traced.
-        size: A size that its core takes.
-
-    Returns:
-        One `Reach` per axis.
-
-    Raises:
-        SettingsError: The size does not fit; the nearest that do are named.
-        NotImplementedError: The network cannot be traced.
-    """
-    network.output_shape(size)
-    graph = trace(network)
-    if graph is None:
-        raise NotImplementedError("the network cannot be traced")
-    output = full_resolution_output(graph.graph)
-    return [walk(graph, n, axis)[output] for axis, n in enumerate(size)]
-
-
 def reach_by_gradient(
     network: SegmentationNetwork, size: Sequence[int], position: Sequence[int]
 ) -> list[tuple[int, int]]:
@@ -192,11 +219,10 @@ def replace_layers(module: nn.Module) -> None:
 
 def _is_pointwise(layer: nn.Module) -> bool:
     """Whether a layer mixes no voxels, apart from statistics over the patch."""
-    return type(layer).__module__ in {
+    return isinstance(layer, InstanceNorm) or type(layer).__module__ in {
         "torch.nn.modules.activation",
         "torch.nn.modules.batchnorm",
         "torch.nn.modules.dropout",
         "torch.nn.modules.instancenorm",
         "torch.nn.modules.normalization",
-        "medseg.networks.instance_norm",
     }

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 from medseg.errors import InputError, OutputError
 from medseg.files import write_text
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.progress import Progress
 from medseg.serving.pacs.dicomweb import WebArchive, WebStudy
 from medseg.serving.pacs.inbox import FullError, Inbox, RefusedObjectError

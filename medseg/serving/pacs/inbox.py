@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medseg.errors import InputError, MedsegError, OutputError
 from medseg.files import hash_file
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.progress import Progress, Silent
 from medseg.reading import read_header
 from medseg.serving.pacs.settings import PacsSettings

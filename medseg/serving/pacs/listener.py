@@ -13,8 +13,7 @@ from typing import Any
 from pynetdicom import AE
 from pynetdicom.transport import ThreadedAssociationServer
 
-from medseg.serving.pacs.settings import PacsSettings
-from medseg.serving.pacs.tls import server_context
+from medseg.serving.pacs.settings import PacsSettings, server_context
 
 HANDSHAKES = 64
 """Connections that may agree on TLS at the same time; more are closed."""

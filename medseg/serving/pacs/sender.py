@@ -5,8 +5,12 @@ from pathlib import Path
 from medseg.errors import OutputError
 from medseg.io.dicom.elements import quiet
 from medseg.serving.pacs.dicomweb import RefusedResultError, WebArchive
-from medseg.serving.pacs.settings import Address, PacsSettings, WebAddress
-from medseg.serving.pacs.tls import client_context
+from medseg.serving.pacs.settings import (
+    Address,
+    PacsSettings,
+    WebAddress,
+    client_context,
+)
 
 _WARNINGS = range(0xB000, 0xC000)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from medseg.errors import OutputError, PredictionError
 from medseg.files import hash_file, write_text
 from medseg.folder_lock import lock_folder
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.plain_text import one_line
 from medseg.prediction.dicom_results import REPORT, SEGMENTATION
 from medseg.prediction.predict import pseudonyms
@@ -119,7 +119,7 @@ class Node:
         self._worker.stop()
 
     def run(self, stop: Stop) -> None:
-        """Looks, segments, sends, cleans up, until an end is asked for."""
+        """Checks the inbox, segments, sends, cleans up, until an end is asked for."""
         while not stop:
             for study in self._inbox.complete(time.monotonic()):
                 self._segment(study)

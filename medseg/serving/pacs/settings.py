@@ -1,6 +1,7 @@
-"""Who may send what to the node, and where results go."""
+"""Who may send what to the node, where results go, and TLS for both directions."""
 
 import re
+import ssl
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -188,3 +189,50 @@ def read_pacs_settings(overrides: Sequence[str], **values: Any) -> PacsSettings:
         given["query"] = parse_query(given["query"])
     given = apply_overrides(given, list(overrides))
     return parse_settings(PacsSettings, given, source="pacs")
+
+
+def server_context(settings: "PacsSettings") -> ssl.SSLContext | None:
+    """SSL context of the server; None without TLS.
+
+    Raises:
+        SettingsError: A certificate cannot be used.
+    """
+    if settings.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return _filled(context, settings, require=settings.tls_ca is not None)
+
+
+def client_context(settings: "PacsSettings") -> ssl.SSLContext | None:
+    """SSL context for connections to the destination; None without TLS.
+
+    The destination must show a certificate of `tls_ca`, or of the machine's own
+    authorities where there is none. Certificates of hospital devices seldom name
+    their host, so that names are not compared.
+
+    Raises:
+        SettingsError: A certificate cannot be used.
+    """
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    return _filled(context, settings, require=True)
+
+
+def _filled(
+    context: ssl.SSLContext, settings: "PacsSettings", *, require: bool
+) -> ssl.SSLContext:
+    assert settings.tls_cert is not None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        if settings.tls_ca is not None:
+            context.load_verify_locations(settings.tls_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"TLS: {settings.tls_cert}, {settings.tls_key} or {settings.tls_ca} cannot "
+            f"be used: {error}"
+        ) from error
+    context.verify_mode = ssl.CERT_REQUIRED if require else ssl.CERT_NONE
+    return context

@@ -136,7 +136,7 @@ def test_a_graph_of_open_sizes_says_so() -> None:
     need("onnx")
     import onnx
 
-    from medseg.inference.engines.foreign_core import CoreLogits
+    from medseg.inference.engines.engine import CoreLogits
 
     core = CoreLogits(network("batch").core).eval()
     graph = onnx.load_from_string(

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import InputError
-from medseg.io.dicom.correction import Correction
-from medseg.io.dicom.frame import Kind
+from medseg.io.dicom.frame import Correction, Kind
 from medseg.io.dicom.label_objects.references import LabelledImage
 from medseg.io.dicom.label_objects.segmentation import read_segmentation, segment_names
 from medseg.io.dicom.label_objects.structure_areas import lie_on_slices

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medseg.errors import InputError
 from medseg.geometry import Grid
-from medseg.io.dicom.correction import Correction
+from medseg.io.dicom.frame import Correction
 from medseg.io.dicom.series import Series
 
 

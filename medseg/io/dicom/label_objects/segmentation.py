@@ -10,10 +10,9 @@ import numpy as np
 from medseg.errors import GeometryError, InputError, LabelError, UnreadableFileError
 from medseg.geometry import Grid
 from medseg.io.bytestream import require_memory
-from medseg.io.dicom.correction import Correction
 from medseg.io.dicom.decoding import decoded
 from medseg.io.dicom.elements import DicomDataset, number_of, quiet, text_of
-from medseg.io.dicom.frame import Frame
+from medseg.io.dicom.frame import Correction, Frame
 from medseg.io.dicom.header import frames_of_object, read_header
 from medseg.io.dicom.label_objects.planes import (
     PlaneStep,

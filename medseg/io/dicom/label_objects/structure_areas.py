@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import GeometryError
-from medseg.io.dicom.correction import Correction
-from medseg.io.dicom.frame import Frame
+from medseg.io.dicom.frame import Correction, Frame
 from medseg.io.dicom.label_objects.contours import ContourArea, region_of
 from medseg.io.dicom.label_objects.planes import plane_affine
 from medseg.io.dicom.label_objects.structures import Structure

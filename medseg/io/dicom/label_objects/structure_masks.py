@@ -7,7 +7,7 @@ import numpy as np
 
 from medseg.errors import LabelError
 from medseg.geometry import Grid
-from medseg.io.dicom.correction import Correction
+from medseg.io.dicom.frame import Correction
 from medseg.io.dicom.label_objects.planes import grid_of
 from medseg.io.dicom.label_objects.structure_areas import (
     DrawnStructure,

@@ -63,7 +63,7 @@ def _weights(weights_ptr, channel, counted):
 
 
 @triton.jit
-def _voxel_slopes(
+def _voxel_derivatives(
     sums_ptr, N, weights, valid, L, share, channel, MEAN: tl.constexpr, BLOCK_C
 ):
     """Derivative by a voxel's own loss, by its true class.
@@ -157,12 +157,12 @@ def _generalized_dice(
 
 
 @triton.jit
-def slopes_kernel(
+def derivatives_kernel(
     sums_ptr,
     voxel_weights_ptr,
     channel_weights_ptr,
     region_weights_ptr,
-    slopes_ptr,
+    derivatives_ptr,
     values_ptr,
     known_ptr,
     N,
@@ -191,7 +191,7 @@ def slopes_kernel(
     output = tl.program_id(0)
     factor = (tl.zeros([1], tl.float64) + pick(output, WEIGHTS)).sum()
     sums_ptr += output.to(tl.int64) * N * ROWS * BLOCK_C
-    slopes_ptr += output.to(tl.int64) * N * 4 * BLOCK_C
+    derivatives_ptr += output.to(tl.int64) * N * 4 * BLOCK_C
     channel = tl.arange(0, BLOCK_C)
     real = channel < L
     counted = real & (channel >= FIRST)
@@ -201,7 +201,7 @@ def slopes_kernel(
 
     # NaN where a logit was none, whether or not anything looks at predictions
     value = 0.0 * _of_all(sums_ptr, N, PREDICTED, channel, real, BLOCK_C)
-    voxel_slopes = _voxel_slopes(
+    voxel_derivatives = _voxel_derivatives(
         sums_ptr,
         N,
         _weights(voxel_weights_ptr, channel, real),
@@ -213,11 +213,15 @@ def slopes_kernel(
         BLOCK_C,
     )
     channel_weights = _weights(channel_weights_ptr, channel, real)
-    channel_slopes = factor * CHANNEL_WEIGHT / tl.maximum(valid, 1.0) * channel_weights
+    channel_derivatives = (
+        factor * CHANNEL_WEIGHT / tl.maximum(valid, 1.0) * channel_weights
+    )
     if VOXEL_WEIGHT != 0.0:
-        value += voxel_slopes * _of_all(sums_ptr, N, VOXEL, channel, real, BLOCK_C)
+        value += voxel_derivatives * _of_all(sums_ptr, N, VOXEL, channel, real, BLOCK_C)
     if CHANNEL_WEIGHT != 0.0:
-        value += channel_slopes * _of_all(sums_ptr, N, CHANNEL, channel, real, BLOCK_C)
+        value += channel_derivatives * _of_all(
+            sums_ptr, N, CHANNEL, channel, real, BLOCK_C
+        )
 
     num_groups = 1 if BATCH else N
     share = factor * REGION_WEIGHT
@@ -262,9 +266,9 @@ def slopes_kernel(
                 )
             value += own
         for n in range(N if BATCH else 1):
-            at = slopes_ptr + (n if BATCH else group) * 4 * BLOCK_C + channel
-            tl.store(at, voxel_slopes.to(tl.float32))
-            tl.store(at + BLOCK_C, channel_slopes.to(tl.float32))
+            at = derivatives_ptr + (n if BATCH else group) * 4 * BLOCK_C + channel
+            tl.store(at, voxel_derivatives.to(tl.float32))
+            tl.store(at + BLOCK_C, channel_derivatives.to(tl.float32))
             tl.store(at + 2 * BLOCK_C, by_inside.to(tl.float32))
             tl.store(at + 3 * BLOCK_C, by_predicted.to(tl.float32))
     tl.store(values_ptr + output, tl.sum(value, 0))
