@@ -3,12 +3,19 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _LONGEST_NAME = 150
 _UNSAFE_IN_NAMES = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _DATES = re.compile(r"(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:[0-2]\d|3[01])\d*")
+_PART = r"""[^\s/\\:;,'"<>|()\[\]](?:[^\n/\\:;,'"<>|()\[\]]*[^\s/\\:;,'"<>|()\[\]])?"""
+"""A folder's name in a message, blanks in it or not."""
+_FOLDERS = re.compile(
+    rf"(?:(?:sqlite|file):/*|(?<![\w./:<-]))/(?:{_PART}/)+"
+    rf"|\b[A-Za-z]:\\(?:{_PART}\\)+"
+)
+"""Folders at the beginning of absolute paths, of POSIX and of Windows."""
 _UIDS = re.compile(r"(?<!\d)\d+(?:\.\d+){4,}")
 
 
@@ -59,6 +66,25 @@ def distinct_names(texts: Sequence[str], places: Sequence[bytes]) -> list[str]:
 def without_dates_and_uids(text: str) -> str:
     """The text with all that reads like a day (20240131) or a DICOM UID masked."""
     return _DATES.sub("***", _UIDS.sub("***", text))
+
+
+def without_folders(text: str, folders: Iterable[Path] = ()) -> str:
+    """The text with the folders of absolute paths left out, each path's end kept.
+
+    A folder of somebody's machine means nothing elsewhere, and may name somebody.
+    Addresses of servers stay.
+
+    Args:
+        text: A message or a log.
+        folders: Known ones, below which paths are kept whole, blanks in them or not.
+    """
+    known = {str(folder.absolute()) for folder in folders}
+    for name in sorted(known - {"/"}, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w.\\-]){re.escape(name)}[/\\]", "", text)
+        text = re.sub(
+            rf"(?<![\w.\\-]){re.escape(name)}(?![\w\\-])", Path(name).name, text
+        )
+    return _FOLDERS.sub("", text)
 
 
 def below_folder(text: str, folder: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.plain_text import below_folder
+from medseg.plain_text import below_folder, without_folders
 
 WORDS = "less contrast than in training: it may show nothing in a main slice"
 
@@ -34,3 +34,28 @@ def test_words_stay_as_they_are(folder: str) -> None:
 )
 def test_paths_are_written_below(folder: str, text: str, expected: str) -> None:
     assert below_folder(text, Path(folder)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/home/j.smith/data/a.nii.gz: damaged", "a.nii.gz: damaged"),
+        ("begins with /mnt/models/old run", "begins with old run"),
+        ("('/srv/x/y', \"/srv/x/z\")", "('y', \"z\")"),
+        (r"C:\Users\smith\a.nii: damaged", "a.nii: damaged"),
+        ("sqlite:////home/smith/mlflow.db", "mlflow.db"),
+        ("file:///home/smith/a.png", "a.png"),
+        ("kept at http://host:5000/api/runs/3", "kept at http://host:5000/api/runs/3"),
+        ("12/34 of 5 mm/voxel, and/or", "12/34 of 5 mm/voxel, and/or"),
+        ("imagesTr/a.nii.gz", "imagesTr/a.nii.gz"),
+        ("/data/Anna Smith/set/imagesTr/a.nii: short", "imagesTr/a.nii: short"),
+        ("in /data/Anna Smith/set nothing", "in set nothing"),
+        ("/data/Anna Smith/set-2/a.nii: short", "a.nii: short"),
+        ("/a/b and /c/d", "b and d"),
+        (r"'D:\My Data\a b.nii' is empty", "'a b.nii' is empty"),
+        ("", ""),
+    ],
+)
+def test_folders_of_a_machine_are_left_out(text: str, expected: str) -> None:
+    known = [Path("/data/Anna Smith/set"), Path("/")]
+    assert without_folders(text, known) == expected

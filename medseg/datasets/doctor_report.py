@@ -55,7 +55,9 @@ class Report:
         errors = sum(finding.severity == "error" for finding in self.findings)
         kinds = Counter(finding.kind for finding in self.findings)
         listed = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-        return f"{errors} errors, {len(self.findings) - errors} warnings ({listed})"
+        numbers = {"error": errors, "warning": len(self.findings) - errors}
+        counted = (f"{n} {what}{'' if n == 1 else 's'}" for what, n in numbers.items())
+        return f"{', '.join(counted)} ({listed})"
 
 
 def format_report(report: Report, *, most: int = 50) -> str:

@@ -34,10 +34,10 @@ def rank_variations(
         seed: Seed of the bootstrap.
 
     Returns:
-        Columns variation, mean, rank, mean_rank (of the ranks within each patient),
-        rank_low, rank_high, share_first and rank_agreement (Kendall's tau between
-        the order and the resampled orders, averaged; the same in each row), best
-        first.
+        Columns variation, n (patients with a value in all), mean, rank, mean_rank
+        (of the ranks within each patient), rank_low, rank_high, share_first and
+        rank_agreement (Kendall's tau between the order and the resampled orders,
+        averaged; the same in each row), best first.
     """
     import pandas as pd
     from scipy.stats import rankdata
@@ -54,6 +54,7 @@ def rank_variations(
     table = pd.DataFrame(
         {
             "variation": [str(name) for name in scores.columns],
+            "n": len(complete),
             "mean": values.mean(axis=0),
             "rank": processes,
             "mean_rank": rankdata(-gain, axis=1).mean(axis=0),

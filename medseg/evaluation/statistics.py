@@ -82,7 +82,7 @@ def paired_scores(
 
 
 def compare_pairs(
-    scores: Mapping[str, pd.DataFrame],
+    scores: Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]],
     *,
     larger_is_better: bool = True,
     tie_margin: float = 0.0,
@@ -94,7 +94,8 @@ def compare_pairs(
 
     Args:
         scores: For each structure, a column per variation and a row per patient, as
-            `paired_scores` gives.
+            `paired_scores` gives; or several such tables, with a pair or more each,
+            where not all pairs have the same patients.
         larger_is_better: Which way wins, effect sizes and ranks count.
         tie_margin: Differences up to this size are ties.
         confidence: Level of the intervals of the mean difference.
@@ -117,7 +118,8 @@ def compare_pairs(
                 "seed": seed,
             },
         )
-        for structure, wide in scores.items()
+        for structure, tables in scores.items()
+        for wide in (tables if isinstance(tables, Sequence) else (tables,))
         for first, second in itertools.combinations(wide.columns, 2)
     ]
     corrected = holm([draft.p_value for draft in drafts])

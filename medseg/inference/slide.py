@@ -198,24 +198,18 @@ class SlideObjects:
         import tifffile
 
         columns, rows = self.labels.shape
-        values = object_values(self.count, self.run.predictor.plan.labels)[self.final]
-        outside, pixels = values[0], 0
+        values, pixels = self.values, 0
 
-        def tiles() -> Iterator[np.ndarray]:
+        def counted() -> Iterator[np.ndarray]:
             nonlocal pixels
-            for top in range(0, rows, WRITTEN_TILE):
-                for left in range(0, columns, WRITTEN_TILE):
-                    across = slice(left, left + WRITTEN_TILE)
-                    part = values[self.labels[across, top : top + WRITTEN_TILE]].T
-                    pixels += int(np.count_nonzero(part != outside))
-                    tile = np.full((WRITTEN_TILE, WRITTEN_TILE), outside, values.dtype)
-                    tile[: part.shape[0], : part.shape[1]] = part
-                    yield tile
+            for tile in self.tiles(values):
+                pixels += int(np.count_nonzero(tile != values[0]))
+                yield tile
 
         with atomic_write(path) as temporary:
             tifffile.imwrite(
                 temporary,
-                tiles(),
+                counted(),
                 shape=(rows, columns),
                 dtype=values.dtype,
                 tile=(WRITTEN_TILE, WRITTEN_TILE),
@@ -225,6 +219,27 @@ class SlideObjects:
                 bigtiff=rows * columns * values.dtype.itemsize > 2**31,
             )
         return pixels
+
+    @property
+    def values(self) -> LabelArray:
+        """The value in the label map of each object, first that of the outside."""
+        return object_values(self.count, self.run.predictor.plan.labels)
+
+    def tiles(self, values: LabelArray) -> Iterator[np.ndarray]:
+        """Tiles of a TIFF from top to bottom, filled up at the far sides.
+
+        Args:
+            values: What is written for each object, first that of the outside.
+        """
+        columns, rows = self.labels.shape
+        of_parts = values[self.final]
+        for top in range(0, rows, WRITTEN_TILE):
+            for left in range(0, columns, WRITTEN_TILE):
+                across = slice(left, left + WRITTEN_TILE)
+                part = of_parts[self.labels[across, top : top + WRITTEN_TILE]].T
+                tile = np.full((WRITTEN_TILE, WRITTEN_TILE), values[0], values.dtype)
+                tile[: part.shape[0], : part.shape[1]] = part
+                yield tile
 
 
 def _flat(tile: ObjectTile) -> tuple[slice, slice]:

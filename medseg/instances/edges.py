@@ -53,9 +53,24 @@ def outlines_of(labels: LabelArray, *, background: int = 0) -> Iterator[ObjectOu
             label = int(values[number - 1])
             if label == background:
                 continue
-            origin = np.array([side.start for side in box])
-            rings = [ring + origin for ring in rings_of(numbers[box] == number)]
-            yield ObjectOutline(label, plane, _parts(rings))
+            first = (box[0].start, box[1].start)
+            mask = numbers[box] == number
+            yield outline_of(mask, label=label, plane=plane, first=first)
+
+
+def outline_of(
+    mask: MaskArray, *, label: int, plane: int = 0, first: Point = (0, 0)
+) -> ObjectOutline:
+    """The outline of one object.
+
+    Args:
+        mask: Its pixels, shape (I, J).
+        label: Its number.
+        plane: Number of the plane.
+        first: Where the mask's first pixel lies in the picture.
+    """
+    rings = [ring + np.array(first) for ring in rings_of(mask)]
+    return ObjectOutline(label, plane, _parts(rings))
 
 
 def rings_of(mask: MaskArray) -> list[np.ndarray]:

@@ -20,9 +20,11 @@ import numpy as np
 
 from medseg.errors import SettingsError
 from medseg.extras import how_to_install
-from medseg.files import atomic_write, write_text
+from medseg.files import atomic_write
+from medseg.geometry import spacing_of
 from medseg.instances.edges import ObjectOutline, outlines_of
 from medseg.structure_colors import rgb_of
+from medseg.types import Affine
 from medseg.volume import LabelMap
 
 _MOVE_TO, _LINE_TO, _CLOSE = 0.0, 1.0, 4.0
@@ -174,9 +176,16 @@ def write_geojson(
     Raises:
         OutputError: The file cannot be written.
     """
-    features = [_feature(o, name, in_stack=num_planes > 1) for o in outlines]
-    collection = {"type": "FeatureCollection", "features": features}
-    write_text(path, json.dumps(collection, separators=(",", ":")))
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        file.write('{"type":"FeatureCollection","features":[')
+        for number, outline in enumerate(outlines):
+            feature = _feature(outline, name, in_stack=num_planes > 1)
+            text = json.dumps(feature, separators=(",", ":"))
+            file.write(f",{text}" if number else text)
+        file.write("]}")
 
 
 def _feature(outline: ObjectOutline, name: str, *, in_stack: bool) -> dict[str, Any]:
@@ -224,12 +233,7 @@ def write_ome_labels(path: Path, label_map: LabelMap, *, background: int = 0) ->
     voxels = voxels.astype(np.min_scalar_type(int(voxels.max(initial=0))))
     planes = voxels.transpose(2, 1, 0)
     is_flat = len(planes) == 1
-    metadata: dict[str, Any] = {"axes": "YX" if is_flat else "ZYX", "Name": path.name}
-    if not np.array_equal(label_map.affine, np.eye(4)):
-        axes = "XY" if is_flat else "XYZ"
-        for axis, mm in zip(axes, label_map.grid.spacing, strict=False):
-            metadata[f"PhysicalSize{axis}"] = mm * 1000
-            metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    metadata = ome_metadata(path.name, label_map.affine, is_flat=is_flat)
     with atomic_write(path) as temporary:
         tifffile.imwrite(
             temporary,
@@ -241,3 +245,20 @@ def write_ome_labels(path: Path, label_map: LabelMap, *, background: int = 0) ->
             metadata=metadata,
             bigtiff=voxels.nbytes > 2**31,
         )
+
+
+def ome_metadata(name: str, affine: Affine, *, is_flat: bool) -> dict[str, Any]:
+    """What an OME-TIFF of labels says of itself, as tifffile takes it.
+
+    Args:
+        name: Of the image.
+        affine: Of its grid; the identity says that the pixel size is not known.
+        is_flat: Whether it is a single plane.
+    """
+    metadata: dict[str, Any] = {"axes": "YX" if is_flat else "ZYX", "Name": name}
+    if not np.array_equal(affine, np.eye(4)):
+        axes = "XY" if is_flat else "XYZ"
+        for axis, mm in zip(axes, spacing_of(affine), strict=False):
+            metadata[f"PhysicalSize{axis}"] = mm * 1000
+            metadata[f"PhysicalSize{axis}Unit"] = "µm"
+    return metadata

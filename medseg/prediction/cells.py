@@ -1,4 +1,4 @@
-"""What goes with a label map of single objects: a table of them, and their outlines."""
+"""What goes with the label map of a picture: outlines, and of objects a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +22,16 @@ from medseg.instances.stitching import ObjectTile
 from medseg.io.object_files import ObjectFormat, write_objects
 from medseg.plan import Plan
 from medseg.prediction.scan import Scan
+from medseg.prediction.slide_objects import colours_of_slide, write_slide_objects
 from medseg.prediction.slide_outlines import SlideOutlines
 from medseg.progress import Progress
 from medseg.reading import read_grid
 from medseg.reading.slides import SlideReader
-from medseg.reporting.outlines import span_of, write_outlines
+from medseg.reporting.outlines import (
+    span_of,
+    write_object_outlines,
+    write_structure_outlines,
+)
 from medseg.tables import safe_frame, write_frame
 from medseg.types import Affine, ImageArray, LabelArray, Spacing
 from medseg.volume import LabelMap, Volume
@@ -77,7 +82,7 @@ def write_cells(
     write_frame(out / names[0], table)
     if volume.grid.shape[2] == 1:
         names.append(f"{OUTLINES}/{name}.png")
-        write_outlines(
+        write_object_outlines(
             out / names[1],
             volume.voxels[..., 0],
             label_map.voxels[..., 0],
@@ -93,6 +98,34 @@ def write_cells(
             background=background,
         )
     return names
+
+
+def write_structures(
+    out: Path, name: str, label_map: LabelMap, volume: Volume, plan: Plan
+) -> list[str]:
+    """Writes a single picture with its structures outlined in their colours.
+
+    Args:
+        out: Folder of the label maps.
+        name: Of the scan.
+        label_map: Structures on the scan's own grid.
+        volume: The scan.
+        plan: Of the model.
+
+    Returns:
+        The file, below the folder.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    file = f"{OUTLINES}/{name}.png"
+    write_structure_outlines(
+        out / file,
+        volume.voxels[..., 0],
+        label_map.voxels[..., 0],
+        scheme=plan.labels,
+    )
+    return [file]
 
 
 @dataclass(frozen=True)
@@ -128,14 +161,20 @@ def is_slide(scan: Scan, predictor: Predictor) -> bool:
 
 
 def segment_slide(
-    scan: Scan, predictor: Predictor, out: Path, *, progress: Progress
+    scan: Scan,
+    predictor: Predictor,
+    out: Path,
+    *,
+    formats: Sequence[ObjectFormat] = (),
+    progress: Progress,
 ) -> SlideResult:
-    """Segments a picture tile by tile: label map, table of cells, outlines.
+    """Segments a picture tile by tile: label map, table, outlines, further formats.
 
     Args:
         scan: A TIFF.
         predictor: Of a plan of pictures whose objects are learned.
         out: Folder of the label maps.
+        formats: As what the objects are written besides, in ``outlines``.
         progress: Shows progress.
 
     Raises:
@@ -165,7 +204,8 @@ def segment_slide(
         with run.segmented(out, notes=notes) as objects:
             table = _TileTable(part, predictor.plan, scale_um(affine))
             span = span_of(picture.sample)
-            outlines = SlideOutlines(Path(drawn), picture.shape, span)
+            colours = colours_of_slide(objects)
+            outlines = SlideOutlines(Path(drawn), picture.shape, span, colours)
 
             def look(voxels: ImageArray, labels: LabelArray, tile: ObjectTile) -> None:
                 table.add(voxels, labels, tile)
@@ -174,6 +214,14 @@ def segment_slide(
             objects.show(look)
             table.finish()
             outlines.write(out / names[2])
+            more = write_slide_objects(
+                out,
+                f"{OUTLINES}/{scan.name}",
+                objects,
+                formats=formats,
+                name=predictor.plan.labels.structures[0],
+                affine=affine,
+            )
             pixels = objects.write(out / names[0])  # last, as it stands for all
         columns, rows = picture.shape
         count = objects.count
@@ -181,7 +229,7 @@ def segment_slide(
         f"{columns} x {rows} pixels, segmented in tiles of {run.side} and stitched; "
         f"{count} objects"
     )
-    return SlideResult(names, pixels, count, affine, tuple(notes))
+    return SlideResult((*names, *more), pixels, count, affine, tuple(notes))
 
 
 @dataclass

@@ -205,7 +205,7 @@ def _every_scan(out: Path, lines: Sequence[Prediction]) -> Table | None:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table | None:
-    made = make_table(header, rows)
+    made = make_table(header, rows, cards=True)
     return made if made.rows else None
 
 

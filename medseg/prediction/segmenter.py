@@ -20,7 +20,12 @@ from medseg.io.object_files import ObjectFormat
 from medseg.model import Model
 from medseg.plausibility.judgement import Plausibility
 from medseg.prediction.captured_warnings import remarks_by_thread
-from medseg.prediction.cells import is_slide, segment_slide, write_cells
+from medseg.prediction.cells import (
+    is_slide,
+    segment_slide,
+    write_cells,
+    write_structures,
+)
 from medseg.prediction.dicom_results import DicomResults, say_unknown
 from medseg.prediction.folder_page import draw_scan, write_folder_page
 from medseg.prediction.load import load_segmentation
@@ -31,7 +36,7 @@ from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.scan_volume import load_scan, on_own_grid
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
-from medseg.prediction.sizes import Sizes
+from medseg.prediction.sizes import Sizes, is_one_picture
 from medseg.prediction.viewer_pages import write_scan_page
 from medseg.progress import Progress, Silent
 
@@ -240,6 +245,10 @@ class Segmenter:
                     self.model.plan,
                     formats=self.options.cells_as,
                 )
+            elif is_one_picture(job.scan, label_map):
+                job.written += write_structures(
+                    self.out, job.scan.name, label_map, loaded.volume, self.model.plan
+                )
             if loaded.sheared_grid is not None:
                 job.label_map = on_own_grid(job.label_map, loaded, self.model.plan)
                 job.like = job.scan.files[0]
@@ -253,16 +262,17 @@ class Segmenter:
         """A picture that is read, segmented and written tile by tile."""
         with job.stage():
             result = segment_slide(
-                job.scan, self.predictor, self.out, progress=Silent()
+                job.scan,
+                self.predictor,
+                self.out,
+                formats=self.options.cells_as,
+                progress=Silent(),
             )
             job.written += result.outputs
             job.notes += result.notes
             name = self.model.plan.labels.structures[0]
             job.num_objects = result.num_objects
             job.sizes = Sizes.of_picture({name: result.num_pixels}, result.affine)
-            if self.options.cells_as:
-                wanted = ", ".join(self.options.cells_as)
-                job.notes.append(f"no {wanted}: the picture went through in tiles")
             job.plausibility = Plausibility(unchecked="segmented in tiles: not checked")
             job.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return job

@@ -30,7 +30,7 @@ class Sizes:
             counts = {scheme.structures[0]: int(found)}
         else:
             counts = {n: int((voxels == v).sum()) for n, v in scheme.names.items()}
-        if voxels.shape[2] == 1 and scan.series is None and is_picture(scan.files[0]):
+        if is_one_picture(scan, label_map):
             return cls.of_picture(counts, label_map.affine)
         voxel_ml = label_map.grid.voxel_volume_mm3 / 1000
         return cls(volumes_ml={n: count * voxel_ml for n, count in counts.items()})
@@ -48,3 +48,9 @@ class Sizes:
             return cls(areas_px={n: float(count) for n, count in num_pixels.items()})
         pixel_um2 = scale[0] * scale[1]
         return cls(areas_um2={n: c * pixel_um2 for n, c in num_pixels.items()})
+
+
+def is_one_picture(scan: Scan, label_map: LabelMap) -> bool:
+    """Whether a scan is a picture of one page: no slice of a body."""
+    flat = label_map.voxels.shape[2] == 1
+    return flat and scan.series is None and is_picture(scan.files[0])

@@ -26,12 +26,17 @@ class SlideOutlines:
         folder: For temporary files, four bytes a pixel.
         shape: Columns and rows of the picture.
         span: Intensities that are shown as black and as white.
+        colours: Red, green and blue of each object, shape (objects + 1, 3).
     """
 
     def __init__(
-        self, folder: Path, shape: tuple[int, int], span: tuple[float, float]
+        self,
+        folder: Path,
+        shape: tuple[int, int],
+        span: tuple[float, float],
+        colours: np.ndarray,
     ) -> None:
-        self._span = span
+        self._span, self._colours = span, colours
         columns, rows = shape
         self._levels: list[ByteFile] = []
         while True:
@@ -52,7 +57,10 @@ class SlideOutlines:
         # a border shows with the pixel beyond it; no more of the halo is needed
         near = tuple(slice(max(p.start - 1, 0), p.stop + 1) for p in tile.inner)
         drawn = draw_outlines(
-            voxels[(slice(None), *near)], labels[near], span=self._span
+            voxels[(slice(None), *near)],
+            labels[near],
+            span=self._span,
+            colours=self._colours,
         )
         skip = tuple(min(p.start, 1) for p in tile.inner)
         columns, rows = tile.core

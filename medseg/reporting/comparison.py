@@ -54,15 +54,17 @@ def conclusions(
         evidence: What the runs are worth.
     """
     found = []
-    for (metric, structure), processes in _sections(ranking):
-        pairs = _of(statistics, metric, structure)
-        patients = int(pairs["n"].max()) if len(pairs) else 0
+    for (metric, structure), processes in sections_of(ranking):
+        pairs = rows_of(statistics, metric, structure)
+        patients = [int(n) for n in pairs["n"]] if len(pairs) else [0]
         found.append(
             Conclusion(
                 metric,
                 structure,
                 _verdict(processes, pairs, evidence),
-                evidence.in_words(num_patients=patients),
+                evidence.in_words(
+                    num_patients=max(patients), fewest_patients=min(patients)
+                ),
             )
         )
     return found
@@ -89,16 +91,17 @@ def format_comparison(
     """
     lines = ["# Comparison", ""]
     for found in conclusions(statistics, ranking, evidence or Evidence()):
-        pairs = _of(statistics, found.metric, found.structure)
-        processes = _of(ranking, found.metric, found.structure)
+        pairs = rows_of(statistics, found.metric, found.structure)
+        processes = rows_of(ranking, found.metric, found.structure)
         lines += [f"## {found.title}", "", found.sentence, found.evidence, ""]
         lines += [*_markdown(ranks_table(processes)), ""]
         lines += [*_markdown(differences_table(pairs)), ""]
     if failures:
         lines += ["## Runs that failed", ""]
         lines += [f"- {name}: {reason}" for name, reason in failures.items()]
-        lines += ["", *remarks]
-        lines += ["Variations are only compared on the same cases and seeds.", ""]
+        lines += [""]
+    if remarks:
+        lines += ["## What that leaves", "", *(f"- {said}" for said in remarks), ""]
     return "\n".join(lines)
 
 
@@ -116,7 +119,7 @@ def ranks_table(processes: pd.DataFrame) -> pd.DataFrame:
                 f"{row['rank_high']}",
                 "first": f"{row['share_first']:.0%}",
             }
-            for row in _rows(processes)
+            for row in as_rows(processes)
         ]
     )
 
@@ -128,14 +131,14 @@ def differences_table(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "pair": _pair(row),
-                "difference": _difference(row),
+                "pair": pair_name(row),
+                "difference": difference_text(row),
                 "p (Holm)": format_p(row["p_holm"] if row["n"] > 1 else math.nan),
                 "effect": f"{row['rank_biserial']:+.2f}" if row["n"] > 1 else "–",
                 "win/tie/loss": f"{row['wins']}/{row['ties']}/{row['losses']}",
                 "n": str(row["n"]),
             }
-            for row in _rows(pairs)
+            for row in as_rows(pairs)
         ]
     )
 
@@ -147,7 +150,8 @@ def format_p(value: float) -> str:
     return "< 0.001" if value < SMALLEST_P else f"{value:.3f}"
 
 
-def _difference(row: Mapping[Hashable, Any]) -> str:
+def difference_text(row: Mapping[Hashable, Any]) -> str:
+    """Mean difference of a pair with its interval, where there is one."""
     if not row["n"]:
         return "no patient has a value in both"
     mean = f"{row['mean_difference']:+.4f}"
@@ -162,7 +166,10 @@ def _markdown(table: pd.DataFrame) -> list[str]:
     return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *rows]
 
 
-def _sections(ranking: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+def sections_of(
+    ranking: pd.DataFrame,
+) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """Metric and structure with the rows of each, in the order of the ranking."""
     if ranking.empty:
         return
     for (metric, structure), processes in ranking.groupby(
@@ -171,7 +178,8 @@ def _sections(ranking: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataF
         yield (str(metric), str(structure)), processes
 
 
-def _of(table: pd.DataFrame, metric: str, structure: str) -> pd.DataFrame:
+def rows_of(table: pd.DataFrame, metric: str, structure: str) -> pd.DataFrame:
+    """Rows of one metric and structure."""
     if table.empty:
         return table
     chosen = (table["metric"] == metric) & (table["structure"] == structure)
@@ -191,7 +199,7 @@ def _verdict(processes: pd.DataFrame, pairs: pd.DataFrame, evidence: Evidence) -
         )
     beaten = [
         str(row["second"] if row["first"] == best else row["first"])
-        for row in _rows(pairs)
+        for row in as_rows(pairs)
         if best in (row["first"], row["second"]) and row["p_holm"] < SIGNIFICANT
     ]
     if not beaten:
@@ -252,16 +260,20 @@ def comparison_figure(statistics: pd.DataFrame, ranking: pd.DataFrame) -> Figure
     return figure
 
 
+def is_difference(row: Mapping[Hashable, Any]) -> bool:
+    """Whether the corrected test calls a pair different."""
+    return bool(row["n"] > 1 and row["p_holm"] < SIGNIFICANT)
+
+
 def _draw_differences(axes: Axes, pairs: pd.DataFrame) -> None:
     """A line per pair: mean difference with its interval, coloured where it holds."""
-    rows = _rows(pairs)[::-1]
+    rows = as_rows(pairs)[::-1]
     for height, row in enumerate(rows):
-        holds = row["n"] > 1 and row["p_holm"] < SIGNIFICANT
-        color = ALARM if holds else PAPER_FAINT
+        color = ALARM if is_difference(row) else PAPER_FAINT
         if not math.isnan(row["ci_low"]):
             axes.plot([row["ci_low"], row["ci_high"]], [height] * 2, color=color, lw=2)
         axes.plot([row["mean_difference"]], [height], "o", color=color, ms=5)
-    axes.set_yticks(range(len(rows)), [_pair(row) for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [pair_name(row) for row in rows], fontsize=8)
     axes.axvline(0, color=PAPER_INK, lw=0.8)
     title = metric_named(str(pairs.iloc[0]["metric"])).title
     axes.set_xlabel(
@@ -274,7 +286,7 @@ def _draw_differences(axes: Axes, pairs: pd.DataFrame) -> None:
 
 def _draw_ranks(axes: Axes, processes: pd.DataFrame, colors: Mapping[str, str]) -> None:
     """Rank of each variation, with the range it takes on resampled patients."""
-    rows = _rows(processes)[::-1]
+    rows = as_rows(processes)[::-1]
     for height, row in enumerate(rows):
         color = colors[row["variation"]]
         axes.plot([row["rank_low"], row["rank_high"]], [height] * 2, color=color, lw=5)
@@ -287,11 +299,13 @@ def _draw_ranks(axes: Axes, processes: pd.DataFrame, colors: Mapping[str, str]) 
     _quiet(axes)
 
 
-def _rows(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+def as_rows(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """Rows as dictionaries."""
     return table.to_dict(orient="records")
 
 
-def _pair(row: Mapping[Hashable, Any]) -> str:
+def pair_name(row: Mapping[Hashable, Any]) -> str:
+    """A pair, as its difference is taken."""
     return f"{row['first']} − {row['second']}"
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medseg.instances.object_colouring import neighbours
+from medseg.instances.object_palette import object_colours
 from medseg.reporting.palette import GROUND, INK, color_of
 from medseg.reporting.panels import Panel
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 OBJECT_FILL = 2
 OBJECT_LINE = 1
 """Palette entries for the objects of reference and prediction."""
+_LINE_SHARE = 350
+"""Of a panel's side, the reach of an object's line to either side."""
 _FILL = 0.42
 _HEADROOM = 1.15
 """Grey value that would be white: below it colours stay clear of what is bright."""
@@ -105,9 +109,12 @@ def _draw_fill(axes: Axes, labels: np.ndarray, aspect: float) -> None:
 
 
 def _draw_objects(axes: Axes, panel: Panel) -> None:
-    """Objects that touch stay apart: the border of each is drawn in sub-pixels."""
+    """Objects that touch stay apart: the border of each is drawn in sub-pixels.
+
+    Without a reference each has a colour of its own, unlike its neighbours'.
+    """
     from matplotlib.colors import to_rgba
-    from scipy.ndimage import binary_dilation
+    from scipy.ndimage import grey_dilation
 
     finer = max(1, min(4, 1200 // max(panel.prediction.shape)))
     rows, columns = panel.prediction.shape
@@ -116,14 +123,32 @@ def _draw_objects(axes: Axes, panel: Panel) -> None:
         reference = _enlarge(panel.reference, finer)
         inside = (reference > 0) & ~_borders(reference)
         layer[inside] = to_rgba(color_of(OBJECT_FILL), _FILL)
-    lines = binary_dilation(_borders(_enlarge(panel.prediction, finer)))
-    layer[lines] = to_rgba(color_of(OBJECT_LINE), 1.0)
+    numbers = _enlarge(panel.prediction, finer)
+    lines = _borders(numbers)
+    width = max(1, max(lines.shape) // _LINE_SHARE)
+    spread = grey_dilation(np.where(lines, numbers, 0), size=2 * width + 1)
+    if panel.reference is None:
+        layer[..., :3] = _colours_of(panel.prediction)[spread] / 255
+        layer[..., 3] = spread > 0
+    else:
+        layer[spread > 0] = to_rgba(color_of(OBJECT_LINE), 1.0)
     axes.imshow(
         layer,
         extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
         aspect=panel.aspect,
         interpolation="antialiased",
     )
+
+
+def _colours_of(numbers: np.ndarray) -> np.ndarray:
+    """Red, green and blue by object number, shape (largest number + 1, 3)."""
+    values, places = np.unique(numbers, return_inverse=True)
+    compact = places.reshape(*numbers.shape, 1) + (1 if values[0] else 0)
+    count = int(compact.max())
+    colours = np.zeros((int(values[-1]) + 1, 3), np.uint8)
+    found = object_colours(count, neighbours(compact, flat=True))
+    colours[values[values > 0]] = found[1:]
+    return colours
 
 
 def _enlarge(labels: np.ndarray, times: int) -> np.ndarray:

@@ -27,9 +27,16 @@ class Evidence:
             return False
         return self.num_seeds > 1 and self.steps[0] >= FEW_STEPS
 
-    def in_words(self, *, num_patients: int) -> str:
-        """What it rests on, and what that leaves open."""
+    def in_words(self, *, num_patients: int, fewest_patients: int) -> str:
+        """What it rests on, and what that leaves open.
+
+        Args:
+            num_patients: Patients of the pair that has most.
+            fewest_patients: Patients of the pair that has fewest.
+        """
         parts = [_counted(num_patients, "held-out patient")]
+        if fewest_patients < num_patients:
+            parts[0] = f"{fewest_patients} to {parts[0]} in each pair"
         if self.num_folds is not None:
             parts.append(_counted(self.num_folds, "fold"))
         if self.num_seeds is not None:

@@ -56,8 +56,8 @@ class Table:
     header: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
     kind: str = ""
-    """``sortable`` by a click on a head, ``plain`` for one as wide as its columns,
-    ``scores`` for one that becomes cards on a narrow page."""
+    """CSS classes: ``sortable`` by a click on a head, ``plain`` for one as wide as its
+    columns, ``cards`` for one whose rows become cards on a narrow page."""
     identifier: str = ""
 
 
@@ -67,11 +67,13 @@ def make_table(
     *,
     sortable: bool = False,
     plain: bool = False,
+    cards: bool = False,
     identifier: str = "",
 ) -> Table:
     """A table; columns sort by a click on their heads where asked for.
 
-    A plain one is as wide as its columns, others fill the page.
+    A plain one is as wide as its columns, others fill the page; rows become cards on a
+    narrow page where asked for.
     """
     lines = tuple(tuple(row) for row in rows)
     first = lines[0] if lines else (Cell(""),) * len(header)
@@ -79,7 +81,15 @@ def make_table(
     return Table(
         tuple(Head(text, cell.is_name) for text, cell in heads),
         lines,
-        "sortable" if sortable else "plain" if plain else "",
+        " ".join(
+            name
+            for name, is_so in (
+                ("sortable", sortable),
+                ("plain", plain),
+                ("cards", cards),
+            )
+            if is_so
+        ),
         identifier,
     )
 
@@ -106,7 +116,7 @@ def summary_table(summary: pd.DataFrame) -> Table:
         rows.append(cells)
     titles = [_titled(name) for name in metrics]
     table = make_table(["Structure", *map(_count_title, counts), *titles], rows)
-    return replace(table, kind="scores")
+    return replace(table, kind="scores cards")
 
 
 def case_table(cases: pd.DataFrame, *, links: Mapping[str, str] | None = None) -> Table:
@@ -144,7 +154,9 @@ def case_table(cases: pd.DataFrame, *, links: Mapping[str, str] | None = None) -
     return make_table(header, rows, sortable=True, identifier="cases")
 
 
-def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> Table:
+def plain_table(
+    table: pd.DataFrame, *, shares: Sequence[str] = (), cards: bool = False
+) -> Table:
     """Any table as it is, with readable heads; named columns as percentages."""
     header = [_plain_title(str(name)) for name in table.columns]
     rows = [
@@ -154,7 +166,7 @@ def plain_table(table: pd.DataFrame, *, shares: Sequence[str] = ()) -> Table:
         ]
         for record in table.to_dict(orient="records")
     ]
-    return make_table(header, rows, plain=True)
+    return make_table(header, rows, plain=True, cards=cards)
 
 
 def _interval_cell(row: pd.Series | None, metric: str) -> Cell:

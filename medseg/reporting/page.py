@@ -143,7 +143,9 @@ def _scores(content: ReportContent) -> list[_ScoreTable]:
         tables[-1] = replace(tables[-1], notes=content.notes)
     for named in content.tables:
         notes = (named.note,) if named.note else ()
-        tables.append(_ScoreTable(plain_table(named.table), named.title, notes))
+        tables.append(
+            _ScoreTable(plain_table(named.table, cards=True), named.title, notes)
+        )
     return tables
 
 

@@ -76,7 +76,7 @@ def plot_curves(history: History) -> Figure | None:
         if group == "learning_rate":
             axes.yaxis.set_major_formatter("{x:g}")
         if len(groups[group]) > 1:
-            axes.legend(frameon=False, fontsize=8, labelcolor=PAPER_INK)
+            axes.legend(frameon=False, fontsize=10, labelcolor=PAPER_INK)
     return figure
 
 
@@ -114,7 +114,7 @@ def plot_runs(histories: Mapping[str, History]) -> Figure | None:
             [lines[run] for run in histories if run in lines],
             [run for run in histories if run in lines],
             frameon=False,
-            fontsize=8,
+            fontsize=10,
             labelcolor=PAPER_INK,
             loc="outside right center",
         )
@@ -245,11 +245,11 @@ def _paper_figure(panels: int, *, height: float = _PANEL[1]) -> Figure:
 
 def style_axes(axes: Axes, *, title: str) -> None:
     """A bold title on the left, a faint grid, no frame: as all plots of pages."""
-    axes.set_title(title, loc="left", fontsize=10.5, color=PAPER_INK, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=11.5, color=PAPER_INK, fontweight="bold")
     axes.grid(visible=True, color="#E3E7EC", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=PAPER_FAINT, labelsize=8.5, length=0)
-    axes.xaxis.label.set(color=PAPER_FAINT, fontsize=8.5)
+    axes.tick_params(colors=PAPER_FAINT, labelsize=10, length=0)
+    axes.xaxis.label.set(color=PAPER_FAINT, fontsize=10)
     for label in axes.get_yticklabels():
         label.set_color(PAPER_INK)
     for side, spine in axes.spines.items():

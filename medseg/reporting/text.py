@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medseg.evaluation.metrics import metric_named
@@ -143,3 +143,16 @@ def _mean_with_interval(row: pd.Series, metric: str) -> str:
         for name in ("mean", "ci_low", "ci_high")
     )
     return mean if low == "–" else f"{mean} ({low} to {high})"
+
+
+def format_fact(value: object) -> str:
+    """A setting as people write it: lists with commas, six digits, a dash for none."""
+    if value is None or value == "" or value == () or value == [] or value == {}:
+        return "–"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {format_fact(v)}" for name, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(format_fact(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -109,7 +109,7 @@ def finish_run(
     if evaluation is not None:
         logger.log_scores(scores, step=0, dataset=held_out_cases(run))
     log_config(run.config, logger)
-    log_files(run.out, logger)
+    log_files(run.out, run.config, logger)
     log_time(result, logger)
     return evaluation
 

@@ -17,6 +17,7 @@ from medseg.progress import Progress
 from medseg.reading import read_volume
 from medseg.reporting.content import NamedTable
 from medseg.reporting.page import write_page
+from medseg.reporting.text import format_fact
 from medseg.runs.fit_report import histories_of, write_sampling_stats
 from medseg.runs.time_spent import TimeSpent
 from medseg.scoring.report import evaluation_content, write_pictures
@@ -233,7 +234,7 @@ def write_report(
 def _model_facts(provenance: Provenance) -> dict[str, dict[str, str]]:
     """Where the model comes from, and what its training began with."""
     own = provenance.model_dump(exclude={"ancestors"})
-    facts = {"Model": {key: str(value) for key, value in own.items()}}
+    facts = {"Model": {key.replace("_", " "): format_fact(v) for key, v in own.items()}}
     if provenance.ancestors:
         named = {str(n): a.describe() for n, a in enumerate(provenance.ancestors, 1)}
         facts["Training began with"] = named

@@ -41,6 +41,16 @@ class ParentRecord(Settings):
     of_several: int = 1
     """Models in its folder that predict together, of which the first was taken."""
 
+    def shared(self) -> "ParentRecord":
+        """The record as others may see it: the model has lost its folders."""
+        path = Path(self.model)
+        name = path.name if path.is_absolute() else self.model
+        return self.model_copy(update={"model": name})
+
+    def to_text(self) -> str:
+        """The record as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
 
 @dataclass(frozen=True)
 class Parent:
@@ -146,8 +156,7 @@ def write_parent(run: Path, parent: Parent) -> None:
     Raises:
         OutputError: The folder cannot be written.
     """
-    values = parent.record.model_dump(mode="json")
-    write_text(run / FILE, yaml.safe_dump(values, sort_keys=False))
+    write_text(run / FILE, parent.record.to_text())
 
 
 def seen_before(

@@ -9,12 +9,14 @@ import yaml
 
 from medseg.ancestry import Ancestor
 from medseg.files import write_text
+from medseg.plain_text import without_folders
 from medseg.plan import Plan
 from medseg.plugins import find
 from medseg.progress import Progress
 from medseg.reporting.viewer.page import stand_alone
 from medseg.runs.config import RunConfig, code_commit
 from medseg.runs.parent import FILE as PARENT
+from medseg.runs.parent import ParentRecord
 from medseg.runs.setup import FILE as PLUGINS
 from medseg.runs.setup import RunSetup, plugins_of
 from medseg.runs.tracked_facts import (
@@ -27,6 +29,7 @@ from medseg.runs.tracked_facts import (
 )
 from medseg.scoring.report import PICTURES
 from medseg.scoring.viewer_pages import FOLDER as PAGES
+from medseg.settings import load_settings
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.training.logger import (
     NullLogger,
@@ -164,16 +167,9 @@ def require_tracking(config: RunConfig, out: Path) -> None:
         resolve_tracking_uri(config.tracking.uri, folder=out)
 
 
-FILES = (
-    "plan.yaml",
-    PARENT,
-    PLUGINS,
-    "metrics.csv",
-    "sampling.csv",
-    "report.html",
-    "run.log",
-)
+FILES = ("plan.yaml", PLUGINS, "metrics.csv", "sampling.csv", "report.html")
 """What is kept of a run's folder as it is, beside the held-out cases."""
+LOG = "run.log"
 
 
 VALIDATION = "validation"
@@ -183,23 +179,47 @@ TABLES = ("cases.csv", "summary.csv", "lesions.csv", "objects.csv")
 
 def log_config(config: RunConfig, logger: RunTracker) -> None:
     """Keeps a run's configuration as an artifact, without folders of this machine."""
-    with TemporaryDirectory(prefix="medseg_config_") as scratch:
-        path = Path(scratch) / "config.yaml"
-        write_text(path, yaml.safe_dump(shared_config(config), sort_keys=False))
-        logger.log_artifact(path)
+    values = shared_config(config)
+    _log_text("config.yaml", yaml.safe_dump(values, sort_keys=False), logger)
 
 
-def log_files(out: Path, logger: RunTracker) -> None:
-    """Keeps the files of a finished run as artifacts."""
+def log_files(out: Path, config: RunConfig, logger: RunTracker) -> None:
+    """Keeps the files of a finished run as artifacts.
+
+    Args:
+        out: The run's folder.
+        config: Of the run; names folders that the log is kept without.
+        logger: Where to.
+    """
     for name in FILES:
         if (out / name).is_file():
             logger.log_artifact(out / name)
+    if (out / LOG).is_file():
+        text = (out / LOG).read_text(encoding="utf-8", errors="backslashreplace")
+        _log_text(LOG, without_folders(text, _folders(out, config)), logger)
+    if (out / PARENT).is_file():
+        record = load_settings(ParentRecord, out / PARENT)
+        _log_text(PARENT, record.shared().to_text(), logger)
     for name in TABLES:
         if (out / VALIDATION / name).is_file():
             logger.log_table(out / VALIDATION / name)
     if (out / VALIDATION).is_dir():
         logger.log_artifact(out / VALIDATION, folder=VALIDATION)
         _log_viewer_pages(out / VALIDATION, logger)
+
+
+def _folders(out: Path, config: RunConfig) -> list[Path]:
+    """Folders that a run's messages may name."""
+    init = config.training.init
+    named = [config.data, config.root, init.model if init else None]
+    paths = [Path(name) for name in named if name]
+    return [out, out.absolute().parent, *paths, *(p.parent for p in paths), Path.cwd()]
+
+
+def _log_text(name: str, text: str, logger: RunLogger) -> None:
+    with TemporaryDirectory(prefix="medseg_shared_") as scratch:
+        write_text(Path(scratch) / name, text)
+        logger.log_artifact(Path(scratch) / name)
 
 
 def _log_viewer_pages(folder: Path, logger: RunLogger) -> None:

@@ -19,7 +19,7 @@ from medseg.reporting.mosaic import MosaicTile, make_tile, write_mosaic, write_t
 from medseg.reporting.overlay import write_overlay
 from medseg.reporting.palette import colors_of
 from medseg.reporting.shown_cases import ChosenCase, choose_cases
-from medseg.reporting.text import format_number
+from medseg.reporting.text import format_fact, format_number
 from medseg.scoring.result import Evaluation
 from medseg.scoring.scan_of_case import scan_or_black
 
@@ -129,7 +129,10 @@ def evaluation_content(
             "Environment": describe_environment(),
             "Scoring": {
                 "labels": evaluation.scheme.describe(),
-                **{k: str(v) for k, v in settings.model_dump().items()},
+                **{
+                    key.replace("_", " "): format_fact(value)
+                    for key, value in settings.model_dump().items()
+                },
             },
             "Hashes (SHA-256)": {
                 "predictions": _hash_of(

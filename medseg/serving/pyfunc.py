@@ -93,6 +93,8 @@ class ServedModel:
             "status": line.status,
             "label_map": answer,
             **{f"{name}_ml": volume for name, volume in line.volumes_ml.items()},
+            "plausibility": line.plausibility,
+            "suspect_because": "; ".join(line.doubts),
             "warnings": "; ".join(line.warnings),
             "reason": line.reason,
         }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from medseg.errors import DatasetError, MissingFileError
+from medseg.errors import DatasetError
 from medseg.files import write_text
 from medseg.folder_lock import lock_folder
 from medseg.progress import Progress, Silent
@@ -16,13 +15,12 @@ from medseg.studies.comparison import (
     compare_runs,
     log_comparison,
     nothing_compared,
-    read_named_runs,
     write_comparison,
 )
 from medseg.studies.comparison_page import PAGE, write_comparison_page
 from medseg.studies.data import prepare_study
+from medseg.studies.named_runs import facts_of_named, labels_of, scored_names
 from medseg.studies.run_facts import (
-    RunFacts,
     evidence_of,
     facts_of,
     smaller_is_better,
@@ -31,9 +29,6 @@ from medseg.studies.scores import study_tables
 from medseg.studies.study import StudyChanges, StudyRun, StudySettings, read_study
 from medseg.studies.study_run import is_finished, train_run
 from medseg.training.logger import NullLogger, RunLogger
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def compare(
@@ -51,8 +46,8 @@ def compare(
     """Trains what is missing of a study, then compares the variations case by case.
 
     Finished runs are kept and interrupted ones resumed, so a killed call continues.
-    A run that fails stops no other; its variation is left out of the tables. Every run
-    is a nested MLflow run under the study's own.
+    A run that fails stops no other; a pair of variations is compared on the folds and
+    seeds that both finished. Every run is a nested MLflow run under the study's own.
 
     Args:
         study_path: YAML file of the study.
@@ -169,18 +164,24 @@ def compare_finished(
 
     Raises:
         MissingFileError: Runs are not there or have no scores, and fewer than two
-            names are left; else these are compared, and the others named.
+            names are left; else pairs are compared on the cases that both were
+            scored on, and the missing runs named.
         DatasetError: Fewer than two names, or they were scored on different cases.
         OutputError: The folder cannot be written.
     """
-    tables, failures = _scored_names(runs, tracking_uri)
-    facts = [_facts_of_named(name, run, failures, tracking_uri) for name, run in runs]
+    labels = labels_of(runs)
+    tables, failures = scored_names(runs, labels, tracking_uri)
+    facts = [
+        facts_of_named(name, run, label, failures.get(label, ""), tracking_uri)
+        for (name, run), label in zip(runs, labels, strict=True)
+    ]
     comparison = compare_runs(
         tables,
         metrics,
         smaller_is_better=smaller_is_better(facts),
         failures=failures,
         evidence=evidence_of(facts),
+        parts="cases",
     )
     write_comparison(out, comparison)
     write_comparison_page(out, comparison, facts, tables, progress=progress)
@@ -198,44 +199,6 @@ def compare_finished(
             logger.log_params({f"runs.{run}": name for run, name in ids.items()})
             log_comparison(out, logger)
     return comparison
-
-
-def _facts_of_named(
-    name: str, run: str, failures: Mapping[str, str], tracking_uri: str | None
-) -> RunFacts:
-    """What is known of a run that was named by its folder or by its id in MLflow."""
-    failure = failures.get(name, "")
-    if Path(run).is_dir():
-        label = name if Path(run).name in name else f"{name} ({Path(run).name})"
-        return facts_of(label, name, Path(run), failure=failure)
-    if failure:
-        return RunFacts(f"{name} ({run})", name, failure=failure)
-    from medseg.tracking.fetch import find_tracking_uri, training_of
-
-    fold, seed, steps = training_of(run, tracking_uri=find_tracking_uri(tracking_uri))
-    return RunFacts(f"{name} ({run})", name, fold=fold, seed=seed, steps=steps)
-
-
-def _scored_names(
-    runs: Sequence[tuple[str, str]], tracking_uri: str | None
-) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    """Scores by name of those whose runs all have some, and why the others have not.
-
-    Raises:
-        MissingFileError: Fewer than two names have scores because of missing runs.
-        DatasetError: Two runs of one name share a case.
-    """
-    tables: dict[str, pd.DataFrame] = {}
-    failures: dict[str, MissingFileError] = {}
-    for name in dict.fromkeys(name for name, _ in runs):
-        own = [run for run in runs if run[0] == name]
-        try:
-            tables |= read_named_runs(own, tracking_uri=tracking_uri)
-        except MissingFileError as error:
-            failures[name] = error
-    if failures and len(tables) < 2:
-        raise next(iter(failures.values()))
-    return tables, {name: str(error) for name, error in failures.items()}
 
 
 def open_study(

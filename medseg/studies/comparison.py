@@ -17,6 +17,12 @@ from medseg.evaluation.statistics import compare_pairs, paired_scores
 from medseg.files import write_text
 from medseg.reporting.comparison import draw_comparison, format_comparison
 from medseg.reporting.evidence import Evidence
+from medseg.studies.common_parts import (
+    comparable_pairs,
+    on_common_parts,
+    ranked_variations,
+    remarks_on_parts,
+)
 from medseg.tables import read_frame, write_frame
 from medseg.training.logger import RunLogger
 
@@ -47,6 +53,8 @@ class Comparison:
     text: str
     evidence: Evidence = field(default_factory=Evidence)
     """How much training stands behind it."""
+    remarks: tuple[str, ...] = ()
+    """What was left out, and what the rest stands on."""
 
 
 def compare_runs(
@@ -57,6 +65,7 @@ def compare_runs(
     failures: Mapping[str, str] | None = None,
     remarks: Sequence[str] = (),
     evidence: Evidence | None = None,
+    parts: str = "folds and seeds",
 ) -> Comparison:
     """Paired statistics of variations that were scored on the same cases.
 
@@ -65,17 +74,18 @@ def compare_runs(
 
     Args:
         tables: Scores of each variation, a row per case and structure, as
-            `read_scores` gives; over several seeds a case's values are averaged
-            before.
+            `read_scores` gives; with the column `PART` for each fold and seed, where
+            a pair is compared on the parts that both have.
         metrics: Columns to compare.
         smaller_is_better: Columns of the user's own metrics of which that is so.
         failures: Runs that are missing, to be said in the text.
         remarks: What was left out, to be said in the text.
         evidence: How much training stands behind the tables.
+        parts: What the parts are, in the plural.
 
     Raises:
-        DatasetError: There are fewer than two variations, or they were scored on
-            different cases.
+        DatasetError: There are fewer than two variations, or they have nothing in
+            common, or were scored on different cases.
         SettingsError: A metric is no column of the tables.
     """
     import pandas as pd
@@ -86,6 +96,11 @@ def compare_runs(
         raise DatasetError(
             f"nothing to compare: {len(tables)} variations have finished, two or more "
             f"are needed{missing}"
+        )
+    if not comparable_pairs(tables):
+        raise DatasetError(
+            f"nothing to compare: {', '.join(tables)} share none of the {parts}; two "
+            "that finished the same are needed"
         )
     first, *others = tables.values()
     shared = [str(name) for name in first if all(name in table for table in others)]
@@ -101,10 +116,11 @@ def compare_runs(
     statistics = pd.concat([rows for rows, _ in found], ignore_index=True)
     ranking = pd.concat([processes for _, processes in found], ignore_index=True)
     evidence = evidence or Evidence()
+    remarks = (*remarks, *remarks_on_parts(tables, kind=parts))
     text = format_comparison(
         statistics, ranking, failures=failures, remarks=remarks, evidence=evidence
     )
-    return Comparison(statistics, ranking, failures, text, evidence)
+    return Comparison(statistics, ranking, failures, text, evidence, remarks)
 
 
 def nothing_compared(failures: Mapping[str, str], reason: str) -> Comparison:
@@ -132,20 +148,32 @@ def _compare(
     import pandas as pd
 
     larger = bool(metric_named(metric).larger_is_better) and not is_smaller_better
-    structures = next(iter(tables.values()))["structure"].unique()
-    scores = {
-        str(name): paired_scores(tables, metric=metric, structure=name)
-        for name in structures
-    }
-    scores = {n: wide for n, wide in scores.items() if len(wide) >= min_patients}
-    rows = compare_pairs(scores, larger_is_better=larger)
+    ranked = {name: tables[name] for name in ranked_variations(tables)}
+    every = _wide(on_common_parts(ranked), metric)
+    every = {n: wide for n, wide in every.items() if len(wide) >= min_patients}
+    pairs: dict[str, list[pd.DataFrame]] = {name: [] for name in every}
+    for two in comparable_pairs(tables):
+        pair = _wide(two, metric)
+        for name in pairs:
+            if name in pair and len(pair[name]) >= min_patients:
+                pairs[name].append(pair[name])
+    rows = compare_pairs(pairs, larger_is_better=larger)
     processes = [
         rank_variations(wide, larger_is_better=larger).assign(structure=name)
-        for name, wide in scores.items()
+        for name, wide in every.items()
     ]
     ranking = pd.concat(processes, ignore_index=True) if processes else pd.DataFrame()
     statistics = pd.DataFrame([asdict(row) for row in rows])
     return statistics.assign(metric=metric), ranking.assign(metric=metric)
+
+
+def _wide(tables: Mapping[str, pd.DataFrame], metric: str) -> dict[str, pd.DataFrame]:
+    """Of each structure, a column per variation and a row per patient."""
+    structures = next(iter(tables.values()))["structure"].unique()
+    return {
+        str(name): paired_scores(tables, metric=metric, structure=name)
+        for name in structures
+    }
 
 
 def read_scores(folder: Path, *, name: str) -> pd.DataFrame:
@@ -188,25 +216,37 @@ def read_named_runs(
         MissingFileError: A run is not there or has no scores.
         DatasetError: Two runs of one name share a case.
     """
-    import pandas as pd
-
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, run in runs:
-        parts.setdefault(name, []).append(_scores_of(run, tracking_uri))
-    tables = {}
-    for name, several in parts.items():
-        tables[name] = pd.concat(several, ignore_index=True)
-        twice = tables[name].duplicated(["case_id", "structure"])
-        if twice.any():
-            case = tables[name]["case_id"][twice].iloc[0]
-            raise DatasetError(
-                f"--runs {name}: case {case} was held out in two of "
-                "its runs; runs under one name are its folds"
-            )
-    return tables
+        parts.setdefault(name, []).append(scores_of_run(run, tracking_uri))
+    return {name: joined_folds(name, several) for name, several in parts.items()}
 
 
-def _scores_of(run: str, tracking_uri: str | None) -> pd.DataFrame:
+def joined_folds(name: str, folds: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Scores of runs that were given one name.
+
+    Raises:
+        DatasetError: Two of them share a case.
+    """
+    import pandas as pd
+
+    table = pd.concat(folds, ignore_index=True)
+    twice = table.duplicated(["case_id", "structure"])
+    if twice.any():
+        case = table["case_id"][twice].iloc[0]
+        raise DatasetError(
+            f"--runs {name}: case {case} was held out in two of "
+            "its runs; runs under one name are its folds"
+        )
+    return table
+
+
+def scores_of_run(run: str, tracking_uri: str | None) -> pd.DataFrame:
+    """Scores of a run, by its folder or its id in MLflow.
+
+    Raises:
+        MissingFileError: It is not there or has no scores.
+    """
     if Path(run).is_dir():
         return read_scores(Path(run) / VALIDATION, name=run)
     if not re.fullmatch("[0-9a-f]{32}", run):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from medseg.evaluation.metrics import metric_named
 from medseg.progress import Progress, Silent
 from medseg.reporting.comparison import (
-    comparison_figure,
     conclusions,
     differences_table,
     ranks_table,
 )
+from medseg.reporting.comparison_charts import comparison_charts
 from medseg.reporting.content import NamedTable, ReportContent
 from medseg.reporting.environment import describe_environment
-from medseg.reporting.page import shown_picture, svg, write_page
+from medseg.reporting.page import shown_picture, write_page
 from medseg.runs.fit_report import histories_of, sampling_stats_of
 from medseg.runs.time_spent import TimeSpent, time_of
 from medseg.studies.comparison import Comparison
@@ -63,20 +63,12 @@ def write_comparison_page(
     pictures = draw_hard_cases(out, tables, runs, progress=progress or Silent())
     lead = {
         "conclusions": conclusions(statistics, ranking, comparison.evidence),
-        "forest": [
-            svg(
-                comparison_figure(
-                    statistics[statistics["metric"] == metric],
-                    ranking[ranking["metric"] == metric],
-                )
-            )
-            for metric in metrics
-        ],
+        "charts": comparison_charts(statistics, ranking),
         "hard_cases": [shown_picture(picture) for picture in pictures],
         "runs": table_of_runs(runs, out, metrics),
         "metrics": metrics,
     }
-    shown = {"conclusion": "conclusions", "differences": "forest", "hard": "hard_cases"}
+    shown = {"conclusion": "conclusions", "differences": "charts", "hard": "hard_cases"}
     there = {n: s for n, s in SECTIONS.items() if lead[shown.get(n, n)]}
     write_page(
         out / PAGE,
@@ -84,8 +76,9 @@ def write_comparison_page(
             title=f"Comparison: {out.resolve().name}",
             subtitle=f"{len(runs)} runs, compared patient by patient",
             figures=_first(ranking),
-            warnings=tuple(
-                f"{name}: failed: {why}" for name, why in comparison.failures.items()
+            warnings=(
+                *(f"{n}: failed: {why}" for n, why in comparison.failures.items()),
+                *comparison.remarks,
             ),
             tables=_tables(comparison),
             histories=histories_of(folders),

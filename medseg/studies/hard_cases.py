@@ -121,7 +121,8 @@ def _picture(
     path = out / FOLDER / f"{case_id}.png"
     write_mosaic(path, tiles, scheme=scheme, title=case_id, columns=MOST_COLUMNS)
     worst, best = scores.min(), scores.max()
-    detail = f"Dice {worst:.3f} to {best:.3f}; the same slice under each variation"
+    found = ", ".join(f"{name} {scores[name]:.3f}" for name in maps)
+    detail = f"Dice {worst:.3f} to {best:.3f}; from left to right {found}"
     return Picture(path, case_id, float(scores.mean()), detail)
 
 

@@ -46,8 +46,12 @@ async function dropped(items) {
       for (const inside of part) await walk(inside, `${path}${entry.name}/`);
     }
   };
-  for (const entry of [...items].map((item) => item.webkitGetAsEntry())) {
+  // All are asked for first: the list is empty once the event is over. What comes from
+  // another page rather than from the disk is a file without an entry.
+  for (const [entry, file] of [...items].map((item) => (
+    [item.webkitGetAsEntry(), item.getAsFile()]))) {
     if (entry) await walk(entry, "");
+    else if (file) found.push({ name: file.name, file });
   }
   return found.filter(isWanted);
 }
@@ -69,9 +73,9 @@ function link(address, text) {
 function showRows(rows) {
   find("#found").hidden = !rows.length;
   const counted = rows.some((row) => row.count !== null);
-  const structures = [...new Set(rows.flatMap((row) => Object.keys(row.volumes)))];
-  const heads = ["Scan", "Status", ...(counted ? ["Objects"]
-    : structures.map((name) => `${name} [ml]`)), "Remarks"];
+  const sizes = [...new Set(rows.flatMap((row) => Object.keys(row.sizes)))];
+  const heads = ["Scan", "Status", ...(counted ? ["Objects"] : []), ...sizes,
+    "Remarks"];
   const head = document.createElement("tr");
   for (const [n, text] of heads.entries()) {
     const made = document.createElement("th");
@@ -84,12 +88,17 @@ function showRows(rows) {
     const line = document.createElement("tr");
     const name = cell(row.viewer ? "" : row.name, true);
     if (row.viewer) name.append(link(row.viewer, row.name));
-    const status = cell(row.status);
+    const status = cell("");
     status.className = "text";
+    const pill = document.createElement("span");
+    const isBad = row.suspect || row.status === "failed";
+    pill.className = `pill ${isBad ? "bad" : "quiet"}`;
+    pill.textContent = row.suspect ? "suspect" : row.status;
+    status.append(pill);
     const remarks = cell(row.remarks.join("; "));
     remarks.className = "text";
-    const amounts = counted ? [row.count ?? "–"]
-      : structures.map((structure) => row.volumes[structure] ?? "–");
+    const amounts = [...(counted ? [row.count ?? "–"] : []),
+      ...sizes.map((size) => row.sizes[size] ?? "–")];
     line.append(name, status, ...amounts.map((amount) => cell(amount)), remarks);
     return line;
   }));

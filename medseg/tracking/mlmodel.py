@@ -90,6 +90,7 @@ def signature_of(
     inputs = [ColSpec(text, name, required=not several) for name in names]
     outputs = [ColSpec(text, name) for name in ("name", "status", "label_map")]
     outputs += [ColSpec(DataType.double, f"{name}_ml") for name in labels]
-    outputs += [ColSpec(text, name) for name in ("warnings", "reason")]
+    after = ("plausibility", "suspect_because", "warnings", "reason")
+    outputs += [ColSpec(text, name) for name in after]
     params = ParamSchema([ParamSpec(OUTPUT_FOLDER, text, "")])
     return ModelSignature(Schema([*inputs]), Schema([*outputs]), params)

@@ -213,7 +213,8 @@ def test_the_report_is_written_in_every_form(study, tmp_path):
     assert row["file"] == f"imagesTr/{NAME}"
     values = json.loads((tmp_path / "report.json").read_text())
     assert values["findings"] == report.rows
-    assert '<td class="text">missing</td>' in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert '<td class="text" data-label="kind">missing</td>' in page
     assert (tmp_path / "report.txt").read_text() == format_report(report) + "\n"
 
 

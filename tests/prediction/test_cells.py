@@ -9,6 +9,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from skimage.segmentation import find_boundaries
 from small_cells import cell_settings
 
 from medseg.augmentation.settings import AugmentationSettings
@@ -17,9 +18,10 @@ from medseg.conversion.export import export
 from medseg.datasets import load_dataset
 from medseg.errors import DatasetError, ModelError
 from medseg.inference.settings import InferenceSettings
+from medseg.instances.object_colouring import neighbours
 from medseg.instances.stitching import TileGrid
 from medseg.io import read_label_map, read_volume
-from medseg.io.object_files import parse_formats
+from medseg.io.object_files import ObjectFormat, parse_formats, write_objects
 from medseg.labels import LabelScheme
 from medseg.model import load_model
 from medseg.prediction.cells import begin_in_core
@@ -33,6 +35,7 @@ from medseg.scoring.test_split import score_test_split
 from medseg.store import Store
 from medseg.testing.tiny_cells import make_tiny_cells
 from medseg.training.batches import BatchSource
+from medseg.volume import LabelMap
 
 TORCH = InferenceSettings(engine="torch", precision="float32", overlap=0.5)
 
@@ -132,17 +135,37 @@ def test_outlines_are_no_predictions(run, tmp_path):
     assert result.unpaired_predictions == ()
 
 
+def colours_of_outlines(path: Path, labels: np.ndarray) -> np.ndarray:
+    """The colour of each object's outline: one."""
+    drawn = tifffile.imread(path).transpose(1, 0, 2)
+    edges = find_boundaries(labels, mode="inner")
+    found = []
+    for number in range(1, labels.max() + 1):
+        (colour,) = np.unique(drawn[edges & (labels == number)], axis=0)
+        found.append(colour)
+    return np.array(found)
+
+
 def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
     as_tiff(tmp_path / "in" / "a.tif", run.folder.parent / "data/images/cells_03.png")
-    whole = predict(
-        run.folder, tmp_path / "in", tmp_path / "w", device="cpu", settings=TORCH
-    )
+    formats = parse_formats("roi,geojson,ome-tiff")
+    whole, tiled = {}, {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("medseg.prediction.cells.MOST_IN_MEMORY", 96 * 96 * 59)
-        tiled = predict(
-            run.folder, tmp_path / "in", tmp_path / "t", device="cpu", settings=TORCH
-        )
-    assert tiled[0].outputs == ("a.tif", "cells/a.csv", "outlines/a.ome.tif")
+        for name, lines in (("w", whole), ("t", tiled)):
+            (lines[0],) = predict(
+                run.folder,
+                tmp_path / "in",
+                tmp_path / name,
+                device="cpu",
+                settings=TORCH,
+                options=ScanOptions(cells_as=formats),
+            )
+            patch.setattr("medseg.prediction.cells.MOST_IN_MEMORY", 96 * 96 * 59)
+    names = ("a_rois.zip", "a.geojson", "a_labels.ome.tif")
+    assert tiled[0].outputs == (
+        *("a.tif", "cells/a.csv", "outlines/a.ome.tif"),
+        *(f"outlines/{name}" for name in names),
+    )
     assert not list((tmp_path / "t" / "outlines").glob(".*"))
     assert any("stitched" in note for note in tiled[0].warnings)
     assert tiled[0].areas_px == whole[0].areas_px
@@ -155,10 +178,37 @@ def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
     for column in ("area_px", "x_px", "y_px", "x_first_px", "y_stop_px"):
         found = [sorted(table[column]) for table in tables]
         assert found[0] == pytest.approx(found[1]), column
-    drawn = tifffile.imread(tmp_path / "t" / "outlines" / "a.ome.tif")
-    np.testing.assert_array_equal(
-        drawn, np.asarray(Image.open(tmp_path / "w" / "outlines" / "a.png"))
-    )
+
+
+def test_objects_of_tiles_are_those_of_the_label_map_in_every_program(run, tmp_path):
+    as_tiff(tmp_path / "in" / "a.tif", run.folder.parent / "data/images/cells_03.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medseg.prediction.cells.MOST_IN_MEMORY", 96 * 96 * 59)
+        patch.setattr("medseg.prediction.cells.SMALL_SIDE", 40)
+        predict(
+            run.folder,
+            tmp_path / "in",
+            tmp_path / "t",
+            device="cpu",
+            settings=TORCH,
+            options=ScanOptions(cells_as=parse_formats("roi,geojson,ome-tiff")),
+        )
+    out = tmp_path / "t" / "outlines"
+    labels = read_label_map(tmp_path / "t" / "a.tif").voxels
+    assert labels.max() > 3
+    # The same files as of a label map in memory.
+    for kind in ObjectFormat:
+        path = tmp_path / f"a{kind.ending}"
+        write_objects(path, LabelMap(labels, np.eye(4)), as_format=kind)
+        if kind is not ObjectFormat.OME_TIFF:  # which has an identity of its own
+            assert path.read_bytes() == (out / path.name).read_bytes(), kind
+    with tifffile.TiffFile(out / "a_labels.ome.tif") as file:
+        assert file.is_ome
+        np.testing.assert_array_equal(file.asarray().T, labels[..., 0])
+    colours = colours_of_outlines(out / "a.ome.tif", labels[..., 0])
+    for first, second in neighbours(labels.astype(np.int64), flat=True):
+        assert colours[first - 1].tolist() != colours[second - 1].tolist()
+    assert len(np.unique(colours, axis=0)) > 2
 
 
 def test_a_scale_makes_micrometres_and_other_programs_get_the_same_cells(run, tmp_path):

@@ -8,10 +8,12 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter, label
 
+from medseg.instances.object_colouring import neighbours
+from medseg.instances.object_palette import object_colours
 from medseg.instances.stitching import TileGrid
 from medseg.prediction import slide_outlines
 from medseg.prediction.slide_outlines import SlideOutlines
-from medseg.reporting.outlines import span_of, write_outlines
+from medseg.reporting.outlines import span_of, write_object_outlines
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -25,11 +27,12 @@ def test_tiles_draw_what_the_whole_draws(
     image = (gaussian_filter(noise, (0, 5, 5)) * 3e4 + 3e4).astype(np.uint16)
     labels, count = label(image[0] > 31_000)
     assert count > 20
-    write_outlines(tmp_path / "whole.png", image, labels)
+    write_object_outlines(tmp_path / "whole.png", image, labels)
     whole = np.asarray(Image.open(tmp_path / "whole.png"))
 
     (tmp_path / "work").mkdir()
-    outlines = SlideOutlines(tmp_path / "work", shape, span_of(image))
+    colours = object_colours(count, neighbours(labels[..., None], flat=True))
+    outlines = SlideOutlines(tmp_path / "work", shape, span_of(image), colours)
     for tile in TileGrid(shape, 70, 12):
         outlines.add(image[(slice(None), *tile.outer)], labels[tile.outer], tile)
     outlines.write(tmp_path / "out.tif")

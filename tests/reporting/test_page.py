@@ -367,7 +367,7 @@ def test_scores_need_no_scrolling_and_charts_stay_legible(content, tmp_path, wid
 
 def test_scores_name_their_columns_for_cards(page):
     text = page.read_text()
-    assert 'class="scores"' in text
+    assert 'class="scores cards"' in text
     assert 'data-label="HD95 [mm]"' in text
     assert text.count('class="plot"') == 3 + 3  # distributions, curves
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from medseg.labels import LabelScheme
 from medseg.reporting.viewer.page import ViewedCase, write_viewer_page
+from medseg.runs.config import RunConfig
 from medseg.runs.tracked_run import log_files
 from medseg.volume import LabelMap, Volume
 
@@ -31,7 +32,7 @@ def test_pages_of_pictured_cases_are_kept_whole(tmp_path: Path) -> None:
     (tmp_path / "validation" / "pictures").mkdir()
     (tmp_path / "validation" / "pictures" / "pictured.png").write_bytes(b"")
     logger = KeepingLogger()
-    log_files(tmp_path, logger)  # type: ignore[arg-type]
+    log_files(tmp_path, RunConfig(), logger)  # type: ignore[arg-type]
     assert list(logger.kept) == ["viewer/pictured.html"]
     text = logger.kept["viewer/pictured.html"]
     assert 'id="niivue-script"' in text

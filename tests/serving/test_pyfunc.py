@@ -13,9 +13,11 @@ from predict_phantoms import Predict
 import medseg
 from medseg.inference.settings import InferenceSettings
 from medseg.io import read_label_map
+from medseg.plausibility.judgement import Plausibility
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.serving.pyfunc import ServedModel
 from medseg.tracking import default_tracking_uri, open_mlflow_run
+from medseg.tracking.mlmodel import signature_of
 from medseg.tracking.store import connect
 from medseg.training.logger import TrackedModel
 
@@ -91,6 +93,34 @@ def test_mlflow_loads_it_by_every_address(
         own = medseg.load_model(address, device="cpu", **PLAIN)
         np.testing.assert_array_equal(own.predict(scan).voxels, wanted)
     assert isinstance(loaded.get_raw_model(), SegmentationModel)
+
+
+@pytest.mark.parametrize(
+    ("doubts", "unchecked", "flag"),
+    [
+        (("too dark", "a hole"), "", "suspect"),
+        ((), "no ranges", "no ranges"),
+        ((), "", "plausible"),
+    ],
+)
+def test_the_answer_says_what_predictions_csv_says_of_suspects(
+    served: ServedModel,
+    tiny_study: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    doubts: tuple[str, ...],
+    unchecked: str,
+    flag: str,
+) -> None:
+    def judged(*args: object, **options: object) -> Plausibility:
+        return Plausibility(doubts=doubts, unchecked=unchecked)
+
+    monkeypatch.setattr(SegmentationModel, "plausibility", judged)
+    scan = str(tiny_study / "imagesTr" / "tiny_000.nii.gz")
+    answer = served.predict(table(scan, "nowhere.nii.gz"))
+    assert list(answer["plausibility"]) == [flag, ""]
+    assert list(answer["suspect_because"]) == ["; ".join(doubts), ""]
+    signature = signature_of(("synthetic0",), {"ball": 1, "kernel": 2})
+    assert set(answer) == set(signature.outputs.input_names())
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])

@@ -1,9 +1,11 @@
 """Cases in a browser, on this machine only; own pictures, dropped and segmented."""
 
 import asyncio
+import base64
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +24,7 @@ from medseg.errors import InputError, MissingFileError, SettingsError
 from medseg.geometry import affine_from_spacing
 from medseg.inference.settings import InferenceSettings
 from medseg.io import write_label_map, write_volume
+from medseg.prediction.records import Prediction
 from medseg.progress import Silent
 from medseg.reporting.viewer.niivue import SCRIPT
 from medseg.serving.viewer import desk as desk_module
@@ -269,7 +272,7 @@ def test_what_is_put_down_is_segmented(model, folder):
     assert state["failure"] == ""
     rows = {row["name"]: row for row in state["rows"]}
     assert rows["mine__a"]["status"] == "done"
-    assert set(rows["mine__a"]["volumes"]) == {"ball", "kernel"}
+    assert set(rows["mine__a"]["sizes"]) == {"ball [ml]", "kernel [ml]"}
     assert rows["broken"]["status"] == "failed"
     assert rows["broken"]["remarks"]
     assert client.get(f"/results/{rows['mine__a']['viewer']}").status_code == 200
@@ -279,6 +282,36 @@ def test_what_is_put_down_is_segmented(model, folder):
     assert {"predictions.csv", "mine__a.nii.gz", "report.html"} <= set(
         archive.namelist()
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "sizes", "remarks"),
+    [
+        (
+            Prediction(
+                "a", "done", doubts=("too dark",), volumes_ml={"liver": 1234.56}
+            ),
+            {"liver [ml]": 1235},
+            ["suspect: too dark"],
+        ),
+        (
+            Prediction("a", "done", areas_um2={"cell": 3.5}, num_objects=0),
+            {"cell [µm²]": 3.5},
+            [],
+        ),
+        (
+            Prediction("a", "done", areas_px={"road": 7}, warnings=("pixel by pixel",)),
+            {"road [px]": 7},
+            ["pixel by pixel"],
+        ),
+        (Prediction("a", "failed", reason="torn"), {}, ["torn"]),
+    ],
+)
+def test_the_desk_shows_sizes_counts_and_doubts(tmp_path, line, sizes, remarks):
+    row = Desk(tmp_path, {})._row(line)
+    assert (row["sizes"], row["remarks"]) == (sizes, remarks)
+    assert row["count"] == line.num_objects
+    assert row["suspect"] == bool(line.doubts)
 
 
 def test_a_damaged_model_is_told_on_the_page(folder):
@@ -291,11 +324,28 @@ def test_a_damaged_model_is_told_on_the_page(folder):
     assert "model.yaml" in wait_for(desk)["failure"]
 
 
+DROPPED = """
+const data = new DataTransfer();
+const bytes = Uint8Array.from(atob("CONTENT"), (letter) => letter.charCodeAt(0));
+data.items.add(new File([bytes], "b.nii.gz"));
+for (const kind of ["dragover", "drop"]) {
+  const event = new DragEvent(kind, { dataTransfer: data, bubbles: true,
+    cancelable: true });
+  document.querySelector("#drop b").dispatchEvent(event);
+}
+"""
+"""A file that a script drops: it lies nowhere on the disk."""
+
+
 @pytest.mark.slow
 @needs_chromium
 def test_pictures_are_dropped_segmented_and_looked_at(model, folder, tmp_path_factory):
     models = folder / "models"
     models.mkdir()
+    write_case(folder, "c")
+    (folder / "mine" / "deep").mkdir(parents=True)
+    for name in ("mine/deep/c.nii.gz", "mine/.hidden.nii.gz"):
+        shutil.copy(folder / "scans" / "c.nii.gz", folder / name)
     (models / "plain").symlink_to(model)
     command = [sys.executable, "-m", "medseg", "view", "--models", str(models)]
     program = subprocess.Popen(
@@ -314,18 +364,22 @@ def test_pictures_are_dropped_segmented_and_looked_at(model, folder, tmp_path_fa
         with chromium(tmp_path_factory.mktemp("profile")) as tab:
             tab.show(900, 900)
             tab.open(address, until="document.documentElement.dataset.state")
-            document = tab.call("DOM.getDocument")["root"]["nodeId"]
-            chosen = tab.call("DOM.querySelector", nodeId=document, selector="#files")
-            tab.call(
-                "DOM.setFileInputFiles",
-                files=[str(folder / "scans" / "a.nii.gz")],
-                nodeId=chosen["nodeId"],
-            )
+            place = "document.querySelector('#drop').getBoundingClientRect()"
+            x, y = (tab.evaluate(f"{place}.{side} + 20") for side in ("x", "y"))
+            tab.drop(x, y, folder / "mine", folder / "scans" / "a.nii.gz")
+            tab.wait("document.querySelector('#put').textContent === '2 files here'")
+            content = base64.b64encode((folder / "scans" / "b.nii.gz").read_bytes())
+            tab.evaluate(DROPPED.replace("CONTENT", content.decode()))
+            tab.wait("document.querySelector('#put').textContent === '3 files here'")
             tab.wait("!document.querySelector('#start').disabled")
             tab.evaluate("document.querySelector('#start').click()")
             tab.wait("document.querySelector('#rows tbody a')", tries=8000)
             tab.wait("document.documentElement.dataset.state === 'idle'", tries=8000)
             tab.wait("document.querySelector('#pictures img').naturalWidth")
+            names = (
+                "[...document.querySelectorAll('#rows td.name')].map(c => c.innerText)"
+            )
+            assert tab.evaluate(names) == ["a", "b", "mine__deep__c"]
             viewer = tab.evaluate("document.querySelector('#rows tbody a').href")
             tab.open(viewer, until="document.documentElement.dataset.ready")
             assert tab.evaluate("document.querySelector('h1').textContent") == "a"

@@ -20,7 +20,6 @@ from medseg.evaluation.by_size import scores_by_size
 from medseg.folder_lock import lock_folder
 from medseg.reporting.comparison import format_p
 from medseg.reporting.evidence import Evidence
-from medseg.runs.config import RunConfig
 from medseg.studies import compare as compare_module
 from medseg.studies.compare import compare, compare_finished
 from medseg.studies.comparison import (
@@ -29,7 +28,6 @@ from medseg.studies.comparison import (
     write_comparison,
 )
 from medseg.studies.demo import demo
-from medseg.studies.scores import comparable_runs
 from medseg.studies.study import StudyChanges, StudyRun, merge, read_study
 from medseg.tracking import open_mlflow_run
 from medseg.tracking.store import connect
@@ -437,31 +435,73 @@ def test_what_would_fail_at_its_turn_is_refused_before_the_first(
     assert not list((tmp_path / "out").rglob("*.pt"))
 
 
-def runs_of(*names: str) -> list[StudyRun]:
-    """Runs called variation, fold and seed in three signs, such as ``a01``."""
-    return [StudyRun(n[0], int(n[1]), int(n[2]), RunConfig()) for n in names]
+def in_parts(shift: float, parts: str, *, seed: int = 1) -> pd.DataFrame:
+    """Scores of runs called fold and seed in two signs; ten cases in each fold."""
+    cases = table(shift, seed=seed)
+    rows = [
+        cases[:10] if fold == "0" else cases[10:]
+        for fold, _ in (p for p in parts.split())
+    ]
+    return pd.concat(
+        [
+            part.assign(part=name, dice=part["dice"] + int(name[1]) / 100)
+            for name, part in zip(parts.split(), rows, strict=True)
+        ],
+        ignore_index=True,
+    )
 
 
-ALL = [f"{name}{fold}{seed}" for fold in "01" for seed in "01" for name in "abc"]
+ALL = "00 01 10 11"
 
 
 @pytest.mark.parametrize(
-    ("failed", "left", "remark"),
+    ("a", "b", "c", "pairs", "ranked", "remark"),
     [
-        ([], ALL, None),
-        (["b10"], [n for n in ALL if n[0] != "b"], "left out, .*: b$"),
-        (["a00", "b11"], [n for n in ALL if n[1:] in ("01", "10")], "2 of 4 parts"),
-        ([n for n in ALL if n[0] != "a"], [n for n in ALL if n[0] == "a"], None),
+        (ALL, ALL, ALL, [20, 20, 20], 20, ""),
+        (ALL, "00 01 11", ALL, [20, 20, 20], 20, r"on 3 of 4 .*\(00, 01, 11\), .* all"),
+        (ALL, "00 01", ALL, [10, 20, 10], 10, r"on 2 of 4 .*\(00, 01\), .* all"),
+        ("00 01", "00 10", "00 11", [10, 10, 10], 10, r"on 1 of 4 .*\(00\), .* all"),
+        (ALL, "00 01", "10", [10, 10], 10, r"on 2 of 4 .*\(00, 01\), .* a and b"),
     ],
 )
-def test_complete_variations_are_compared_else_the_parts_that_all_have(
-    failed: list[str], left: list[str], remark: str | None
+def test_pairs_are_compared_on_the_parts_that_both_have(
+    a: str, b: str, c: str, pairs: list[int], ranked: int, remark: str
 ) -> None:
-    missing = {run.name for run in runs_of(*failed)}
-    found, remarks = comparable_runs(runs_of(*ALL), lambda run: run.name not in missing)
-    assert [run.name for run in found] == [run.name for run in runs_of(*left)]
-    assert bool(remarks) == (remark is not None)
-    assert remark is None or re.search(remark, remarks[0])
+    tables = {"a": in_parts(0.0, a), "b": in_parts(0.1, b), "c": in_parts(0.3, c)}
+    found = compare_runs(tables, ["dice"])
+    of_pairs = found.statistics.set_index(["first", "second"])
+    assert list(of_pairs["n"]) == pairs
+    # On the same folds and seeds, whatever the seeds are worth, it is the shift.
+    shifts = {"a": 0.0, "b": 0.1, "c": 0.3}
+    for first, second in of_pairs.index:
+        found_shift = of_pairs.loc[(first, second), "mean_difference"]
+        assert found_shift == pytest.approx(shifts[first] - shifts[second])
+    assert set(found.ranking["n"]) == {ranked}
+    assert bool(found.remarks) == bool(remark)
+    assert re.search(remark, " ".join(found.remarks))
+    assert all(said in found.text for said in found.remarks)
+
+
+def test_a_variation_without_a_common_part_has_pairs_but_no_rank() -> None:
+    tables = {
+        "a": in_parts(0.0, ALL),
+        "b": in_parts(0.1, "00 01"),
+        "c": in_parts(0.3, "10"),
+    }
+    found = compare_runs(tables, ["dice"])
+    assert list(found.ranking["variation"]) == ["b", "a"]
+    pairs = zip(found.statistics["first"], found.statistics["second"], strict=True)
+    assert list(pairs) == [("a", "b"), ("a", "c")]
+    assert "Without a rank, since none of the folds and seeds is common to all: c." in (
+        found.text
+    )
+    assert "share none of the folds and seeds: b and c." in found.text
+
+
+def test_variations_without_anything_in_common_are_not_compared() -> None:
+    tables = {"a": in_parts(0.0, "00"), "b": in_parts(0.1, "10")}
+    with pytest.raises(DatasetError, match="a, b share none of the folds and seeds"):
+        compare_runs(tables, ["dice"])
 
 
 def scored(out: Path, run: str, scores: pd.DataFrame) -> None:
@@ -470,25 +510,31 @@ def scored(out: Path, run: str, scores: pd.DataFrame) -> None:
     scores.to_csv(folder / "cases.csv", index=False)
 
 
-def test_a_run_that_failed_costs_its_variation_alone(tmp_path: Path) -> None:
+def test_a_run_that_failed_costs_its_own_row_alone(tmp_path: Path) -> None:
     variations: dict[str, dict[str, object]] = {"good": {}, "poor": {}, "lost": {}}
     path = write_study(tmp_path, variations=variations)
-    for name, shift in (("good", 0.05), ("poor", 0.0), ("lost", 0.2)):
+    shifts = {"good": 0.05, "poor": 0.0, "lost": 0.2}
+    for name, shift in shifts.items():
         cases = table(shift)
         for fold, part in enumerate((cases[:10], cases[10:])):
             if (name, fold) != ("lost", 1):
                 scored(tmp_path / "out", f"{name}_fold{fold}_seed0", part)
     found = compare(path, tmp_path / "out", trained=True)
-    (row,) = found.statistics.to_dict(orient="records")
-    assert {row["first"], row["second"]} == {"good", "poor"}
-    assert abs(row["mean_difference"]) == pytest.approx(
-        (table(0.05)["dice"] - table(0.0)["dice"]).mean(), abs=1e-6
-    )
-    assert row["n"] == 20
+    pairs = found.statistics.set_index(["first", "second"])
+    assert dict(pairs["n"]) == {
+        ("good", "poor"): 20, ("good", "lost"): 10, ("lost", "poor"): 10,
+    }  # fmt: skip
+    for first, second in pairs.index:
+        assert pairs.loc[(first, second), "mean_difference"] == pytest.approx(
+            shifts[first] - shifts[second], abs=1e-6
+        )
+    assert list(found.ranking["variation"]) == ["lost", "good", "poor"]
+    assert set(found.ranking["n"]) == {10}
     assert "lost_fold1_seed0" in found.failures
-    for name in ("statistics.csv", "ranking.csv", "summary.md", "report.html"):
-        text = (tmp_path / "out" / name).read_text()
-        assert ("lost" in text) == (name in {"summary.md", "report.html"})
+    page = (tmp_path / "out" / "report.html").read_text()
+    for said in ("10 to 20 held-out patients in each pair", "1 of 2 folds and seeds"):
+        assert said in (tmp_path / "out" / "summary.md").read_text()
+        assert said in page
 
 
 @pytest.mark.parametrize(
@@ -512,6 +558,7 @@ def test_whatever_ends_a_run_the_others_are_trained(
     assert list(found.failures) == ["b_fold0_seed0"]
     assert str(error) in found.text
     assert set(found.ranking["variation"]) == {"a", "c"}
+    assert "Not compared, since no run finished: b." in found.text
 
 
 def test_where_one_variation_is_left_the_page_says_what_became_of_each(
@@ -540,6 +587,22 @@ def test_a_named_run_without_scores_costs_itself_alone(tmp_path: Path) -> None:
     assert "- b: " in (tmp_path / "out" / "summary.md").read_text()
     with pytest.raises(MissingFileError, match="the run has not finished"):
         compare_finished(folders[:2], tmp_path / "out")
+
+
+def test_a_named_fold_without_scores_costs_its_cases_alone(tmp_path: Path) -> None:
+    runs = []
+    for name, shift in (("a", 0.0), ("b", 0.1), ("c", 0.3)):
+        cases = table(shift)
+        for fold, part in enumerate((cases[:10], cases[10:])):
+            scored(tmp_path / name, f"fold{fold}", part)
+            runs.append((name, str(tmp_path / name / "runs" / f"fold{fold}")))
+    (tmp_path / "b" / "runs" / "fold1" / "validation" / "cases.csv").unlink()
+    found = compare_finished(runs, tmp_path / "out")
+    pairs = found.statistics.set_index(["first", "second"])
+    assert dict(pairs["n"]) == {("a", "b"): 10, ("a", "c"): 20, ("b", "c"): 10}
+    assert pairs.loc[("a", "c"), "mean_difference"] == pytest.approx(-0.3)
+    assert list(found.failures) == ["b (fold1)"]
+    assert "the ranks rest on 10 of 20 cases, those that all finished" in found.text
 
 
 @pytest.mark.parametrize("budget", ["3", "soon", ""])

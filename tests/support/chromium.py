@@ -158,6 +158,18 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             self.mouse(kind, x, y, button="left", clickCount=1)
 
+    def drop(self, x: float, y: float, *paths: Path) -> None:
+        """Drags files and folders of this machine onto a place and lets them go."""
+        data = {"items": [], "files": [str(path) for path in paths]}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call(
+                "Input.dispatchDragEvent",
+                type=kind,
+                x=x,
+                y=y,
+                data={**data, "dragOperationsMask": 1},
+            )
+
     def press(self, key: str) -> None:
         """Presses and releases a key, named as in a KeyboardEvent."""
         text = {"text": key} if len(key) == 1 else {}

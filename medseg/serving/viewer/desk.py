@@ -24,7 +24,6 @@ T = TypeVar("T")
 SCANS, RESULTS = "scans", "results"
 """Folders of the desk."""
 _DEEPEST = 4
-_CELLS = "cells"
 
 
 @dataclass
@@ -198,11 +197,12 @@ class Desk:
         return {
             "name": line.scan,
             "status": line.status,
-            "count": _count(folder / _CELLS / f"{line.scan}.csv"),
-            "volumes": {name: round(ml, 4) for name, ml in line.volumes_ml.items()},
+            "suspect": bool(line.doubts),
+            "count": line.num_objects,
+            "sizes": _sizes(line),
             "picture": picture if (folder / picture).is_file() else "",
             "viewer": address_of(folder, line.scan),
-            "remarks": [*line.warnings, *([line.reason] if line.reason else [])],
+            "remarks": [r for r in (line.remark, *line.warnings) if r],
         }
 
 
@@ -242,8 +242,11 @@ def _described(name: str, path: Path) -> str:
     return f"{name} ({', '.join(structures[:4])}{more})"
 
 
-def _count(table: Path) -> int | None:
-    """How many single objects were found; None where none were looked for."""
-    if not table.is_file():
-        return None
-    return max(0, len(table.read_text(encoding="utf-8").splitlines()) - 1)
+def _sizes(line: Prediction) -> dict[str, float]:
+    """How much of each structure was found, by its heading with the unit."""
+    found = (("ml", line.volumes_ml), ("µm²", line.areas_um2), ("px", line.areas_px))
+    return {
+        f"{name} [{unit}]": float(f"{size:.4g}")
+        for unit, sizes in found
+        for name, size in sizes.items()
+    }
