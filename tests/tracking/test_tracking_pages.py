@@ -6,10 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from chromium import chromium
+from PIL import Image
+
+from medseg.labels import LabelScheme
+from medseg.reporting.viewer.page import ViewedCase, stand_alone, write_viewer_page
+from medseg.structure_colors import rgb_of
+from medseg.tracking import default_tracking_uri
+from medseg.tracking.store import connect
+from medseg.volume import LabelMap, Volume
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = (
@@ -83,6 +94,55 @@ def test_the_runs_of_a_study_are_rows_with_their_scores(
         assert part in words, part
     assert "Default" not in words
     assert asked_elsewhere(scratch / "net.json", address) == []
+
+
+COLOUR = np.array(rgb_of(1))
+"""Of the first structure's line and fill."""
+
+
+def test_a_case_is_looked_at_among_the_artifacts(
+    start, runs, tmp_path, tmp_path_factory
+) -> None:
+    voxels = np.random.default_rng(0).normal(100, 5, (1, 24, 24, 24))
+    labels = np.zeros((24, 24, 24), np.uint8)
+    labels[6:18, 6:18, 6:18] = 1
+    case = ViewedCase(
+        "case_1",
+        Volume(voxels.astype(np.float32), np.eye(4)),
+        LabelScheme(names={"box": 1}),
+        LabelMap(labels, np.eye(4)),
+    )
+    page = tmp_path / "pages" / "case_1.html"
+    write_viewer_page(page, case, back="../report.html")
+    run = start("seen", experiment="cases")
+    alone = tmp_path / "case_1.html"
+    alone.write_text(stand_alone(page.read_text()))
+    run.log_artifact(alone, folder="viewer")
+    run.finish("FINISHED")
+    process, address = ui_of(runs)
+    own = address.partition("/#")[0]
+    experiment = connect(default_tracking_uri(runs)).get_run(run.run_id)
+    try:
+        with chromium(tmp_path_factory.mktemp("profile")) as tab:
+            tab.show(1440, 900)
+            number = experiment.info.experiment_id
+            tab.open(
+                f"{own}/#/experiments/{number}/runs/{run.run_id}"
+                "/artifacts/viewer/case_1.html"
+            )
+            for _ in range(600):
+                picture = tab.picture().astype(int)
+                near = np.abs(picture - COLOUR).max(axis=2) < 40
+                if near.sum() > 200:
+                    break
+                time.sleep(0.5)
+            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "seen.png")
+            assert near.sum() > 200, tmp_path / "seen.png"
+            elsewhere = [asked for asked in tab.requests if not asked.startswith(own)]
+            assert elsewhere == []
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
 
 
 def asked_elsewhere(log: Path, address: str) -> list[str]:
