@@ -70,7 +70,8 @@ class ServedModel:
                 rows.append(self._row(sources, f"scan_{number}", Path(scratch), folder))
         table = pd.DataFrame(rows)
         missing = [f"{name}_ml" for name in columns if f"{name}_ml" not in table]
-        return table.assign(**dict.fromkeys(missing, float("nan")))
+        table = table.assign(**dict.fromkeys(missing)).astype(object)
+        return table.where(table.notna(), None)  # in JSON null: there is no NaN
 
     def _sources(self, given: Mapping[Any, Any]) -> list[str]:
         """What a row holds: one text, or one for each channel."""
