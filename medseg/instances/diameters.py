@@ -73,7 +73,7 @@ def largest_diameter(mask: MaskArray, affine: Affine) -> float:
     """
     from scipy.ndimage import find_objects
 
-    numbers = _components(mask)
+    numbers = number_objects(mask)
     boxes = find_objects(numbers)
     reaches = np.array([_diagonal(box, affine) for box in boxes])
     best = 0.0
@@ -86,13 +86,8 @@ def largest_diameter(mask: MaskArray, affine: Affine) -> float:
     return best
 
 
-def count_objects(mask: MaskArray) -> int:
-    """Number of objects that do not touch, corners included."""
-    return int(_components(mask).max(initial=0))
-
-
-def _components(mask: MaskArray) -> np.ndarray:
-    """Numbers of the parts, from 1; 0 outside."""
+def number_objects(mask: MaskArray) -> np.ndarray:
+    """Numbers of the objects that do not touch, corners included; 0 outside."""
     import cc3d
 
     flat = mask.ndim == 2
@@ -107,7 +102,7 @@ def _regions(
 ) -> Iterator[tuple[float, int, MaskArray]]:
     """Upper bound of the length, slice and mask of each region of each slice."""
     for number in np.flatnonzero(planes.any(axis=(1, 2))).tolist():
-        for box, mask in _boxes(_components(planes[number])):
+        for box, mask in _boxes(number_objects(planes[number])):
             sides = [
                 (p.stop - p.start) * mm for p, mm in zip(box, spacing, strict=True)
             ]

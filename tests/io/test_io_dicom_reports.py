@@ -19,12 +19,14 @@ from medseg.io.dicom.label_objects.report_writing import write_report
 from medseg.io.dicom.label_objects.segment_codes import load_codes, segments_of
 from medseg.io.dicom.label_objects.segmentation_writing import write_segmentation
 from medseg.io.dicom.label_objects.structure_measurements import (
+    Extent,
     StructureMeasurements,
     measure_structures,
 )
 from medseg.volume import LabelMap
 
 NAMES = ("left kidney", "liver tumour", "spleen")
+LESIONS = ("liver tumour, lesion 1", "liver tumour, lesion 2")
 MODEL = Algorithm("abdomen", "0123abc")
 
 
@@ -69,16 +71,17 @@ def test_measured_is_what_is_worked_out_by_hand(tmp_path: Path, plane: str) -> N
     series = series_of(tmp_path / "ct", plane)
     segments = segments_of(NAMES, load_codes())
     kidney, tumour, spleen = measure_structures(boxes(series), series, segments)
-    assert kidney.volume_ml == pytest.approx(90 * 0.5 * 0.8 * 2.5 / 1000)
     assert kidney.count == 1
+    extent = kidney.extent
+    assert extent.volume_ml == pytest.approx(90 * 0.5 * 0.8 * 2.5 / 1000)
     # outlines miss the corners by half a pixel: ±1.25, ±2 and ±1.5, ±1.6 mm
-    assert kidney.long_axis_mm == pytest.approx(2 * np.hypot(1.25, 2))
-    assert kidney.short_axis_mm == pytest.approx(3 * np.hypot(1.25, 2) / 2)
-    assert kidney.diameter_mm == pytest.approx(2 * np.sqrt(1.25**2 + 1.6**2 + 3.75**2))
-    assert (tumour.count, tumour.long_axis_mm) == (2, pytest.approx(0.8))
-    assert tumour.short_axis_mm == pytest.approx(0.5)
-    assert tumour.diameter_mm == pytest.approx(2.5)
-    assert spleen == StructureMeasurements(segments[2], 0, volume_ml=0.0)
+    assert extent.long_axis_mm == pytest.approx(2 * np.hypot(1.25, 2))
+    assert extent.short_axis_mm == pytest.approx(3 * np.hypot(1.25, 2) / 2)
+    assert extent.diameter_mm == pytest.approx(2 * np.sqrt(1.25**2 + 1.6**2 + 3.75**2))
+    assert (tumour.count, tumour.extent.long_axis_mm) == (2, pytest.approx(0.8))
+    assert tumour.extent.short_axis_mm == pytest.approx(0.5)
+    assert tumour.extent.diameter_mm == pytest.approx(2.5)
+    assert spleen == StructureMeasurements(segments[2], 0, Extent(volume_ml=0.0))
 
 
 def groups_of(report: Path) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def test_highdicom_reads_values_codes_and_references(tmp_path: Path) -> None:
     series = series_of(tmp_path / "ct")
     segmentation, report = report_on(tmp_path, series, boxes(series))
     groups = groups_of(report)
-    assert set(groups) == set(NAMES)
+    assert set(groups) == {*NAMES, *LESIONS}
     kidney = groups["left kidney"]
     values = {
         m.name.meaning: (m.value, m.unit.value) for m in kidney.get_measurements()
@@ -112,14 +115,14 @@ def test_highdicom_reads_values_codes_and_references(tmp_path: Path) -> None:
     found = hd.sr.srread(report).content.get_volumetric_roi_measurement_groups(
         referenced_sop_instance_uid=written.SOPInstanceUID
     )
-    assert [group.tracking_identifier for group in found] == [*NAMES[:2]]
+    assert [group.tracking_identifier for group in found] == [*NAMES[:2], *LESIONS]
     numbers = [
         item.ReferencedSOPSequence[0].ReferencedSegmentNumber
         for group in found
         for item in group[0].ContentSequence
         if "ReferencedSOPSequence" in item
     ]
-    assert numbers == [1, 2]
+    assert numbers == [1, 2, 2, 2]
     tumour = groups["liver tumour"]
     assert tumour.finding_type.meaning == "Neoplasm"
     assert tumour.finding_sites[0].value.meaning == "Liver"
@@ -155,7 +158,7 @@ def test_doubts_are_told_in_every_group(tmp_path: Path) -> None:
     for group in groups_of(report).values():
         said = {e.name.meaning: e.value for e in group.get_qualitative_evaluations()}
         assert said["Quality Assessment"].value == "suspect"
-    assert report.read_bytes().count(b"530 ml, at most 5") == len(NAMES)
+    assert report.read_bytes().count(b"530 ml, at most 5") == len(groups_of(report))
     _, plain = report_on(tmp_path, series, boxes(series))
     assert b"Quality Assessment" not in plain.read_bytes()
 
@@ -204,9 +207,9 @@ def test_a_single_slice_has_an_area_and_no_volume(tmp_path: Path) -> None:
     label_map = LabelMap(labels, read_series(series).volume.affine)
     segments = segments_of(NAMES, load_codes())
     kidney = measure_structures(label_map, series, segments)[0]
-    assert kidney.area_mm2 == pytest.approx(8 * 0.4)
-    assert kidney.volume_ml is None
-    assert kidney.diameter_mm is None
+    assert kidney.extent.area_mm2 == pytest.approx(8 * 0.4)
+    assert kidney.extent.volume_ml is None
+    assert kidney.extent.diameter_mm is None
     _, report = report_on(tmp_path, series, label_map)
     found = {m.name.meaning for m in groups_of(report)[NAMES[0]].get_measurements()}
     assert found == {"Area", "Number of separate parts", "Long axis", "Short axis"}
@@ -219,6 +222,80 @@ def test_objects_are_counted_by_their_numbers(tmp_path: Path) -> None:
     segments = segments_of(["nucleus"], load_codes())
     (cells,) = measure_structures(label_map, series, segments, are_objects=True)
     assert cells.count == 3
+    assert [(cell.number, cell.num_voxels) for cell in cells.lesions] == [
+        (1, 89),
+        (2, 2),
+        (9, 1),
+    ]
+
+
+def test_lesions_are_measured_one_by_one_each_with_its_place(tmp_path: Path) -> None:
+    series = series_of(tmp_path / "ct")
+    label_map = boxes(series)
+    label_map.voxels[11, 10, 5] = 2  # the second tumour is the larger one now
+    _, report = report_on(tmp_path, series, label_map)
+    groups = groups_of(report)
+    large, small = (groups[name] for name in LESIONS)
+    values = {m.name.meaning: m.value for m in small.get_measurements()}
+    assert values == {
+        "Volume": pytest.approx(0.001),
+        "Long axis": pytest.approx(0.8),
+        "Short axis": pytest.approx(0.5),
+        "Maximum 3D Diameter of a Mesh": pytest.approx(2.5),
+    }
+    assert {m.name.meaning: m.value for m in large.get_measurements()}["Volume"] == (
+        pytest.approx(0.002)
+    )
+    whole = {m.name.meaning: m.value for m in groups[NAMES[1]].get_measurements()}
+    assert (whole["Number of lesions"], whole["Volume"]) == (2, pytest.approx(0.003))
+    assert large.finding_type.meaning == "Neoplasm"
+    assert large.finding_sites[0].value.meaning == "Liver"
+    uids = [groups[name].tracking_uid for name in (*NAMES, *LESIONS)]
+    assert len(set(uids)) == 5
+    row, column = (np.array(ORIENTATIONS["oblique"][n : n + 3]) for n in (0, 3))
+    corner = np.array([-10.0, -20.0, 30.0]) + 5 * 2.5 * np.cross(row, column)
+    x, y, z = corner + 11.5 * 0.5 * row + 10 * 0.8 * column
+    (said,) = [
+        item.TextValue
+        for item in large[0].ContentSequence
+        if item.ValueType == "TEXT" and "lesions of the segment" in item.TextValue
+    ]
+    assert said.startswith(
+        f"one of 2 lesions of the segment; centre at {x:.1f}, {y:.1f}, {z:.1f} mm"
+    )
+
+
+def test_the_largest_of_many_lesions_are_measured_and_the_rest_is_said(
+    tmp_path: Path,
+) -> None:
+    series = series_of(tmp_path / "ct", shape=(30, 28, 6))
+    grid = read_series(series).volume.grid
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[::4, ::4, 1] = 1  # 8 x 7
+    labels[28, 24, 2] = 1  # the last is the largest
+    labels[:, :, 5] = 2  # an organ in one part
+    segments = segments_of(("metastasis", "spleen"), load_codes())
+    assert [segment.is_finding for segment in segments] == [True, False]
+    label_map = LabelMap(labels, grid.affine)
+    many, spleen = measure_structures(label_map, series, segments)
+    assert (many.count, len(many.lesions)) == (56, 50)
+    assert [lesion.num_voxels for lesion in many.lesions[:2]] == [2, 1]
+    assert spleen.lesions == ()
+    write_report(
+        tmp_path / "sr.dcm", [many, spleen], series, segmentation=None, algorithm=MODEL
+    )
+    assert len(groups_of(tmp_path / "sr.dcm")) == 52
+    said = b"the 50 largest of 56 lesions are measured one by one"
+    assert (tmp_path / "sr.dcm").read_bytes().count(said) == 1
+
+
+def test_an_organ_in_parts_is_one_thing(tmp_path: Path) -> None:
+    series = series_of(tmp_path / "ct")
+    segments = segments_of(["spleen"], load_codes())
+    label_map = boxes(series)
+    label_map.voxels[label_map.voxels > 0] = 1
+    (spleen,) = measure_structures(label_map, series, segments)
+    assert (spleen.count, spleen.lesions) == (3, ())
 
 
 def test_a_report_without_a_segmentation_says_that_nothing_was_found(
@@ -240,9 +317,9 @@ def test_a_report_without_a_segmentation_says_that_nothing_was_found(
 def test_what_cannot_be_written_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare = series_of(tmp_path / "bare", FrameOfReferenceUID=None)
+    bare = series_of(tmp_path / "bare", StudyInstanceUID=None)
     path = tmp_path / "sr.dcm"
-    with pytest.raises(InputError, match="FrameOfReferenceUID is missing"):
+    with pytest.raises(InputError, match="StudyInstanceUID is missing"):
         write_report(path, [], bare, segmentation=None, algorithm=MODEL)
     series = series_of(tmp_path / "ct")
     monkeypatch.setattr(report_writing, "_numbers_in", lambda _: iter([1.0]))
@@ -268,5 +345,6 @@ def test_reports_conform(tmp_path: Path, doubts: tuple[str, ...]) -> None:
     )
     assert done.stderr == ""
     assert 'NUM:(,,"Volume")="0.09" (cm3,UCUM' in done.stdout
-    assert done.stdout.count("Referenced Segment") == 2
+    assert done.stdout.count("Referenced Segment") == 4
+    assert done.stdout.count("one of 2 lesions of the segment; centre at") == 2
     assert all(doubt in done.stdout for doubt in doubts)

@@ -16,8 +16,8 @@ _NEEDED = (
     "SeriesInstanceUID",
     "SOPInstanceUID",
     "SOPClassUID",
-    "FrameOfReferenceUID",
 )
+_NEEDED_FOR_PLACES = ("FrameOfReferenceUID",)
 _MAY_BE_EMPTY = (
     "PatientID",
     "PatientName",
@@ -63,9 +63,14 @@ def series_description(algorithm: Algorithm, what: str) -> str:
     return f"{name[: _LONG_STRING - len(rest)]}{rest}"
 
 
-def label_text(name: str) -> str:
-    """A structure's name as elements of 64 characters hold it."""
-    return re.sub(r"[\\\r\n]", " ", name)[:_LONG_STRING]
+def label_text(name: str, *, room: int = 0) -> str:
+    """A structure's name as elements of 64 characters hold it.
+
+    Args:
+        name: Of the structure.
+        room: Characters to leave for what follows.
+    """
+    return re.sub(r"[\\\r\n]", " ", name)[: _LONG_STRING - room]
 
 
 def tracking_uid(series_uid: str, structure: str) -> str:
@@ -99,20 +104,28 @@ def series_number_beside(number: str, *, step: int = 1000) -> int:
     return (int(number) if number.isdigit() else 0) % 100000 + step
 
 
-def source_headers(frames: Sequence[Frame]) -> list[DicomDataset]:
+def source_headers(
+    frames: Sequence[Frame], *, has_places: bool = True
+) -> list[DicomDataset]:
     """The headers of the frames' files, one per file, in the frames' order.
 
     Elements that the standard requires but lets be empty are added where a file
     lacks them.
 
+    Args:
+        frames: Of the series.
+        has_places: Whether the object says where in space something lies, for which
+            it needs the frame of reference.
+
     Raises:
         InputError: A file lacks an element that must have a value.
     """
     paths = list(dict.fromkeys(frame.path for frame in frames))
-    return [_header(path) for path in paths]
+    needed = _NEEDED + (_NEEDED_FOR_PLACES if has_places else ())
+    return [_header(path, needed) for path in paths]
 
 
-def _header(path: Path) -> DicomDataset:
+def _header(path: Path, needed: Sequence[str]) -> DicomDataset:
     import pydicom
 
     with quiet():
@@ -122,7 +135,7 @@ def _header(path: Path) -> DicomDataset:
             raise UnreadableFileError(
                 f"{path}: its header is damaged ({type(error).__name__})"
             ) from error
-        for keyword in _NEEDED:
+        for keyword in needed:
             if not dataset.get(keyword):
                 raise InputError(
                     f"{path}: {keyword} is missing, which a DICOM object made from it "

@@ -1,15 +1,16 @@
 """Measurements of structures as a DICOM report, read back before it counts.
 
 A structured report of template TID 1500 with a group of measurements for each
-structure, which names the segment of the segmentation object that was measured.
-highdicom builds it.
+structure, which names the segment of the segmentation object that was measured, and
+one for each of the largest lesions of a finding in several. highdicom builds it.
 
 References:
     DICOM PS3.16, TID 1500, 1411 and 1501.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -30,13 +31,15 @@ from medseg.io.dicom.label_objects.object_headers import (
 )
 from medseg.io.dicom.label_objects.segment_codes import Segment
 from medseg.io.dicom.label_objects.segmentation_writing import coded
-from medseg.io.dicom.label_objects.structure_measurements import StructureMeasurements
+from medseg.io.dicom.label_objects.structure_measurements import (
+    Extent,
+    StructureMeasurements,
+)
 from medseg.io.dicom.series import Series
 from medseg.io.dicom.stack import stack_of
 
 _OWN_SCHEME = "99MEDSEG"
 """Of what the standard has no code for; 99 marks private ones."""
-_ABNORMAL = "49755003"
 _AFTER_SEGMENTATION = 1001
 """Added to the image's series number; the segmentation has 1000."""
 _PROCEDURES = {
@@ -64,7 +67,8 @@ def write_report(
         measurements: Of each structure; those that were not found get a volume and a
             count of 0, and refer to no segment.
         series: The image that was segmented.
-        segmentation: The segmentation object; None where nothing was found.
+        segmentation: The segmentation object; None where nothing was found, or it
+            could not be written.
         algorithm: What segmented.
         doubts: Why the result is suspect, in words; none where it is not.
 
@@ -72,7 +76,7 @@ def write_report(
         InputError: The series lacks what a report needs.
         OutputError: It cannot be written, or what was read back differs.
     """
-    sources = source_headers(stack_of(series.frames).frames)
+    sources = source_headers(stack_of(series.frames).frames, has_places=False)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # some show names and numbers
         segments = None if segmentation is None else _header(segmentation)
@@ -82,7 +86,7 @@ def write_report(
             raise InputError(
                 f"{series}: its headers cannot carry a report: {error!s:.200}"
             ) from error
-        expected = sorted(value for m in measurements for value in _numbers(m).values())
+        expected = sorted(_all_numbers(measurements))
         with atomic_write(path) as temporary:
             report.save_as(temporary)
             if sorted(_numbers_in(_header(temporary))) != expected:
@@ -115,8 +119,9 @@ def _report(
             *_PROCEDURES.get(series.attributes["Modality"], _ANY_PROCEDURE)
         ),
         imaging_measurements=[
-            _group(measured, series, segmentation, algorithm, doubts)
+            group
             for measured in measurements
+            for group in _groups(measured, series, segmentation, algorithm, doubts)
         ],
     )
     evidence = [*sources, *([] if segmentation is None else [segmentation])]
@@ -157,21 +162,81 @@ def _observer(algorithm: Algorithm) -> Any:
     )
 
 
-def _group(
+def _groups(
     measured: StructureMeasurements,
     series: Series,
     segmentation: DicomDataset | None,
     algorithm: Algorithm,
     doubts: Sequence[str],
+) -> Iterator[Any]:
+    """The measurements of a structure, then those of its lesions."""
+    segment, count = measured.segment, measured.count
+    write = partial(_group, segment, series, segmentation, algorithm, doubts)
+    listed, word = len(measured.lesions), _word_for(segment)
+    comments = [f"the {listed} largest of {count} {word}s are measured one by one"]
+    number_of = ("246206008", "SCT", "Number of lesions")
+    if not segment.is_finding:
+        number_of = ("parts", _OWN_SCHEME, "Number of separate parts")
+    yield write(
+        segment.name,
+        measured.extent,
+        seed=segment.name,
+        counted={_concept(*number_of): count},
+        comments=comments if 0 < listed < count else (),
+    )
+    for lesion in measured.lesions:
+        x, y, z = lesion.center_mm
+        ending = f", {word} {lesion.number}"
+        where = f"{x:.1f}, {y:.1f}, {z:.1f}"
+        yield write(
+            label_text(segment.name, room=len(ending)) + ending,
+            lesion.extent,
+            seed=f"{segment.name} {word} of {lesion.num_voxels} at {where}",
+            comments=(
+                f"one of {count} {word}s of the segment; centre at {where} mm "
+                "(patient coordinates: to the left, to the back, upwards)",
+            ),
+        )
+
+
+def _word_for(segment: Segment) -> str:
+    """What the parts of a structure are called."""
+    return "lesion" if segment.is_finding else "object"
+
+
+def _group(
+    segment: Segment,
+    series: Series,
+    segmentation: DicomDataset | None,
+    algorithm: Algorithm,
+    doubts: Sequence[str],
+    name: str,
+    extent: Extent,
+    *,
+    seed: str,
+    counted: Mapping[Any, int] | None = None,
+    comments: Sequence[str] = (),
 ) -> Any:
-    """The measurements of a structure, of its segment where there is one."""
+    """Measurements of a structure or a lesion, of its segment where there is one.
+
+    Args:
+        segment: The structure.
+        series: The image.
+        segmentation: The object that holds the segment, if there is one.
+        algorithm: What segmented.
+        doubts: Why the result is suspect.
+        name: What the group is called.
+        extent: What was measured.
+        seed: What its tracking UID is made from, beside the series.
+        counted: Numbers of parts by concept.
+        comments: What else is to be said.
+    """
     import highdicom as hd
 
-    segment = measured.segment
     uid = series.attributes["SeriesInstanceUID"]
     common: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(
-            uid=tracking_uid(uid, segment.name), identifier=label_text(segment.name)
+            uid=tracking_uid(uid, seed), identifier=label_text(name)
         ),
         "finding_category": coded(segment.category),
         "finding_type": coded(segment.type),
@@ -179,14 +244,11 @@ def _group(
         "algorithm_id": hd.sr.AlgorithmIdentification(
             name=algorithm.name, version=algorithm.version
         ),
-        "measurements": [
-            hd.sr.Measurement(name=name, value=value, unit=unit)
-            for name, value, unit in _measurements(measured)
-        ],
+        "measurements": list(_measurements(extent, counted or {})),
         "qualitative_evaluations": _quality() if doubts else None,
     }
     group: Any
-    if segmentation is None or not measured.is_on_slices:
+    if segmentation is None or not extent.is_on_slices:
         group = hd.sr.MeasurementsAndQualitativeEvaluations(**common)
     else:
         group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -198,8 +260,8 @@ def _group(
             ),
             **common,
         )
-    for doubt in doubts:
-        group[0].ContentSequence.append(_comment(doubt))
+    for text in (*comments, *doubts):
+        group[0].ContentSequence.append(_comment(text))
     return group
 
 
@@ -207,7 +269,7 @@ def _sites(segment: Segment) -> list[Any] | None:
     """Where a finding lies; of an organ with sides, which one it is."""
     import highdicom as hd
 
-    is_organ = segment.category.value != _ABNORMAL
+    is_organ = not segment.is_finding
     place = segment.region or (segment.type if is_organ and segment.side else None)
     if place is None:
         return None
@@ -234,15 +296,14 @@ def _comment(text: str) -> Any:
     )
 
 
-def _numbers(measured: StructureMeasurements) -> dict[str, float]:
+def _numbers(extent: Extent) -> dict[str, float]:
     """What is measured, by kind, with the six digits that are written."""
     values = {
-        "volume": measured.volume_ml,
-        "area": measured.area_mm2,
-        "count": measured.count,
-        "long": measured.long_axis_mm,
-        "short": measured.short_axis_mm,
-        "diameter": measured.diameter_mm,
+        "volume": extent.volume_ml,
+        "area": extent.area_mm2,
+        "long": extent.long_axis_mm,
+        "short": extent.short_axis_mm,
+        "diameter": extent.diameter_mm,
     }
     return {
         kind: float(f"{value:.6g}")
@@ -251,28 +312,32 @@ def _numbers(measured: StructureMeasurements) -> dict[str, float]:
     }
 
 
-def _measurements(measured: StructureMeasurements) -> Iterator[tuple[Any, float, Any]]:
-    """Name, value and unit of each measurement."""
+def _all_numbers(measurements: Sequence[StructureMeasurements]) -> Iterator[float]:
+    """Every number that a report has to hold."""
+    for measured in measurements:
+        yield measured.count
+        for extent in (measured.extent, *(one.extent for one in measured.lesions)):
+            yield from _numbers(extent).values()
+
+
+def _measurements(extent: Extent, counted: Mapping[Any, int]) -> Iterator[Any]:
+    """Each measurement with its name and unit."""
+    import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    is_finding = measured.segment.category.value == _ABNORMAL
-    lesions = _concept("246206008", "SCT", "Number of lesions")
-    parts = _concept("parts", _OWN_SCHEME, "Number of separate parts")
-    mm = codes.UCUM.Millimeter
     known = {
         "volume": (codes.SCT.Volume, codes.UCUM.CubicCentimeter),
         "area": (codes.SCT.Area, codes.UCUM.SquareMillimeter),
-        "count": (
-            lesions if is_finding else parts,
-            codes.UCUM.NoUnits,
-        ),
-        "long": (codes.SCT.LongAxis, mm),
-        "short": (codes.SCT.ShortAxis, mm),
-        "diameter": (codes.IBSI.Maximum3DDiameterOfAMesh, mm),
+        "long": (codes.SCT.LongAxis, codes.UCUM.Millimeter),
+        "short": (codes.SCT.ShortAxis, codes.UCUM.Millimeter),
+        "diameter": (codes.IBSI.Maximum3DDiameterOfAMesh, codes.UCUM.Millimeter),
     }
-    for kind, value in _numbers(measured).items():
+    for concept, count in counted.items():
+        unit = codes.UCUM.NoUnits
+        yield hd.sr.Measurement(name=concept, value=count, unit=unit)
+    for kind, value in _numbers(extent).items():
         name, unit = known[kind]
-        yield name, int(value) if kind == "count" else value, unit
+        yield hd.sr.Measurement(name=name, value=value, unit=unit)
 
 
 def _numbers_in(item: DicomDataset) -> Iterator[float]:

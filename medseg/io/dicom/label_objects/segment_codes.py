@@ -63,6 +63,11 @@ class Segment:
     region: Code | None = None
     """The organ that an abnormal structure lies in, where its name tells."""
 
+    @property
+    def is_finding(self) -> bool:
+        """Whether it is abnormal, and lies in something else."""
+        return self.category.value == _ABNORMAL
+
 
 def load_codes(path: Path | None = None) -> CodeTable:
     """The built-in table, with the entries of a user's own before it.
