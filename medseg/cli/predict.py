@@ -172,12 +172,18 @@ def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
     """Says how many scans were segmented; the exit code."""
     num_done = sum(result.is_segmented for result in results)
     num_failed = sum(result.failed for result in results)
+    num_lacking = sum(bool(result.not_written) for result in results)
     num_suspect = sum(bool(result.doubts) for result in results)
     num_aside = len(results) - num_done - num_failed
     console.say(
         f"{num_done} of {len(results)} scans segmented into {out}"
         + (f", {num_failed} failed" if num_failed else "")
         + (f", {num_aside} set aside" if num_aside else "")
+        + (
+            f", {num_lacking} without an output that was asked for"
+            if num_lacking
+            else ""
+        )
         + (f", {num_suspect} suspect (unlike training)" if num_suspect else "")
     )
     if unchecked := {r.unchecked for r in results if r.is_segmented and r.unchecked}:
@@ -186,7 +192,7 @@ def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
     if counts:
         console.say(f"{sum(counts)} cells in {len(counts)} pictures")
     console.made(_places(out), then=[following.evaluate(out)] if num_done else [])
-    return 1 if num_failed or not num_done else 0
+    return 1 if num_failed or num_lacking or not num_done else 0
 
 
 def _places(out: Path) -> dict[str, Path]:

@@ -21,6 +21,7 @@ from medseg.instances.measures import (
 from medseg.instances.stitching import ObjectTile
 from medseg.io.object_files import ObjectFormat, write_objects
 from medseg.plan import Plan
+from medseg.prediction.attempts import Attempts
 from medseg.prediction.scan import Scan
 from medseg.prediction.slide_objects import colours_of_slide, write_slide_objects
 from medseg.prediction.slide_outlines import SlideOutlines
@@ -51,6 +52,7 @@ def write_cells(
     volume: Volume,
     plan: Plan,
     *,
+    attempts: Attempts,
     formats: Sequence[ObjectFormat] = (),
 ) -> list[str]:
     """Writes ``cells/NAME.csv``, outlines of a single picture, and further formats.
@@ -61,42 +63,50 @@ def write_cells(
         label_map: Objects on the scan's own grid.
         volume: The scan.
         plan: Of the model.
+        attempts: Told why a file cannot be written.
         formats: As what the objects are written besides, in ``outlines``.
 
     Returns:
         The files, below the folder.
 
     Raises:
-        OutputError: A file cannot be written.
+        OutputError: The disk is full or read-only.
     """
     background = plan.labels.background
-    table = measure_objects(
-        label_map.voxels,
-        volume.voxels,
-        channels=tuple(channel.name for channel in plan.channels),
-        background=background,
-        flat=plan.spatial_dims == 2,
-        spacing_um=scale_um(label_map.affine),
-    )
-    names = [f"{TABLES}/{name}.csv"]
-    write_frame(out / names[0], table)
+    names: list[str] = []
+    file = f"{TABLES}/{name}.csv"
+    with attempts.of("table of cells", out / file):
+        table = measure_objects(
+            label_map.voxels,
+            volume.voxels,
+            channels=tuple(channel.name for channel in plan.channels),
+            background=background,
+            flat=plan.spatial_dims == 2,
+            spacing_um=scale_um(label_map.affine),
+        )
+        write_frame(out / file, table)
+        names.append(file)
     if volume.grid.shape[2] == 1:
-        names.append(f"{OUTLINES}/{name}.png")
-        write_object_outlines(
-            out / names[1],
-            volume.voxels[..., 0],
-            label_map.voxels[..., 0],
-            background=background,
-        )
+        file = f"{OUTLINES}/{name}.png"
+        with attempts.of("outlines", out / file):
+            write_object_outlines(
+                out / file,
+                volume.voxels[..., 0],
+                label_map.voxels[..., 0],
+                background=background,
+            )
+            names.append(file)
     for one in formats:
-        names.append(f"{OUTLINES}/{name}{one.ending}")
-        write_objects(
-            out / names[-1],
-            label_map,
-            as_format=one,
-            name=plan.labels.structures[0],
-            background=background,
-        )
+        file = f"{OUTLINES}/{name}{one.ending}"
+        with attempts.of(f"{one} file", out / file):
+            write_objects(
+                out / file,
+                label_map,
+                as_format=one,
+                name=plan.labels.structures[0],
+                background=background,
+            )
+            names.append(file)
     return names
 
 
@@ -165,6 +175,7 @@ def segment_slide(
     predictor: Predictor,
     out: Path,
     *,
+    attempts: Attempts,
     formats: Sequence[ObjectFormat] = (),
     progress: Progress,
 ) -> SlideResult:
@@ -174,6 +185,7 @@ def segment_slide(
         scan: A TIFF.
         predictor: Of a plan of pictures whose objects are learned.
         out: Folder of the label maps.
+        attempts: Told why what goes with the label map cannot be written.
         formats: As what the objects are written besides, in ``outlines``.
         progress: Shows progress.
 
@@ -184,11 +196,8 @@ def segment_slide(
     notes: list[str] = []
     affine = read_grid(scan.files[0]).affine
     suffix = scan.files[0].suffix.lower()
-    names = (
-        f"{scan.name}{suffix}",
-        f"{TABLES}/{scan.name}.csv",
-        f"{OUTLINES}/{scan.name}.ome.tif",
-    )
+    names = [f"{scan.name}{suffix}", f"{TABLES}/{scan.name}.csv"]
+    drawing = f"{OUTLINES}/{scan.name}.ome.tif"
     (out / OUTLINES).mkdir(parents=True, exist_ok=True)
     with (
         SlideReader(scan.files[0]) as picture,
@@ -213,11 +222,14 @@ def segment_slide(
 
             objects.show(look)
             table.finish()
-            outlines.write(out / names[2])
-            more = write_slide_objects(
+            with attempts.of("outlines", out / drawing):
+                outlines.write(out / drawing)
+                names.append(drawing)
+            names += write_slide_objects(
                 out,
                 f"{OUTLINES}/{scan.name}",
                 objects,
+                attempts=attempts,
                 formats=formats,
                 name=predictor.plan.labels.structures[0],
                 affine=affine,
@@ -229,7 +241,7 @@ def segment_slide(
         f"{columns} x {rows} pixels, segmented in tiles of {run.side} and stitched; "
         f"{count} objects"
     )
-    return SlideResult((*names, *more), pixels, count, affine, tuple(notes))
+    return SlideResult(tuple(names), pixels, count, affine, tuple(notes))
 
 
 @dataclass

@@ -18,6 +18,8 @@ from medseg.io.dicom.label_objects.segmentation_writing import write_segmentatio
 from medseg.io.dicom.label_objects.structure_measurements import measure_structures
 from medseg.io.dicom.series import Series
 from medseg.model import Model
+from medseg.prediction.attempts import Attempts
+from medseg.prediction.records import Prediction
 from medseg.prediction.scan import Scan
 from medseg.progress import Progress
 from medseg.volume import LabelMap
@@ -26,6 +28,8 @@ SUSPECT = "SUSPECT: scan or findings are unlike those of training"
 """Content Description of segmentations that are (at most 64 characters, DICOM LO)."""
 SEGMENTATION, REPORT = "_seg.dcm", "_sr.dcm"
 """What the names of the objects end in."""
+SEGMENTATION_OBJECT, REPORT_OBJECT = "DICOM segmentation", "DICOM report"
+"""What they are called where they could not be written."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,26 @@ class DicomResults:
         out: Path,
         *,
         notes: list[str],
+        attempts: Attempts,
         doubts: Sequence[str] = (),
     ) -> list[str]:
         """Writes a segmentation, and a report where one is wanted, of a DICOM scan.
+
+        Where the series cannot carry the one, the other is written all the same.
 
         Args:
             scan: What was segmented.
             label_map: On the scan's own grid, values as in files.
             out: Folder of the label maps.
-            notes: Told why an object is not written.
+            notes: Told why an object is not needed.
+            attempts: Told why an object cannot be written.
             doubts: Why the result is suspect; for both objects.
 
         Returns:
             Names of the objects, below the folder.
 
         Raises:
-            InputError: The series lacks what an object needs.
-            OutputError: An object cannot be written, or read back differs.
+            OutputError: The disk is full or read-only.
         """
         if scan.series is None:
             if self.with_report:
@@ -73,25 +80,33 @@ class DicomResults:
             return []
         segments = segments_of(self.model.plan.labels.structures, self.codes)
         description = SUSPECT if doubts else None
-        names = self._write_segmentation(
-            scan, label_map, out, segments, notes, description
-        )
-        if self.with_report:
-            names += self._write_report(
-                scan, label_map, out, segments, doubts, has_segments=bool(names)
+        names: list[str] = []
+        with attempts.of(SEGMENTATION_OBJECT, out / f"{scan.name}{SEGMENTATION}"):
+            names += self._write_segmentation(
+                scan, label_map, out, segments, notes, description
             )
+        if self.with_report:
+            has_segments = bool(names)
+            with attempts.of(REPORT_OBJECT, out / f"{scan.name}{REPORT}"):
+                names += self._write_report(
+                    scan, label_map, out, segments, doubts, has_segments=has_segments
+                )
         return names
 
-    def is_complete(self, outputs: Sequence[str], *, is_empty: bool) -> bool:
+    def is_complete(self, earlier: Prediction) -> bool:
         """Whether results of an earlier call hold all that is wanted now.
 
+        What could not be made then cannot be made now: scan and model are the same.
+
         Args:
-            outputs: Names of its files.
-            is_empty: Whether no structure was found.
+            earlier: What became of the scan.
         """
-        has_segmentation = any(name.endswith(SEGMENTATION) for name in outputs)
-        has_report = any(name.endswith(REPORT) for name in outputs)
-        return (has_segmentation or is_empty) and (has_report or not self.with_report)
+        has_segmentation = any(name.endswith(SEGMENTATION) for name in earlier.outputs)
+        has_report = any(name.endswith(REPORT) for name in earlier.outputs)
+        settled = has_segmentation or SEGMENTATION_OBJECT in earlier.not_written
+        return (settled or not earlier.size) and (
+            has_report or REPORT_OBJECT in earlier.not_written or not self.with_report
+        )
 
     @property
     def _algorithm(self) -> Algorithm:

@@ -35,6 +35,7 @@ _SIZES = {
 """What the table shows of each structure: field of a line, and title."""
 _SECTIONS = {
     "failed": "Failed and set aside",
+    "lacking": "Outputs that could not be made",
     "suspect": "Suspect: unlike the scans of training",
     "remarks": "Remarks",
     "pictures": "Pictures",
@@ -61,9 +62,9 @@ def draw_scan(
         tile = make_tile(
             volume, prediction=label_map, reference=None, scheme=scheme, title=name
         )
-        write_tile(_picture_of(out, name), tile, scheme=scheme)
+        write_tile(picture_of(out, name), tile, scheme=scheme)
     except MedsegError:
-        _picture_of(out, name).unlink(missing_ok=True)
+        picture_of(out, name).unlink(missing_ok=True)
 
 
 def write_folder_page(
@@ -83,9 +84,11 @@ def write_folder_page(
     failed = [line for line in lines if not line.is_segmented]
     odd = [line for line in lines if line.is_segmented and line.warnings]
     suspect = [line for line in lines if line.is_segmented and line.doubts]
+    lacking = [line for line in lines if line.not_written]
     pictures, left_out = _pictures(out, [line for line in lines if line.is_segmented])
     parts: dict[str, Any] = {
         "failed": _table(("scan", "status", "where", "reason"), map(_fault, failed)),
+        "lacking": _table(("scan", "output", "why"), _missing(lacking)),
         "suspect": _table(("scan", "", "why"), map(_suspicion, suspect)),
         "remarks": _table(("scan", "remarks"), map(_remarks, odd)),
         "pictures": pictures,
@@ -102,6 +105,7 @@ def write_folder_page(
             "segmented": str(len(lines) - len(failed)),
             "failed": str(num_failed),
             "set aside": str(len(failed) - num_failed),
+            **({"lacking an output": str(len(lacking))} if lacking else {}),
             "suspect": str(len(suspect)),
             "with remarks": str(len(odd)),
             **_cells_in_all(lines),
@@ -113,6 +117,7 @@ def write_folder_page(
             if name in there or name == "facts"
         },
         failed=parts["failed"],
+        lacking=parts["lacking"],
         suspect=parts["suspect"],
         remarks=parts["remarks"],
         pictures=pictures,
@@ -144,13 +149,13 @@ def _model_facts(model: Model, engine: str) -> dict[str, str]:
 
 def _pictures(out: Path, lines: Sequence[Prediction]) -> tuple[list[ShownPicture], str]:
     """Scans with remarks first, then the smallest findings; and what is left out."""
-    drawn = [line for line in lines if _picture_of(out, line.scan).is_file()]
+    drawn = [line for line in lines if picture_of(out, line.scan).is_file()]
     ranked = sorted(
         drawn, key=lambda line: (not line.doubts, not line.warnings, line.size)
     )
     shown = []
     for line in ranked[:MOST_PICTURES]:
-        uri = data_uri(_picture_of(out, line.scan))
+        uri = data_uri(picture_of(out, line.scan))
         detail = line.size_text + (" · suspect" * bool(line.doubts))
         detail += " · see remarks" * bool(line.warnings)
         link = address_of(out, line.scan)
@@ -159,7 +164,8 @@ def _pictures(out: Path, lines: Sequence[Prediction]) -> tuple[list[ShownPicture
     return shown, f"{missing} scans are not pictured." if missing else ""
 
 
-def _picture_of(out: Path, name: str) -> Path:
+def picture_of(out: Path, name: str) -> Path:
+    """Where the small picture of a scan lies."""
     return out / PICTURES / f"{name}.png"
 
 
@@ -167,6 +173,14 @@ def _fault(line: Prediction) -> list[Cell]:
     kind = "bad" if line.failed else "quiet"
     status = Cell(line.status, line.status, "text", pill=kind)
     return [_text(line.scan), status, _text(line.source), _text(line.reason)]
+
+
+def _missing(lines: Iterable[Prediction]) -> list[list[Cell]]:
+    return [
+        [_text(line.scan), _text(output), _text(why)]
+        for line in lines
+        for output, why in line.not_written.items()
+    ]
 
 
 def _remarks(line: Prediction) -> list[Cell]:

@@ -90,7 +90,7 @@ def predict(
     with lock_folder(out):
         table = PredictionTable(out)
         lines = segment_all(jobs, segmenter, table, overwrite=overwrite, progress=shown)
-        segmenter.write_page(table.lines)
+        segmenter.write_page(table.lines, progress=shown)
     return lines
 
 
@@ -137,6 +137,8 @@ def segment_all(
     def note(line: Prediction) -> None:
         results.append(line)
         table.put(line)
+        for output in line.missing:
+            progress.warn(f"{line.scan}: {output}")
         if line.failed:
             progress.warn(f"{line.scan}: failed: {line.reason}")
         elif line.doubts:

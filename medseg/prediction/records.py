@@ -15,6 +15,7 @@ _BEFORE = ("scan", "status", "output", "source", "seconds", "peak_memory_mb")
 _AFTER = (
     "plausibility",
     "suspect_because",
+    "not_written",
     "warnings",
     "reason",
     "input_sha256",
@@ -61,6 +62,8 @@ class Prediction:
     """Why it is suspect: it, or what was found, is unlike training; a sentence each."""
     unchecked: str = ""
     """Why that was not checked."""
+    not_written: dict[str, str] = field(default_factory=dict)
+    """By output, why it could not be made beside the label map."""
     warnings: tuple[str, ...] = ()
     """What was repaired, resampled or noticed."""
     reason: str = ""
@@ -107,6 +110,11 @@ class Prediction:
         """Why it failed, was set aside, or is suspect."""
         suspect = f"suspect: {'; '.join(self.doubts)}" if self.doubts else ""
         return self.reason or suspect
+
+    @property
+    def missing(self) -> list[str]:
+        """Outputs that could not be made, a sentence each."""
+        return [f"no {output}: {why}" for output, why in self.not_written.items()]
 
     @property
     def is_segmented(self) -> bool:
@@ -207,6 +215,7 @@ def _row(line: Prediction) -> dict[str, str]:
         },
         "plausibility": line.plausibility,
         "suspect_because": "; ".join(line.doubts),
+        "not_written": "; ".join(f"{o}: {why}" for o, why in line.not_written.items()),
         "warnings": "; ".join(line.warnings),
         "reason": line.reason,
         "input_sha256": line.input_hash,
@@ -241,6 +250,7 @@ def _line(row: dict[str, str]) -> Prediction:
         },
         doubts=tuple(filter(None, (row.get("suspect_because") or "").split("; "))),
         unchecked=_unchecked(row.get("plausibility")),
+        not_written=_not_written(row.get("not_written") or ""),
         warnings=tuple(filter(None, row["warnings"].split("; "))),
         reason=row["reason"],
         input_hash=row["input_sha256"],
@@ -256,6 +266,12 @@ def _unchecked(plausibility: str | None) -> str:
     if plausibility is None:
         return "not checked"
     return "" if plausibility in (PLAUSIBLE, "suspect") else plausibility
+
+
+def _not_written(text: str) -> dict[str, str]:
+    """Reasons by output; tables of older versions have none."""
+    parts = (part.partition(": ") for part in text.split("; ") if part)
+    return {output: why for output, _, why in parts}
 
 
 def _numbers_under(ending: str, row: dict[str, str]) -> dict[str, float]:

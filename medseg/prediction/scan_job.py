@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.errors import MedsegError, OutputError
-from medseg.files import is_disk_full
 from medseg.plausibility.judgement import Plausibility
+from medseg.prediction.attempts import Attempts, reason_of
 from medseg.prediction.captured_warnings import remarks
 from medseg.prediction.records import FAILED, Prediction
 from medseg.prediction.scan import Scan
@@ -28,6 +27,7 @@ class ScanJob:
         loaded: Its volume, until it has been segmented.
         label_map: Its result, until it has been written.
         written: Results that are there already.
+        attempts: What goes with the label map and could not be made.
         sizes: How much of each structure was found, where that is known before
             writing.
         num_objects: How many single objects were found, of models that find such.
@@ -45,6 +45,7 @@ class ScanJob:
     loaded: ScanVolume | None = None
     label_map: LabelMap | None = None
     written: list[str] = field(default_factory=list)
+    attempts: Attempts = field(default_factory=Attempts)
     sizes: Sizes = field(default_factory=Sizes)
     num_objects: int | None = None
     presence: dict[str, float] = field(default_factory=dict)
@@ -66,16 +67,8 @@ class ScanJob:
         with remarks() as found:
             try:
                 yield
-            except OutputError as error:
-                if is_disk_full(error):
-                    raise
-                reason = str(error)
-            except (MedsegError, OSError) as error:
-                reason = str(error) or type(error).__name__
-            except MemoryError:
-                reason = "not enough memory"
             except Exception as error:  # noqa: BLE001 - one scan never stops the others
-                reason = f"{type(error).__name__}: {error!s:.300}"
+                reason = reason_of(error)
         self.seconds += time.perf_counter() - started
         self.notes += sorted(set(found))
         if reason:

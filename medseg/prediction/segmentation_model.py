@@ -27,6 +27,7 @@ from medseg.model import CalibratedWindows, Model
 from medseg.networks.network import SegmentationNetwork
 from medseg.plausibility.judgement import Plausibility, judge
 from medseg.postprocessing import CleaningRule, clean
+from medseg.prediction.attempts import Attempts
 from medseg.prediction.cells import is_slide, segment_slide
 from medseg.prediction.ensemble import Ensemble, load_ensemble
 from medseg.prediction.exact_model import exact_predictor
@@ -225,8 +226,12 @@ class SegmentationModel:
             one = load_image(image, plan, name=name, strict=strict)
         loaded = one.loaded
         label_map = self.segment(loaded.volume, name=name, notes=notes)
-        doubts = self.plausibility(loaded.volume, label_map, name=name).doubts
+        attempts = Attempts()
+        doubts: tuple[str, ...] = ()
+        with attempts.of("check of plausibility"):
+            doubts = self.plausibility(loaded.volume, label_map, name=name).doubts
         remarks = [*loaded.notes]
+        remarks += [f"no {what}: {why}" for what, why in attempts.reasons.items()]
         if doubts:
             remarks.append(f"suspect: {'; '.join(doubts)}")
         if notes is None:
@@ -240,7 +245,9 @@ class SegmentationModel:
         """The label map of a picture that goes through the network tile by tile."""
         with TemporaryDirectory(prefix="medseg_slide_") as folder:
             out = Path(folder)
-            result = segment_slide(scan, self.predictor, out, progress=Silent())
+            result = segment_slide(
+                scan, self.predictor, out, attempts=Attempts(), progress=Silent()
+            )
             if notes is not None:
                 notes += result.notes
             return read_label_map(out / result.outputs[0])

@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from medseg.device import peak_memory_mb
-from medseg.errors import SettingsError
+from medseg.errors import OutputError, SettingsError
 from medseg.files import hash_text
 from medseg.inference.exact_predictor import ExactPredictor
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
-from medseg.instances.measures import count_numbers
+from medseg.instances.measures import OUTLINES, count_numbers
 from medseg.io import scan_stem, write_label_map
 from medseg.io.dicom.label_objects.segment_codes import CodeTable, load_codes
 from medseg.io.object_files import ObjectFormat
 from medseg.model import Model
+from medseg.plain_text import one_line
 from medseg.plausibility.judgement import Plausibility
+from medseg.prediction.attempts import Attempts
 from medseg.prediction.captured_warnings import remarks_by_thread
 from medseg.prediction.cells import (
     is_slide,
@@ -26,8 +28,13 @@ from medseg.prediction.cells import (
     write_cells,
     write_structures,
 )
-from medseg.prediction.dicom_results import DicomResults, say_unknown
-from medseg.prediction.folder_page import draw_scan, write_folder_page
+from medseg.prediction.dicom_results import (
+    REPORT_OBJECT,
+    SEGMENTATION_OBJECT,
+    DicomResults,
+    say_unknown,
+)
+from medseg.prediction.folder_page import draw_scan, picture_of, write_folder_page
 from medseg.prediction.load import load_segmentation
 from medseg.prediction.modality import modality_of
 from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
@@ -37,8 +44,9 @@ from medseg.prediction.scan_volume import load_scan, on_own_grid
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.prediction.series_rules import SeriesRules, parse_series_rules
 from medseg.prediction.sizes import Sizes, is_one_picture
-from medseg.prediction.viewer_pages import write_scan_page
+from medseg.prediction.viewer_pages import page_of, write_scan_page
 from medseg.progress import Progress, Silent
+from medseg.volume import LabelMap, Volume
 
 _LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
 
@@ -172,15 +180,23 @@ class Segmenter:
     def _dicom_results(self) -> DicomResults:
         return DicomResults(self.model, self.codes, with_report=self.options.sr)
 
-    def write_page(self, lines: Sequence[Prediction]) -> None:
+    def write_page(self, lines: Sequence[Prediction], *, progress: Progress) -> None:
         """Writes the page of the output folder, where one is wanted.
 
+        Args:
+            lines: What became of each scan.
+            progress: Warned where there can be no page.
+
         Raises:
-            OutputError: It cannot be written.
+            OutputError: The disk is full or read-only.
         """
-        if self.options.page:
-            engine = self.segmentation.engine
+        if not self.options.page:
+            return
+        attempts, engine = Attempts(), self.segmentation.engine
+        with attempts.of("page"):
             write_folder_page(self.out, lines, model=self.model, engine=engine)
+        for reason in attempts.reasons.values():
+            progress.warn(f"no page of all scans: {one_line(reason)}")
 
     def read(self, scan: Scan, earlier: Prediction | None = None) -> ScanJob:
         """The scan with its volume, or with its line where there is nothing to do."""
@@ -193,7 +209,7 @@ class Segmenter:
         with job.stage():
             job.content = scan.content_hash()
             if earlier is not None and self._is_current(scan, earlier, job.content):
-                job.line = _unchanged(earlier, scan)
+                job.line = self._unchanged(scan, earlier)
                 return job
             if earlier is not None and earlier.input_hash != job.content:
                 self._remove(earlier)
@@ -212,51 +228,69 @@ class Segmenter:
             return self._compute_slide(job)
         loaded, job.loaded = job.loaded, None
         with job.stage():
-            shares = f"{job.scan.name}_probabilities.b2nd"
-            wanted = self.options.probabilities
-            if wanted and self.model.plan.instance_target != "none":
-                job.notes.append("no probabilities are written of single objects")
-                wanted = False
-            label_map = self.segmentation.segment(
-                loaded.volume,
-                name=job.scan.name,
-                notes=job.notes,
-                probabilities=self.out / shares if wanted else None,
-            )
-            if wanted:
-                job.notes.append(f"probabilities are in {shares}")
-            job.label_map = label_map
-            job.presence = self.segmentation.presence(loaded.volume, name=job.scan.name)
-            if self.options.page:
-                scheme = self.model.plan.labels
-                draw_scan(self.out, job.scan.name, loaded.volume, label_map, scheme)
-                plan = self.model.plan
-                write_scan_page(self.out, job.scan.name, loaded.volume, label_map, plan)
+            label_map = self._label_map(job, loaded.volume)
+            self._look_at(job, loaded.volume, label_map)
             if job.scan.series is None and not loaded.is_repaired:
                 job.like = job.scan.files[0]
-            if self.model.plan.instance_target != "none":
-                background = self.model.plan.labels.background
-                job.num_objects = count_numbers(label_map.voxels, background=background)
-                job.written += write_cells(
-                    self.out,
-                    job.scan.name,
-                    label_map,
-                    loaded.volume,
-                    self.model.plan,
-                    formats=self.options.cells_as,
-                )
-            elif is_one_picture(job.scan, label_map):
-                job.written += write_structures(
-                    self.out, job.scan.name, label_map, loaded.volume, self.model.plan
-                )
+            job.label_map = label_map
             if loaded.sheared_grid is not None:
-                job.label_map = on_own_grid(job.label_map, loaded, self.model.plan)
+                job.label_map = on_own_grid(label_map, loaded, self.model.plan)
                 job.like = job.scan.files[0]
-            job.plausibility = self.segmentation.plausibility(
-                loaded.volume, label_map, name=job.scan.name
-            )
             job.peak_memory_mb = peak_memory_mb(self.predictor.device)
         return job
+
+    def _label_map(self, job: ScanJob, volume: Volume) -> LabelMap:
+        """The label map; without probabilities where these cannot be written."""
+        file = self.out / f"{job.scan.name}_probabilities.b2nd"
+        name, notes = job.scan.name, job.notes
+        wanted = self.options.probabilities
+        if wanted and self.model.plan.instance_target != "none":
+            notes.append("no probabilities are written of single objects")
+            wanted = False
+        if wanted:
+            found: list[str] = []
+            try:
+                label_map = self.segmentation.segment(
+                    volume, name=name, notes=found, probabilities=file
+                )
+            except OutputError as error:
+                job.attempts.note("probabilities", error, file)
+            else:
+                notes += [*found, f"probabilities are in {file.name}"]
+                return label_map
+        return self.segmentation.segment(volume, name=name, notes=notes)
+
+    def _look_at(self, job: ScanJob, volume: Volume, label_map: LabelMap) -> None:
+        """What is said and drawn of a label map, and of the cells on it."""
+        attempts, name, plan = job.attempts, job.scan.name, self.model.plan
+        with attempts.of("presence"):
+            job.presence = self.segmentation.presence(volume, name=name)
+        if self.options.page:
+            with attempts.of("picture", picture_of(self.out, name)):
+                draw_scan(self.out, name, volume, label_map, plan.labels)
+            with attempts.of("page to look at", page_of(self.out, name)):
+                write_scan_page(self.out, name, volume, label_map, plan)
+        if plan.instance_target != "none":
+            background = plan.labels.background
+            job.num_objects = count_numbers(label_map.voxels, background=background)
+            job.written += write_cells(
+                self.out,
+                name,
+                label_map,
+                volume,
+                plan,
+                formats=self.options.cells_as,
+                attempts=attempts,
+            )
+        elif is_one_picture(job.scan, label_map):
+            drawing = self.out / OUTLINES / f"{name}.png"
+            with attempts.of("outlines", drawing):
+                job.written += write_structures(self.out, name, label_map, volume, plan)
+        job.plausibility = Plausibility(unchecked="could not be checked")
+        with attempts.of("check of plausibility"):
+            job.plausibility = self.segmentation.plausibility(
+                volume, label_map, name=name
+            )
 
     def _compute_slide(self, job: ScanJob) -> ScanJob:
         """A picture that is read, segmented and written tile by tile."""
@@ -265,6 +299,7 @@ class Segmenter:
                 job.scan,
                 self.predictor,
                 self.out,
+                attempts=job.attempts,
                 formats=self.options.cells_as,
                 progress=Silent(),
             )
@@ -294,6 +329,7 @@ class Segmenter:
                         label_map,
                         self.out,
                         notes=job.notes,
+                        attempts=job.attempts,
                         doubts=job.plausibility.doubts,
                     )
                 outputs.insert(0, f"{scan.name}{_suffix(scan)}")
@@ -315,6 +351,10 @@ class Segmenter:
             presence=job.presence,
             doubts=tuple(scan.cleaned(doubt) for doubt in job.plausibility.doubts),
             unchecked=job.plausibility.unchecked,
+            not_written={
+                output: scan.cleaned(why)
+                for output, why in job.attempts.reasons.items()
+            },
             warnings=tuple(scan.cleaned(note) for note in job.notes),
             input_hash=job.content,
             model=self.model.identity,
@@ -325,15 +365,27 @@ class Segmenter:
 
     def _is_current(self, scan: Scan, earlier: Prediction, content: str) -> bool:
         wants_objects = self.options.seg or self.options.sr
-        is_empty = not earlier.size
-        has_objects = self._dicom_results.is_complete(
-            earlier.outputs, is_empty=is_empty
-        )
+        has_objects = self._dicom_results.is_complete(earlier)
         return (earlier.input_hash, earlier.model, earlier.settings) == (
             content,
             self.model.identity,
             self.settings_text,
         ) and (has_objects or not wants_objects or scan.series is None)
+
+    def _unchanged(self, scan: Scan, earlier: Prediction) -> Prediction:
+        """The line of results that stay; of what is lacking, what is wanted now."""
+        wants_report = self.options.sr
+        unwanted = set() if wants_report else {REPORT_OBJECT}
+        if not (wants_report or self.options.seg):
+            unwanted.add(SEGMENTATION_OBJECT)
+        lacking = {o: w for o, w in earlier.not_written.items() if o not in unwanted}
+        return replace(
+            earlier,
+            scan=scan.name,
+            status=UNCHANGED,
+            source=scan.shown,
+            not_written=lacking,
+        )
 
     def _remove(self, earlier: Prediction) -> None:
         """Takes away results of other bytes, lest they stand beside a failure."""
@@ -367,30 +419,6 @@ def _require_probabilities(exact: ExactPredictor) -> None:
             "--probabilities: MONAI bundles and task lists end in labels, and have no "
             "probabilities to write; leave it out"
         )
-
-
-def _unchanged(earlier: Prediction, scan: Scan) -> Prediction:
-    return Prediction(
-        scan.name,
-        UNCHANGED,
-        outputs=earlier.outputs,
-        source=scan.shown,
-        seconds=earlier.seconds,
-        peak_memory_mb=earlier.peak_memory_mb,
-        volumes_ml=earlier.volumes_ml,
-        areas_um2=earlier.areas_um2,
-        areas_px=earlier.areas_px,
-        num_objects=earlier.num_objects,
-        presence=earlier.presence,
-        doubts=earlier.doubts,
-        unchecked=earlier.unchecked,
-        warnings=earlier.warnings,
-        input_hash=earlier.input_hash,
-        model=earlier.model,
-        settings=earlier.settings,
-        engine=earlier.engine,
-        licence=earlier.licence,
-    )
 
 
 def _suffix(scan: Scan) -> str:

@@ -16,6 +16,7 @@ from medseg.io.object_files import (
     write_geojson,
     write_rois,
 )
+from medseg.prediction.attempts import Attempts
 from medseg.types import Affine, LabelArray
 
 
@@ -54,6 +55,7 @@ def write_slide_objects(
     stem: str,
     objects: SlideObjects,
     *,
+    attempts: Attempts,
     formats: Sequence[ObjectFormat],
     name: str,
     affine: Affine,
@@ -64,23 +66,26 @@ def write_slide_objects(
         out: The folder.
         stem: What the files' names begin with.
         objects: Of the picture.
+        attempts: Told why a file cannot be written.
         formats: For which programs.
         name: What the objects are called.
         affine: Of the picture's grid.
 
     Raises:
-        OutputError: A file cannot be written.
+        OutputError: The disk is full or read-only.
     """
     names = []
     for one in formats:
-        names.append(f"{stem}{one.ending}")
-        path = out / names[-1]
-        if one is ObjectFormat.ROI:
-            write_rois(path, outlines_of_slide(objects))
-        elif one is ObjectFormat.GEOJSON:
-            write_geojson(path, outlines_of_slide(objects), name=name)
-        else:
-            _write_ome_labels(path, objects, affine)
+        file = f"{stem}{one.ending}"
+        path = out / file
+        with attempts.of(f"{one} file", path):
+            if one is ObjectFormat.ROI:
+                write_rois(path, outlines_of_slide(objects))
+            elif one is ObjectFormat.GEOJSON:
+                write_geojson(path, outlines_of_slide(objects), name=name)
+            else:
+                _write_ome_labels(path, objects, affine)
+            names.append(file)
     return names
 
 

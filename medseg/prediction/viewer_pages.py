@@ -28,11 +28,16 @@ def write_scan_page(
     from medseg.reporting.viewer.page import ViewedCase, write_viewer_page
 
     case = ViewedCase(name, volume, plan.labels, label_map, channels=plan.channel_names)
-    path = out / FOLDER / f"{name}.html"
+    path = page_of(out, name)
     try:
         write_viewer_page(path, case, most_voxels=_MOST_VOXELS, back="../report.html")
     except MedsegError:
         path.unlink(missing_ok=True)
+
+
+def page_of(out: Path, name: str) -> Path:
+    """Where a scan's page lies."""
+    return out / FOLDER / f"{name}.html"
 
 
 def address_of(out: Path, name: str) -> str:
@@ -42,5 +47,5 @@ def address_of(out: Path, name: str) -> str:
         out: The output folder.
         name: Of the scan.
     """
-    there = (out / FOLDER / f"{name}.html").is_file()
+    there = page_of(out, name).is_file()
     return f"{FOLDER}/{quote(name)}.html" if there else ""

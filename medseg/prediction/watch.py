@@ -136,7 +136,7 @@ class _Loop:
             lines = segment_all(
                 [scan], self._segmenter, self._table, progress=self._progress
             )
-            self._segmenter.write_page(self._table.lines)
+            self._segmenter.write_page(self._table.lines, progress=self._progress)
             for line in lines:
                 if line.status == "done":
                     self._progress.say(f"{line.scan}: done in {line.seconds:.1f} s")

@@ -161,6 +161,18 @@ def test_a_large_tiff_goes_through_in_tiles(run, tmp_path):
                 options=ScanOptions(cells_as=formats),
             )
             patch.setattr("medseg.prediction.cells.MOST_IN_MEMORY", 96 * 96 * 59)
+        for taken in ("a.ome.tif", "a.geojson"):
+            (tmp_path / "u" / "outlines" / taken / "folder").mkdir(parents=True)
+        (undrawn,) = predict(
+            run.folder,
+            tmp_path / "in",
+            tmp_path / "u",
+            device="cpu",
+            settings=TORCH,
+            options=ScanOptions(cells_as=formats[:2]),
+        )
+    assert undrawn.outputs == ("a.tif", "cells/a.csv", "outlines/a_rois.zip")
+    assert list(undrawn.not_written) == ["outlines", "geojson file"]
     names = ("a_rois.zip", "a.geojson", "a_labels.ome.tif")
     assert tiled[0].outputs == (
         *("a.tif", "cells/a.csv", "outlines/a.ome.tif"),
@@ -209,6 +221,24 @@ def test_objects_of_tiles_are_those_of_the_label_map_in_every_program(run, tmp_p
     for first, second in neighbours(labels.astype(np.int64), flat=True):
         assert colours[first - 1].tolist() != colours[second - 1].tolist()
     assert len(np.unique(colours, axis=0)) > 2
+
+
+def test_a_file_of_cells_that_cannot_be_written_costs_itself_alone(run, tmp_path):
+    as_tiff(tmp_path / "in" / "a.tif", run.folder.parent / "data/images/cells_03.png")
+    options = ScanOptions(cells_as=parse_formats("geojson,ome-tiff"))
+    for taken in ("cells/a.csv", "outlines/a.geojson"):
+        (tmp_path / "out" / taken / "folder").mkdir(parents=True)
+    (line,) = predict(
+        run.folder,
+        tmp_path / "in",
+        tmp_path / "out",
+        device="cpu",
+        settings=TORCH,
+        options=options,
+    )
+    assert line.status == "done"
+    assert line.outputs == ("a.tif", "outlines/a.png", "outlines/a_labels.ome.tif")
+    assert list(line.not_written) == ["table of cells", "geojson file"]
 
 
 def test_a_scale_makes_micrometres_and_other_programs_get_the_same_cells(run, tmp_path):

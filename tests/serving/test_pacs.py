@@ -20,6 +20,7 @@ from medseg.errors import OutputError, PredictionError, SettingsError
 from medseg.io.identity import Pseudonymizer
 from medseg.prediction.shutdown import Stop
 from medseg.progress import Silent
+from medseg.serving.pacs.dicomweb import RefusedResultError
 from medseg.serving.pacs.inbox import FullError, Inbox, RefusedObjectError
 from medseg.serving.pacs.receiver import Receiver
 from medseg.serving.pacs.sender import send
@@ -447,6 +448,64 @@ def test_a_report_goes_along_where_the_destination_takes_any(
     assert [item.SOPClassUID for item in received] == kinds
     assert not any("trying again" in line for line in lines.lines)
     assert len(list((folder / "results").glob("*/*_sr.dcm"))) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_made_cannot_be_sent_and_is_said(
+    bright_model: Path, tmp_path: Path
+) -> None:
+    lines = Lines()
+    paths = planted_series(tmp_path / "sent", FrameOfReferenceUID=None).paths
+    kinds = (SegmentationStorage, EnhancedSRStorage)
+    with (
+        archive(kinds=kinds) as (address, received),
+        node(tmp_path / "node", bright_model, lines, sr=True, send_to=address) as one,
+    ):
+        store(one.port, *paths)
+        wait_until(lambda: any("sr.dcm sent" in line for line in lines.lines))
+    assert [item.SOPClassUID for item in received] == [EnhancedSRStorage]
+    (said,) = [line for line in lines.lines if "no DICOM segmentation" in line]
+    assert "FrameOfReferenceUID is missing" in said
+    assert "not sent, there is" in said
+    assert len(list((tmp_path / "node" / "results").glob("*/*.nii.gz"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"),
+    [
+        (RefusedResultError("not this one"), ["b/x_seg.dcm", "a/y_seg.dcm"]),
+        (OutputError("nobody answers"), []),
+    ],
+)
+def test_one_refused_result_holds_up_no_other(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: OutputError,
+    sent: list[str],
+) -> None:
+    lines, done = Lines(), []
+
+    def deliver(path: Path, _: PacsSettings) -> None:
+        name = f"{path.parent.name}/{path.name}"
+        if name == "a/x_seg.dcm":
+            raise error
+        done.append(name)
+
+    monkeypatch.setattr("medseg.serving.pacs.service.send", deliver)
+    to = Address(ae_title="ARCHIVE", host="127.0.0.1", port=9)
+    options = WorkerOptions(tmp_path / "model")
+    running = Node(tmp_path / "node", options, settings(send_to=to), NAMES, lines)
+    for name in ("a/x_seg.dcm", "a/y_seg.dcm", "b/x_seg.dcm"):
+        file = tmp_path / "node" / "results" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(name.encode())
+    running._unsent = {"a", "b"}
+    for _ in range(2):
+        running._next_try = 0.0
+        running._send_what_is_left()
+    assert sorted(done) == sorted(sent)
+    assert running._unsent == ({"a"} if sent else {"a", "b"})
+    assert len([line for line in lines.lines if "trying again" in line]) == 2
 
 
 def test_a_refused_result_names_status_and_destination(tmp_path: Path) -> None:

@@ -163,34 +163,45 @@ class Node:
         else:
             reason = f": {line.reason}" if line.reason else ""
             self._progress.say(f"study {short}: {line.scan}: {line.status}{reason}")
+        rest = ", ".join(line.outputs) or "nothing"
+        for missing in line.missing:
+            self._progress.warn(
+                f"study {short}: {line.scan}: {missing}; not sent, there is {rest}"
+            )
 
     def _send_what_is_left(self) -> None:
         """Sends results that are not sent; after a failure with a growing pause."""
         if not self._unsent or time.monotonic() < self._next_try:
             return
+        has_failed = False
         for name in sorted(self._unsent):
             try:
                 self._send(name)
             except OutputError as error:
-                self._next_try = time.monotonic() + self._pause
+                has_failed = True
                 self._progress.warn(
                     f"study {name[:12]}: {error}; trying again in {self._pause:g} s"
                 )
-                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-                return
-            self._unsent.discard(name)
-        self._pause = 1.0
+                if not isinstance(error, RefusedResultError):
+                    break  # nobody is there to take the others
+            else:
+                self._unsent.discard(name)
+        if has_failed:
+            self._next_try = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE) if has_failed else 1.0
 
     def _send(self, name: str) -> None:
         """Sends a study's segmentations, each once, then its reports.
 
         A destination that takes segmentations and no reports is told of none again.
+        One that refuses a segmentation gets the others nevertheless.
 
         Raises:
             OutputError: One could not be sent.
         """
         folder = self._results / name
         done = _sent(folder)
+        refusal: RefusedResultError | None = None
         reports = sorted(folder.glob(f"*{REPORT}"))
         for path in [*sorted(folder.glob(f"*{SEGMENTATION}")), *reports]:
             content = hash_file(path)
@@ -201,11 +212,14 @@ class Node:
                 send(path, self._settings)
             except RefusedResultError as error:
                 if path not in reports:
-                    raise
+                    refusal = refusal or error
+                    continue
                 said = f"study {name[:12]}: {error}; it stays in {folder.name}"
             done[path.name] = content
             write_text(folder / SENT, json.dumps(done))
             self._progress.say(said)
+        if refusal is not None:
+            raise refusal
 
 
 def _private(folder: Path) -> Path:

@@ -40,6 +40,8 @@ class StudyResult:
     outputs: tuple[str, ...]
     reason: str
     seconds: float
+    missing: tuple[str, ...] = ()
+    """Objects that could not be made of it, a sentence each."""
 
 
 class Worker:
@@ -165,9 +167,16 @@ def _loaded(options: WorkerOptions) -> Callable[[Path, Path], list[StudyResult]]
         with lock_folder(out):
             table = PredictionTable(out)
             lines = segment_all(scans, segmenter, table, progress=Silent())
-            segmenter.write_page(table.lines)
+            segmenter.write_page(table.lines, progress=Silent())
         return [
-            StudyResult(line.scan, line.status, line.outputs, line.remark, line.seconds)
+            StudyResult(
+                line.scan,
+                line.status,
+                line.outputs,
+                line.remark,
+                line.seconds,
+                missing=tuple(line.missing),
+            )
             for line in lines
         ]
 

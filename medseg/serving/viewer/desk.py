@@ -202,7 +202,7 @@ class Desk:
             "sizes": _sizes(line),
             "picture": picture if (folder / picture).is_file() else "",
             "viewer": address_of(folder, line.scan),
-            "remarks": [r for r in (line.remark, *line.warnings) if r],
+            "remarks": [*filter(None, [line.remark]), *line.missing, *line.warnings],
         }
 
 
