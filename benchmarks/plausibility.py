@@ -14,7 +14,6 @@ what it finds is judged, too.
 import argparse
 import csv
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,18 +25,34 @@ from machine import describe_machine, print_rows
 import medseg
 from medseg.geometry import affine_from_spacing
 from medseg.io import read_volume
+from medseg.plausibility.finding_measures import measure_findings
 from medseg.plausibility.fitting import MeasuredRun, fit_ranges
 from medseg.plausibility.judgement import profiles_of, spell_out
 from medseg.plausibility.scan_measures import measure_scan
 from medseg.prediction.segmentation_model import SegmentationModel
+from medseg.testing.phantom_head import load_template
+from medseg.training_ranges import FILE
 from medseg.types import ImageArray
-from medseg.volume import LabelMap, Volume
+from medseg.volume import Volume
 
 MOST_PREDICTED = 3_000_000
 """Larger scans are judged by themselves, without a prediction."""
-Judge = Callable[[Volume], tuple[str, ...]]
-"""The reasons why a scan is suspect."""
+HALF = np.diag([2.0, 2.0, 2.0, 1.0])
+Judge = Callable[[Volume], "Verdict"]
 Disturb = Callable[[Volume], Volume | None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a scan is suspect.
+
+    Attributes:
+        doubts: By everything that was measured.
+        by_findings: By what a model found in it alone; None where nothing was sought.
+    """
+
+    doubts: tuple[str, ...]
+    by_findings: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +106,9 @@ def main() -> None:
             if options.json:
                 print_rows([row], machine=machine)
             else:
-                print(
-                    "| {study} | {what} | {caught} of {of} |".format(**row), flush=True
-                )
+                found = "{by findings} of {of sought}" if "finding" in row else ""
+                line = "| {study} | {what} | {caught} of {of} | " + found + " |"
+                print(line.format(**row), flush=True)
 
 
 def run(
@@ -113,15 +128,29 @@ def run(
     for name, disturb in study.disturbances.items():
         kinds[name] = [disturb(scan) for scan in scans]
     for name, volumes in {**kinds, **study.foreign}.items():
-        reasons = [judge_one(v) for v in volumes if v is not None]
-        first = Counter(doubts[0] for doubts in reasons if doubts)
         yield {
             "study": study.name,
             "what": name,
-            "caught": sum(bool(doubts) for doubts in reasons),
-            "of": len(reasons),
-            "example": next(iter(first), ""),
+            **summary([judge_one(v) for v in volumes if v is not None]),
         }
+
+
+def summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """How many scans are suspect, by everything and by findings alone."""
+    doubts = [one.doubts for one in verdicts]
+    found = [v.by_findings for v in verdicts if v.by_findings is not None]
+    row: dict[str, Any] = {
+        "caught": sum(map(bool, doubts)),
+        "of": len(doubts),
+        "example": next((one[0] for one in doubts if one), ""),
+    }
+    if found:
+        row |= {
+            "by findings": sum(map(bool, found)),
+            "of sought": len(found),
+            "finding": next((one[0] for one in found if one), ""),
+        }
+    return row
 
 
 def scan_judge(manifest: Path, root: Path, folder: Path) -> tuple[Judge, str]:
@@ -134,9 +163,9 @@ def scan_judge(manifest: Path, root: Path, folder: Path) -> tuple[Judge, str]:
     ranges = fit_ranges(MeasuredRun(store.patients, scans, {}, {}))
     typical = profiles_of(ranges)
 
-    def judge(volume: Volume) -> tuple[str, ...]:
+    def judge(volume: Volume) -> Verdict:
         measures = measure_scan(volume, store.plan).against(typical)
-        return spell_out(measures, ranges.ranges, ranges.limits)
+        return Verdict(spell_out(measures, ranges.ranges, ranges.limits))
 
     return judge, ranges.describe()
 
@@ -145,7 +174,7 @@ def trained_judge(
     manifest: Path, study: Study, root: Path, folder: Path, steps: int
 ) -> tuple[Judge, str]:
     """Judges by the scan and what a small model that was trained for it finds."""
-    if not (folder / "run" / "model").is_dir():
+    if not (folder / "run" / "model" / FILE).is_file():
         network = {"name": "unet", "channels": [8, 16, 32], "strides": [1, 2, 2]}
         config = {
             "plan": {"patch_size": study.patch, "batch_size": 4, "network": network},
@@ -154,18 +183,22 @@ def trained_judge(
         }
         medseg.train(
             manifest, out=folder / "run", root=root, config=config, device="cpu",
-            progress=False,
+            resume=(folder / "run").is_dir(), progress=False,
         )  # fmt: skip
     model = SegmentationModel.load(folder / "run", device="cpu")
     ranges = model.saved.ranges
     assert ranges is not None
 
-    def judge(volume: Volume) -> tuple[str, ...]:
+    def judge(volume: Volume) -> Verdict:
+        scan = measure_scan(volume, model.saved.plan).against(profiles_of(ranges))
         if volume.voxels[0].size > MOST_PREDICTED:
-            found = LabelMap(np.zeros(volume.grid.shape, np.uint8), volume.affine)
-        else:
-            found = model.segment(volume)
-        return model.plausibility(volume, found).doubts
+            return Verdict(spell_out(scan, ranges.ranges, ranges.limits))
+        found = measure_findings(model.segment(volume), model.saved.plan)
+        only = {"findings": ranges.limits["findings"]}
+        return Verdict(
+            spell_out({**scan, **found}, ranges.ranges, ranges.limits),
+            spell_out(found, ranges.ranges, only),
+        )
 
     return judge, ranges.describe()
 
@@ -209,6 +242,8 @@ def hippocampus(data: Path) -> Study:
     heads += [data / "dicom" / "mr_sagittal" / "reference.nii.gz"]
     heads += sorted((data / "radiomics_cases").glob("brain*_image.nrrd"))
     bodies = ["breast1", "prostate_phantom"]
+    template = load_template()
+    halved = Volume(template.maps[0][None, ::2, ::2, ::2], template.affine @ HALF)
     return Study(
         "hippocampus",
         {"labels": {"anterior": 1, "posterior": 2}, "channels": ["MRI"]},
@@ -222,6 +257,7 @@ def hippocampus(data: Path) -> Study:
         (32, 32, 32),
         {
             "whole heads": [read_volume(path) for path in heads],
+            "template of a whole head, 2 mm": [halved],
             "breast, prostate": [
                 read_volume(data / "radiomics_cases" / f"{name}_image.nrrd")
                 for name in bodies

@@ -15,8 +15,9 @@ from medseg.errors import ModelError, SettingsError
 from medseg.settings import Record
 
 FILE = "training_ranges.json"
-VERSION = 1
-"""Of the file; a newer one is left alone, and nothing is checked."""
+VERSION = 2
+"""Of the file: 2 tells channels apart pair by pair. A newer one is left alone, and
+nothing is checked."""
 
 ScanKind: TypeAlias = Literal[
     "spacing",
@@ -27,7 +28,9 @@ ScanKind: TypeAlias = Literal[
     "layout",
     "correlation",
     "order",
+    "arrangement",
 ]
+"""``order`` is no longer measured; folders of 2026 may hold its range."""
 FindingKind: TypeAlias = Literal[
     "volume", "components", "absent", "objects", "object_size"
 ]
@@ -65,8 +68,35 @@ class ChannelProfile(Record):
 
     mean: tuple[float, ...]
     """Mean over cases of the ranks of intensities in blocks, then of quantiles."""
-    spread: tuple[float, ...]
-    """Deviation over cases."""
+    spread: tuple[float, ...] = ()
+    """Deviation over cases, in folders of version 1; no longer used."""
+
+
+class ChannelPair(Record):
+    """What tells two channels apart, and how well it does."""
+
+    of: tuple[str, str]
+    """The channels."""
+    direction: tuple[float, ...]
+    """Fisher's discriminant; see `medseg.plausibility.channel_pairs`."""
+    num_noticed: int = 0
+    """Scans that would be called suspect with the two swapped, by limits and
+    directions of other patients."""
+    num_scans: int = 0
+    """Scans that this was tried on."""
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether most scans would be called suspect with the two swapped."""
+        return 2 * self.num_noticed > self.num_scans
+
+    def describe(self) -> str:
+        """How often a swap would be noticed, in words."""
+        names = f"{self.of[0]} and {self.of[1]}"
+        counted = f"{self.num_noticed} of {self.num_scans}"
+        if self.is_told_apart:
+            return f"{names} {counted}"
+        return f"{names} cannot be told apart here ({counted})"
 
 
 class TrainingRanges(Record):
@@ -80,6 +110,8 @@ class TrainingRanges(Record):
     """Of scans and of label maps."""
     profiles: tuple[ChannelProfile, ...]
     """One for each channel."""
+    pairs: tuple[ChannelPair, ...] = ()
+    """Of channels; folders of older versions lack them: their order is not checked."""
     limits: dict[Family, Limit]
     """How far beyond its range a measure of each family may lie."""
     num_judged: int = 0
@@ -104,6 +136,11 @@ class TrainingRanges(Record):
         if bounds:
             text += "; of patients like these are called suspect at most, by each: "
             text += ", ".join(bounds)
+        if self.pairs:
+            text += "; swapped channels would be noticed in so many scans: "
+            text += ", ".join(pair.describe() for pair in self.pairs)
+        elif len(self.profiles) > 1:
+            text += "; the order of channels is not checked"
         return text
 
 

@@ -8,8 +8,11 @@ each has a score in each family of measures (geometry, intensities, order of cha
 findings): the largest excess of any of its measures in any of their scans. A family's
 limit is the ceil((n + 1)(1 - α))th smallest score. A new patient like them exceeds it
 with a probability of at most α, where n is large enough, and else, with the largest of
-the n scores as limit, of at most 1/(n + 1). α is 5 %; a scan is suspect by any family,
-so that the bounds add up.
+the n scores as limit, of at most 1/(n + 1). α is 5 %; of the order of channels 10 %: a
+few scans of nearly every training set look as if their channels were swapped, and 5 %
+of fewer than 40 patients lets the worst of them decide. Only a scan that another order
+fits better is suspect by it, so that its rate is smaller. A scan is suspect by any
+family: the bounds add up.
 
 Scores of scans are cross-fitted (Vovk, Ann Math Artif Intell 2015,
 doi:10.1007/s10472-013-9368-4): each patient's scan is compared with ranges of the
@@ -19,15 +22,23 @@ come from predictions for held-out cases, compared with the references of traini
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from medseg.plausibility.channel_pairs import (
+    names_as_they_look,
+    orders_of,
+    pairs_of,
+    reordered,
+    swapped,
+)
 from medseg.plausibility.judgement import excess_by_family, profiles_of, spell_out
 from medseg.plausibility.measure import BINARY, Measures, range_of
 from medseg.plausibility.scan_measures import Profiles, ScanMeasures
 from medseg.training_ranges import (
+    ChannelPair,
     ChannelProfile,
     Family,
     Limit,
@@ -35,7 +46,12 @@ from medseg.training_ranges import (
     TrainingRanges,
 )
 
-ALPHA = 0.05
+ALPHA: dict[Family, float] = {
+    "geometry": 0.05,
+    "intensities": 0.05,
+    "order": 0.1,
+    "findings": 0.05,
+}
 """Share of patients like those of training whom a family may call suspect."""
 SHARE = 0.05
 """Quantile at either end of a range."""
@@ -44,7 +60,7 @@ FOLDS = 5
 LEAST_EXCESS: dict[Family, float] = {
     "geometry": 0.25,
     "intensities": 0.25,
-    "order": 0.0,
+    "order": 0.05,
     "findings": 0.25,
 }
 """So far beyond its range, in widths of it, nothing is suspect."""
@@ -88,14 +104,13 @@ def fit_ranges(run: MeasuredRun) -> TrainingRanges:
         **_by_family(found, run.patients),
     }
     judged, alarms = count_false_alarms(scores, scores.get("findings", {}))
+    limits = {f: limit_of(f, list(scores.get(f, {}).values())) for f in LEAST_EXCESS}
     return TrainingRanges(
         num_cases=len(run.scans),
         ranges=(*scans, *findings),
-        profiles=tuple(
-            ChannelProfile(mean=_short(mean), spread=_short(spread))
-            for mean, spread in zip(typical.mean, typical.spread, strict=True)
-        ),
-        limits={f: limit_of(f, list(scores.get(f, {}).values())) for f in LEAST_EXCESS},
+        profiles=tuple(ChannelProfile(mean=_short(mean)) for mean in typical.mean),
+        pairs=_pairs(run, typical, limits["order"]),
+        limits=limits,
         num_judged=judged,
         num_false_alarms=alarms,
     )
@@ -115,27 +130,75 @@ def odd_cases(run: MeasuredRun, ranges: TrainingRanges) -> dict[str, tuple[str, 
     return odd
 
 
-def cross_fitted(
+@dataclass(frozen=True)
+class Fold:
+    """Scans of some patients, and what those of all others look like."""
+
+    typical: Profiles
+    ranges: tuple[MeasureRange, ...]
+    cases: tuple[str, ...]
+
+
+def folds_of(
     scans: Mapping[str, ScanMeasures], patients: Mapping[str, str]
-) -> dict[str, dict[Family, float]]:
-    """The excess of each scan over ranges of other patients' scans.
+) -> Iterator[Fold]:
+    """Each scan once, with ranges of other patients' scans.
 
     None where there is one patient, whose scans nothing can be compared with.
     """
     people = sorted({patients[case] for case in scans})
     if len(people) < 2:
-        return {}
+        return
     fold = {person: n % min(FOLDS, len(people)) for n, person in enumerate(people)}
-    scores = {}
     for number in sorted(set(fold.values())):
         inside = [scans[c] for c in scans if fold[patients[c]] != number]
         typical = Profiles.of_scans(inside)
         ranges = _ranges([scan.against(typical) for scan in inside])
-        for case in scans:
-            if fold[patients[case]] == number:
-                measures = scans[case].against(typical)
-                scores[case] = excess_by_family(measures, ranges)
-    return scores
+        cases = tuple(case for case in scans if fold[patients[case]] == number)
+        yield Fold(typical, ranges, cases)
+
+
+def cross_fitted(
+    scans: Mapping[str, ScanMeasures], patients: Mapping[str, str]
+) -> dict[str, dict[Family, float]]:
+    """The excess of each scan over ranges of other patients' scans."""
+    return {
+        case: excess_by_family(scans[case].against(fold.typical), fold.ranges)
+        for fold in folds_of(scans, patients)
+        for case in fold.cases
+    }
+
+
+def _pairs(
+    run: MeasuredRun, typical: Profiles, limit: Limit
+) -> tuple[ChannelPair, ...]:
+    """What tells each pair of channels apart, tried on swapped scans of each fold."""
+    names = next(iter(run.scans.values())).channels
+    if not typical.directions.size:
+        return ()
+    pairs = pairs_of(len(names))
+    noticed, count = np.zeros(len(pairs), dtype=int), 0
+    for fold in folds_of(run.scans, run.patients):
+        for scan in (run.scans[case] for case in fold.cases):
+            if not scan.is_distinct or not fold.typical.directions.size:
+                continue
+            count += 1
+            for n, (a, b) in enumerate(pairs):
+                changed = reordered(scan.pairs, swapped(len(names), a, b))
+                measures = replace(scan, pairs=changed).against(fold.typical)
+                excess = excess_by_family(measures, fold.ranges).get("order", 0.0)
+                noticed[n] += excess > limit.excess
+    return tuple(
+        ChannelPair(
+            of=(names[a], names[b]),
+            direction=tuple(float(f"{w:.4g}") for w in direction),
+            num_noticed=int(noticed[n]),
+            num_scans=count,
+        )
+        for n, ((a, b), direction) in enumerate(
+            zip(pairs, typical.directions, strict=True)
+        )
+    )
 
 
 def limit_of(family: Family, scores: Sequence[float]) -> Limit:
@@ -148,7 +211,7 @@ def limit_of(family: Family, scores: Sequence[float]) -> Limit:
     count = len(scores)
     if not count:
         return Limit(excess=FIXED_EXCESS)
-    rank = min(math.ceil((count + 1) * (1 - ALPHA)), count)
+    rank = min(math.ceil((count + 1) * (1 - ALPHA[family])), count)
     excess = max(sorted(scores)[rank - 1], LEAST_EXCESS[family])
     bound = (count + 1 - rank) / (count + 1)
     return Limit(excess=excess, num_patients=count, false_alarm_bound=bound)
@@ -181,9 +244,29 @@ def _ranges(cases: Sequence[Measures]) -> tuple[MeasureRange, ...]:
     names = dict.fromkeys(name for measures in cases for name in measures)
     ranges = []
     for kind, of in names:
+        if kind == "arrangement":
+            continue
         values = [m[kind, of] for m in cases if (kind, of) in m]
         ranges.append(range_of(kind, of, np.asarray(values), share=SHARE))
-    return tuple(ranges)
+    return (*ranges, *_arrangements(cases))
+
+
+def _arrangements(cases: Sequence[Measures]) -> Iterator[MeasureRange]:
+    """The range of margins, for every order that a later scan's may look like.
+
+    It begins at 0 at most: where the given order fits best, nothing is wrong with it.
+    """
+    margins = [
+        value for case in cases for (kind, _), value in case.items()
+        if kind == "arrangement"
+    ]  # fmt: skip
+    if not margins:
+        return
+    names = tuple(of[0] for kind, of in cases[0] if kind == "rim")
+    one = range_of("arrangement", names, np.asarray(margins), share=SHARE)
+    one = one.replaced(low=min(one.low, 0.0))
+    for order in orders_of(len(names))[1:]:
+        yield one.replaced(of=names_as_they_look(names, order))
 
 
 def _without_common_oddities(

@@ -71,7 +71,7 @@ def profiles_of(ranges: TrainingRanges) -> Profiles:
     """What the channels of training's scans look like."""
     return Profiles(
         np.array([profile.mean for profile in ranges.profiles]),
-        np.array([profile.spread for profile in ranges.profiles]),
+        np.array([pair.direction for pair in ranges.pairs]),
     )
 
 

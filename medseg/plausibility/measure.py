@@ -91,11 +91,12 @@ KINDS: dict[Kind, MeasureKind] = {
         "{of[0]} and {of[1]} correlate with r = {value}" + _TRAINING,
         digits=2,
     ),
-    "order": MeasureKind(
+    "order": MeasureKind("order", 0.02, "the order of channels", is_one_sided=True),
+    "arrangement": MeasureKind(
         "order",
-        0.02,
-        "the channels fit training better in another order than {names} (a fit of "
-        "{value} against the best other one)" + _TRAINING,
+        0.2,
+        "the channels look like {names} in this order, which fits training better than "
+        "the model's (a margin of {value})" + _TRAINING,
         is_one_sided=True,
         digits=2,
     ),

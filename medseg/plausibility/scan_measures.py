@@ -5,9 +5,9 @@ ten thousand voxels: raw units mean nothing in MR, and are kept by the plan's fi
 scale in CT. Measured of each channel are quantiles, the mean of the outer voxels, and
 its profile: the mean rank of intensities in 8 x 8 x 8 blocks, then the quantiles. The
 blocks' correlation with training's falls below zero when the contrast is inverted or
-the scan is turned. Of several channels their correlations are measured, and the order:
-how much better their profiles fit those of training in the order in which they were
-given than in the best other one, which falls below zero when two are swapped.
+the scan is turned. Of several channels their correlations are measured, and the
+arrangement: how much better they fit training in the order in which they were given
+than in the best other one, which falls below zero when two are swapped.
 """
 
 import itertools
@@ -20,6 +20,17 @@ from medseg.errors import InputError
 from medseg.geometry import Grid, says_nothing
 from medseg.placement import slices_of
 from medseg.plan import Plan
+from medseg.plausibility.channel_pairs import (
+    BLOCKS,
+    NUM_BLOCKS,
+    QUANTILES,
+    best_other,
+    blocks,
+    fit_directions,
+    names_as_they_look,
+    pair_differences,
+    ranks,
+)
 from medseg.plausibility.measure import Measures
 from medseg.preparation.normalization import normalize
 from medseg.preparation.preprocessing import (
@@ -32,40 +43,49 @@ from medseg.training_ranges import Kind
 from medseg.types import ImageArray
 from medseg.volume import Volume
 
-BLOCKS = 8
-"""Along each axis of the mean picture."""
-NUM_BLOCKS = BLOCKS**3
-LEAST_SPREADS = (0.05, 0.1)
-"""Added to deviations over cases of ranks in blocks, and of quantiles."""
 MOST_VOXELS = 60_000
 """Of each channel that are looked at."""
-QUANTILES = (1, 5, 25, 50, 75, 95, 99)
-"""Percentiles of normalised intensities."""
 AXES = ("left to right", "back to front", "feet to head")
 """Of a scan that was brought closest to RAS+."""
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """What the channels of training's scans look like, each of shape (C, features)."""
+    """What the channels of training's scans look like.
+
+    Attributes:
+        mean: Of profiles over scans, shape (C, features).
+        directions: What tells each pair of channels apart, shape (pairs, numbers);
+            none where that was not fitted.
+    """
 
     mean: np.ndarray
-    spread: np.ndarray
+    directions: np.ndarray
 
     @classmethod
     def of_scans(cls, scans: Sequence["ScanMeasures"]) -> "Profiles":
         """Over scans; those with a channel that repeats another only where all do."""
-        distinct = [scan.profile for scan in scans if scan.is_distinct]
-        found = np.array(distinct or [scan.profile for scan in scans])
-        return cls(found.mean(axis=0), found.std(axis=0))
+        distinct = [scan for scan in scans if scan.is_distinct]
+        found = np.array([scan.profile for scan in distinct or scans])
+        directions = np.zeros((0, 0))
+        if distinct and len(found[0]) > 1:
+            directions = fit_directions(np.array([scan.pairs for scan in distinct]))
+        return cls(found.mean(axis=0), directions)
 
 
 @dataclass(frozen=True)
 class ScanMeasures:
-    """Measures of a scan, and the profile of each channel, shape (C, features)."""
+    """Measures of a scan.
+
+    Attributes:
+        values: Those that need nothing to be compared with.
+        profile: Of each channel, shape (C, features).
+        pairs: In what each pair of channels differs, shape (pairs, numbers).
+    """
 
     values: Measures
     profile: np.ndarray
+    pairs: np.ndarray
 
     @property
     def is_distinct(self) -> bool:
@@ -73,42 +93,23 @@ class ScanMeasures:
         pairs = itertools.combinations(self.profile, 2)
         return not any(np.allclose(one, other) for one, other in pairs)
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels, in the model's order."""
+        return tuple(of[0] for kind, of in self.values if kind == "rim")
+
     def against(self, typical: Profiles) -> Measures:
         """All measures, given what training's scans look like."""
         found = dict(self.values)
-        names = [of[0] for kind, of in self.values if kind == "rim"]
-        for number, name in enumerate(names):
+        for number, name in enumerate(self.channels):
             found["layout", (name,)] = _correlation(
                 self.profile[number, :NUM_BLOCKS], typical.mean[number, :NUM_BLOCKS]
             )
-        if len(names) > 1 and self.is_distinct:
-            others = _orders(len(names))
-            best = max(_fit(self.profile[list(order)], typical) for order in others)
-            found["order", tuple(names)] = _fit(self.profile, typical) - best
+        if typical.directions.size and self.is_distinct:
+            margin, order = best_other(self.pairs, typical.directions)
+            looks = names_as_they_look(self.channels, order)
+            found["arrangement", looks] = margin
         return found
-
-
-def _orders(count: int) -> list[tuple[int, ...]]:
-    """Other orders of channels: all of few, and of many those with two swapped."""
-    given = tuple(range(count))
-    if count <= 4:
-        return [order for order in itertools.permutations(given) if order != given]
-    orders = []
-    for a, b in itertools.combinations(given, 2):
-        order = list(given)
-        order[a], order[b] = b, a
-        orders.append(tuple(order))
-    return orders
-
-
-def _fit(profile: np.ndarray, typical: Profiles) -> float:
-    """Minus the mean squared distance, in deviations; blocks and quantiles alike."""
-    size = profile.shape[1]
-    quantiles = np.arange(size) >= NUM_BLOCKS
-    least = np.where(quantiles, LEAST_SPREADS[1], LEAST_SPREADS[0])
-    weights = np.where(quantiles, 1 / max(size - NUM_BLOCKS, 1), 1 / NUM_BLOCKS)
-    distance = ((profile - typical.mean) / (typical.spread + least)) ** 2
-    return -float((distance * weights).sum(axis=1).mean())
 
 
 def measure_scan(volume: Volume, plan: Plan, *, name: str = "scan") -> ScanMeasures:
@@ -137,7 +138,8 @@ def measure_scan(volume: Volume, plan: Plan, *, name: str = "scan") -> ScanMeasu
     if not np.isfinite(image).all():
         raise InputError(f"{name}: intensities are NaN or infinite")
     values |= _intensities(image, plan.channel_names)
-    return ScanMeasures(values, np.stack([_profile(channel) for channel in image]))
+    profiles = np.stack([_profile(channel) for channel in image])
+    return ScanMeasures(values, profiles, pair_differences(image))
 
 
 def _geometry(
@@ -195,29 +197,7 @@ def _rim(shape: tuple[int, ...]) -> np.ndarray:
 
 def _profile(channel: np.ndarray) -> np.ndarray:
     quantiles = np.percentile(channel, QUANTILES)
-    return np.concatenate([_blocks(_ranks(channel)).ravel(), quantiles])
-
-
-def _ranks(channel: np.ndarray) -> np.ndarray:
-    """Each voxel's rank among all of the scan, 0 to 1; equal ones share theirs."""
-    _, inverse, counts = np.unique(channel, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - 0.5 * (counts + 1)) / max(channel.size - 1, 1)
-    return np.asarray(ranks[inverse].reshape(channel.shape))
-
-
-def _blocks(channel: np.ndarray) -> np.ndarray:
-    """Means in 8 x 8 x 8 blocks; a short axis repeats its voxels."""
-    for axis in range(3):
-        size = channel.shape[axis]
-        edges = np.linspace(0, size, BLOCKS + 1)
-        starts = np.minimum(np.floor(edges[:-1]).astype(int), size - 1)
-        stops = np.maximum(np.ceil(edges[1:]).astype(int), starts + 1)
-        parts = [
-            channel.take(range(start, stop), axis=axis).mean(axis=axis)
-            for start, stop in zip(starts, stops, strict=True)
-        ]
-        channel = np.stack(parts, axis=axis)
-    return channel.astype(np.float64)
+    return np.concatenate([blocks(ranks(channel)).ravel(), quantiles])
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
