@@ -151,12 +151,15 @@ class PredictionTable:
     def put(self, line: Prediction) -> None:
         """Adds or replaces a scan's line.
 
+        A scan that is set aside, by rules for series, keeps the line of its results.
         Where writing has become slow, because the table is long, several lines share
         one writing; `flush` writes what is left.
 
         Raises:
             OutputError: The table cannot be written.
         """
+        if line.status == SET_ASIDE and line.scan in self._kept:
+            return  # what an earlier call made of it is there
         self._lines[line.scan] = line
         if line.is_segmented:
             self._kept[line.scan] = line
