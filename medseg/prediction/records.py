@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -230,12 +231,16 @@ def _row(line: Prediction) -> dict[str, str]:
 
 
 def _read(path: Path) -> list[Prediction]:
-    """Lines of an earlier call; none where the table cannot be used."""
+    """Lines of an earlier call, but those that cannot be used."""
     try:
-        text = path.read_text(encoding="utf-8")
-        return [_line(row) for row in read_rows(text)[1]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        rows = read_rows(path.read_text(encoding="utf-8"))[1]
+    except (OSError, ValueError):
         return []
+    lines = []
+    for row in rows:  # one that somebody edited costs itself alone
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            lines.append(_line(row))
+    return lines
 
 
 def _line(row: dict[str, str]) -> Prediction:

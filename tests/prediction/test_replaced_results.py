@@ -12,6 +12,7 @@ from workflow_models import make_model
 from medseg.io.pseudonym import Pseudonymizer
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
+from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scans import Collector
 from medseg.prediction.segmenter import REPLACED, ScanOptions
 from medseg.prediction.series_rules import SeriesRules
@@ -143,3 +144,16 @@ def test_the_same_file_as_another_channel_is_another_scan(
         hashes.append(replace(scan, missing=()).content_hash())
     assert hashes[1] == hashes[3]
     assert hashes[0] != hashes[2]
+
+
+def test_a_line_that_somebody_spoilt_costs_no_other(tmp_path: Path) -> None:
+    table = PredictionTable(tmp_path)
+    for name in "abc":
+        (tmp_path / f"{name}.nii.gz").touch()
+        table.put(Prediction(name, "done", outputs=(f"{name}.nii.gz",), seconds=2.5))
+    table.flush()
+    path = tmp_path / "predictions.csv"
+    lines = path.read_text().splitlines()
+    lines[2] = lines[2].replace("2.500", "two and a half")
+    path.write_text("\n".join(lines) + "\n")
+    assert [line.scan for line in PredictionTable(tmp_path).lines] == ["a", "c"]
