@@ -247,7 +247,7 @@ def _line(row: dict[str, str]) -> Prediction:
     return Prediction(
         scan=row["scan"],
         status=row["status"],
-        outputs=tuple(filter(None, row["output"].split("; "))),
+        outputs=_outputs(row["output"], row["scan"]),
         source=row["source"],
         seconds=float(row["seconds"]),
         peak_memory_mb=float(row["peak_memory_mb"]),
@@ -267,6 +267,12 @@ def _line(row: dict[str, str]) -> Prediction:
         engine=row.get("engine") or "",
         licence=row.get("licence") or "",
     )
+
+
+def _outputs(text: str, scan: str) -> tuple[str, ...]:
+    """Names of files, which all hold the scan's; that may hold what parts them."""
+    parts = text.replace(scan, "\0").split("; ")
+    return tuple(part.replace("\0", scan) for part in parts if part)
 
 
 def _unchecked(plausibility: str | None) -> str:

@@ -148,7 +148,7 @@ def test_the_same_file_as_another_channel_is_another_scan(
 
 def test_a_line_that_somebody_spoilt_costs_no_other(tmp_path: Path) -> None:
     table = PredictionTable(tmp_path)
-    for name in "abc":
+    for name in ("a", "b", "c; d"):
         (tmp_path / f"{name}.nii.gz").touch()
         table.put(Prediction(name, "done", outputs=(f"{name}.nii.gz",), seconds=2.5))
     table.flush()
@@ -156,4 +156,4 @@ def test_a_line_that_somebody_spoilt_costs_no_other(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[2] = lines[2].replace("2.500", "two and a half")
     path.write_text("\n".join(lines) + "\n")
-    assert [line.scan for line in PredictionTable(tmp_path).lines] == ["a", "c"]
+    assert [line.scan for line in PredictionTable(tmp_path).lines] == ["a", "c; d"]
