@@ -124,4 +124,7 @@ def _clear(folder: Path) -> None:
     for pattern in _LEFT:
         for path in folder.glob(pattern):
             with suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()

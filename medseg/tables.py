@@ -111,7 +111,7 @@ def read_frame(path: Path, **options: Any) -> "pd.DataFrame":
 
     columns = pd.read_csv(path, nrows=0).columns
     missing = {name: _MISSING for name in columns if name not in _NAMES}
-    usual = {
+    usual: dict[str, Any] = {
         "dtype": {name: str for name in columns if name in _NAMES},
         "keep_default_na": False,
         "na_values": missing,

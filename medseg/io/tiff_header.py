@@ -120,7 +120,7 @@ def _beside(path: Path) -> _Sizes | None:
     return None
 
 
-def size_note(affine: Affine | None) -> dict[str, list[float]]:
+def size_note(affine: Affine | None) -> dict[str, Any]:
     """What a TIFF of ours says of its voxel size; nothing for the identity."""
     if affine is None or np.array_equal(affine, np.eye(4)):
         return {}
