@@ -77,7 +77,7 @@ def test_scores_of_former_weights_do_not_stay_beside_new_ones(
     assert len(everything) == 4
     monkeypatch.setattr(
         "medseg.runs.train.fit_run",
-        lambda *given, **more: replace(fit_run(*given, **more), interrupted=True),
+        lambda *given, **more: replace(fit_run(*given, **more), stopped_by="SIGINT"),
     )
     assert trained(2) == everything  # the same weights
     assert trained(3) == {"model/model.yaml"}
