@@ -9,7 +9,7 @@ from predict_phantoms import Predict, planted_series, scan_like
 from pydicom import dcmread
 from workflow_models import make_model
 
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.labels import LabelScheme
 from medseg.plan import Plan
 from medseg.prediction.records import Prediction, PredictionTable

@@ -15,7 +15,7 @@ import pytest
 from predict_phantoms import planted_series, scan_like
 
 from medseg.errors import MissingFileError
-from medseg.io.pseudonym import Pseudonymizer
+from medseg.io.identity import Pseudonymizer
 from medseg.plan import ChannelPlan
 from medseg.prediction.records import PredictionTable
 from medseg.prediction.scans import Collector
