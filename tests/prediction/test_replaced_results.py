@@ -59,7 +59,7 @@ def test_a_failure_leaves_nothing_of_another_model(
     assert (line.status, names_in(out)) == ("failed", set())
 
 
-def test_an_object_that_cannot_be_written_takes_the_others_along(
+def test_a_label_map_that_cannot_be_written_takes_the_others_along(
     bright_model: Path,
     tmp_path: Path,
     call: Predict,
@@ -68,9 +68,9 @@ def test_an_object_that_cannot_be_written_takes_the_others_along(
     planted_series(tmp_path / "tree")
 
     def fail(*arguments: object, **options: object) -> None:
-        raise ValueError("no report")
+        raise ValueError("no label map")
 
-    monkeypatch.setattr("medseg.prediction.dicom_results.write_report", fail)
+    monkeypatch.setattr("medseg.prediction.segmenter.write_label_map", fail)
     options = ScanOptions(sr=True, probabilities=True)
     (line,) = call(bright_model, tmp_path / "tree", tmp_path / "out", options=options)
     assert (line.status, names_in(tmp_path / "out")) == ("failed", set())
