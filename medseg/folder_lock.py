@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ from medseg.files import write_text
 from medseg.progress import Progress
 
 LOCK, OWNER = ".medseg.lock", ".medseg.owner"
+_LEFT = (
+    *(".????????.part.*", ".????????.old.*"),
+    *(".slide_*", "outlines/.drawn_*"),
+)
+"""Files and folders that a call makes for a while."""
 
 
 @contextmanager
@@ -106,8 +112,19 @@ def _owner(folder: Path) -> str:
 
 
 def _clear(folder: Path) -> None:
-    """Removes what killed calls left; nobody else writes here now."""
-    for pattern in (".????????.part.*", ".????????.old.*"):
+    """Removes what killed calls left; nobody else writes here now.
+
+    A folder whose replacement did not get its name is put back.
+    """
+    for path in folder.glob(".????????.old.*"):
+        whole = path.with_name(path.name.partition(".old.")[2])
+        with suppress(OSError):
+            if path.is_dir() and not whole.exists():
+                path.replace(whole)
+    for pattern in _LEFT:
         for path in folder.glob(pattern):
             with suppress(OSError):
-                path.unlink()
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _COMMAND = re.compile(r"'*[=+\-@\t\r\n\x1b]")
 _NUMBERS = re.compile(r"-[\d.][\d.eE+\- ]*|-inf|-nan", re.IGNORECASE)
+_NAMES = ("case_id", "patient_id", "structure", "variation", "first", "second")
+"""Columns that hold names, whatever these look like."""
+_MISSING = ["", "nan", "NaN"]
+"""What stands for no number; `write_frame` writes nothing."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 
 
@@ -97,13 +101,22 @@ def safe_frame(frame: "pd.DataFrame") -> "pd.DataFrame":
 def read_frame(path: Path, **options: Any) -> "pd.DataFrame":
     """A table that `write_frame` wrote.
 
+    Names stay texts: patient 007 is not 7, and one called NA is not missing.
+
     Args:
         path: The file.
         options: As `pandas.read_csv` takes them.
     """
     import pandas as pd
 
-    frame = pd.read_csv(path, **options)
+    columns = pd.read_csv(path, nrows=0).columns
+    missing = {name: _MISSING for name in columns if name not in _NAMES}
+    usual: dict[str, Any] = {
+        "dtype": {name: str for name in columns if name in _NAMES},
+        "keep_default_na": False,
+        "na_values": missing,
+    }
+    frame = pd.read_csv(path, **{**usual, **options})
     for name in frame.columns:
         if frame[name].dtype.kind == "O" or str(frame[name].dtype).startswith("str"):
             frame[name] = frame[name].map(plain_cell, na_action="ignore")

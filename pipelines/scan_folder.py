@@ -61,10 +61,14 @@ def main() -> None:
     # Without references, what to look at first are the smallest and largest findings.
     mosaic = options.out / "mosaic.png"
     files = [options.out / "volumes.csv", options.out / "label_maps" / TABLE]
-    scheme = load_ensemble(model).combined.plan.labels
-    maps = options.out / "label_maps"
+    plan = load_ensemble(model).combined.plan
     if write_prediction_mosaic(
-        mosaic, results, scans=scans, label_maps=maps, scheme=scheme
+        mosaic,
+        results,
+        scans=scans,
+        label_maps=options.out / "label_maps",
+        scheme=plan.labels,
+        channels=plan.channel_names,
     ):
         files.append(mosaic)
     track_predictions(options.out, results, files, params={"model": model.name})

@@ -70,3 +70,23 @@ def test_frames_come_back_and_numbers_stay_numbers(tmp_path: Path) -> None:
     assert list(back.columns) == list(frame.columns)
     assert list(back["case_id"]) == ["=cmd", "b"]
     assert back["dice"].dtype.kind == "f"
+
+
+def test_names_stay_what_they_are(tmp_path: Path) -> None:
+    """Patient 007 is not 7, and neither NA nor None is a patient who is missing."""
+    frame = pd.DataFrame(
+        {
+            "case_id": ["001", "1e3", "-5", "nan"],
+            "patient_id": ["007", "7", "NA", "None"],
+            "dice": [0.5, float("nan"), 1.0, 0.0],
+        }
+    )
+    write_frame(tmp_path / "t.csv", frame)
+    back = read_frame(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(back, frame, check_dtype=False)
+    assert back.groupby("patient_id")["dice"].size().to_dict() == {
+        "007": 1,
+        "7": 1,
+        "NA": 1,
+        "None": 1,
+    }

@@ -73,8 +73,8 @@ def evaluate(
     if not (_is_folder(predictions) and _is_folder(references, or_table=True)):
         with TemporaryDirectory(prefix="medseg_pair_") as folder:
             pair = Path(folder)
-            _put(predictions, pair / "predictions", name="prediction")
-            _put(references, pair / "references", name="reference")
+            for part, kind in ((predictions, "prediction"), (references, "reference")):
+                _put(part, pair / f"{kind}s", name=kind, labels=labels)
             return scoring.evaluate(
                 pair / "predictions",
                 pair / "references",
@@ -175,10 +175,12 @@ def _is_folder(source: object, *, or_table: bool = False) -> bool:
     return path.is_dir() or not path.exists() or (or_table and not is_scan(path))
 
 
-def _put(source: AnyImage | AnyPath, folder: Path, *, name: str) -> None:
-    """One label map as the only file of a folder."""
+def _put(
+    source: AnyImage | AnyPath, folder: Path, *, name: str, labels: LabelScheme | None
+) -> None:
+    """One label map as the only file of a folder, in the values of the labels."""
     if isinstance(source, str | PathLike):
-        label_map = read_label_map(Path(source), allow_shear=True)
+        label_map = read_label_map(Path(source), scheme=labels, allow_shear=True)
     else:
         label_map = open_label_map(source, name=name)
     write_label_map(folder / "case.nii.gz", label_map)

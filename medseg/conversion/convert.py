@@ -215,6 +215,8 @@ class _Run:
             same = (earlier.content_sha256, earlier.settings) == (content, settings)
             if same and earlier.status in (DONE, KEPT):
                 return replace(earlier, status=KEPT)
+            if earlier.content_sha256 != content:  # lest it stand beside a failure
+                (self.out / output).unlink()
         with recorded_geometry() as said:
             scan = load_source(source, strict=self.strict)
         write_volume(self.out / output, scan.volume)

@@ -169,6 +169,7 @@ class _Exporter:
             same = (earlier.content_sha256, earlier.settings) == (content, settings)
             if same and earlier.status in (DONE, KEPT):
                 return replace(earlier, status=KEPT)
+            (self.out / output).unlink()  # lest it stand beside a failure
         label_map = read_label_map(path)
         scheme = self.options.scheme or _scheme_of(label_map.voxels, path)
         written = file_label_map(

@@ -53,7 +53,9 @@ def configuration_of(
 
 
 def channel_names(dataset: Mapping[str, Any], *, source: str) -> tuple[str, ...]:
-    """Names of the input channels, in the order of the file; equal ones numbered.
+    """Names of the input channels, in the order of their numbers; equal ones numbered.
+
+    A file's ``_0001`` is channel 1, wherever dataset.json lists it.
 
     Raises:
         ModelError: The file names none.
@@ -61,6 +63,9 @@ def channel_names(dataset: Mapping[str, Any], *, source: str) -> tuple[str, ...]
     channels = dataset.get("modality", dataset.get("channel_names"))
     if not isinstance(channels, dict) or not channels:
         raise ModelError(f"{source}: channel_names: expected a mapping")
+    numbers = [str(key) for key in channels]
+    if all(number.isdecimal() for number in numbers):
+        channels = dict(sorted(channels.items(), key=lambda item: int(item[0])))
     names: list[str] = []
     for value in channels.values():
         name = str(value)[:60] or "channel"

@@ -23,11 +23,12 @@ from medseg.inference.objects import object_values
 from medseg.inference.predictor import Predictor
 from medseg.instances.stitching import Box, ObjectTile, TileGrid, decode_tiles
 from medseg.io.large_picture import LargePicture
+from medseg.io.tiff_header import size_note
 from medseg.preparation.normalization import Stretch
 from medseg.preparation.preprocessing import require_finite, with_channels
 from medseg.progress import Progress, Silent
 from medseg.reading.slides import SlideReader
-from medseg.types import ImageArray, LabelArray
+from medseg.types import Affine, ImageArray, LabelArray
 from medseg.volume import Volume
 
 
@@ -186,8 +187,12 @@ class SlideObjects:
             objects = self.final[self.labels[tile.outer]]
             look(self.run.picture.read(_flat(tile)), objects, tile)
 
-    def write(self, path: Path) -> int:
+    def write(self, path: Path, affine: Affine | None = None) -> int:
         """Writes the label map as a tiled TIFF, from top to bottom.
+
+        Args:
+            path: The file.
+            affine: Of the picture; its pixel size is kept.
 
         Returns:
             Pixels of objects.
@@ -215,7 +220,7 @@ class SlideObjects:
                 tile=(WRITTEN_TILE, WRITTEN_TILE),
                 compression="zlib",
                 photometric="minisblack",
-                metadata={"axes": "YX"},
+                metadata={"axes": "YX", **size_note(affine)},
                 bigtiff=rows * columns * values.dtype.itemsize > 2**31,
             )
         return pixels

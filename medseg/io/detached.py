@@ -1,7 +1,8 @@
 """Which files a scan consists of when its header says that voxels lie elsewhere.
 
 MetaImage (`.mhd`) and NRRD (`.nhdr`) headers name one file, a list of them, or a
-pattern with a number; NIfTI and Analyze pairs are told by their suffixes. The headers
+pattern with a number; NIfTI and Analyze pairs are told by their suffixes, the JSON that
+says a TIFF's voxel size by its stem. The headers
 are read as text here, before any library sees them: names outside the header's own
 folder, patterns that are no numbers, and sizes that the files cannot hold are refused.
 """
@@ -15,8 +16,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from medseg.errors import MissingFileError, UnreadableFileError
 from medseg.io.bytestream import open_file
+from medseg.io.tiff_header import notes_beside
 
-_META, _NRRD = (".mhd", ".mha"), (".nhdr", ".nrrd")
+_META, _NRRD, _TIFF = (".mhd", ".mha"), (".nhdr", ".nrrd"), (".tif", ".tiff")
 _LONGEST_HEADER = 1 << 22
 _MOST_FILES = 100_000
 _NUMBER = re.compile(r"%0?\d{0,2}[du]")
@@ -67,6 +69,8 @@ def files_of(path: Path) -> list[Path]:
             stem = path.name[: -len(suffix)]
             found = [path.with_name(stem + other) for other in others]
             return [path, *[other for other in found if other.is_file()][:1]]
+    if name.endswith(_TIFF):
+        return [path, *(note for note in notes_beside(path) if note.is_file())]
     if not name.endswith((*_META, *_NRRD)):
         return [path]
     try:

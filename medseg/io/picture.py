@@ -17,9 +17,9 @@ import numpy as np
 
 from medseg.errors import GeometryError, OutputError, UnreadableFileError
 from medseg.files import atomic_write
-from medseg.geometry import Grid, spacing_of
+from medseg.geometry import Grid
 from medseg.io.bytestream import open_file, require_memory
-from medseg.io.tiff_header import SPACING_KEY, require_ending_chain, tiff_affine
+from medseg.io.tiff_header import require_ending_chain, size_note, tiff_affine
 from medseg.types import Affine
 from medseg.volume import Volume
 
@@ -287,9 +287,7 @@ def _write_tiff(path: Path, pages: np.ndarray, affine: Affine | None) -> None:
         place = axes.index(axis)
         if planes.shape[place] == 1:
             planes, axes = planes.squeeze(place), axes.replace(axis, "")
-    metadata: dict[str, Any] = {"axes": axes}
-    if affine is not None and not np.array_equal(affine, np.eye(4)):
-        metadata[SPACING_KEY] = list(spacing_of(affine))
+    metadata: dict[str, Any] = {"axes": axes, **size_note(affine)}
     tifffile.imwrite(
         path,
         planes,

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from medseg.errors import GeometryError, UnreadableFileError
-from medseg.geometry import affine_from_spacing
+from medseg.geometry import affine_from_spacing, spacing_of
 from medseg.io.formats import scan_stem
 from medseg.io.geometry_warning import warn_geometry
 from medseg.io.units import millimetres_per
@@ -103,10 +103,7 @@ def tiff_affine(path: Path) -> Affine:
 
 def _beside(path: Path) -> _Sizes | None:
     """What nnU-Net's JSON beside the file says, along (i, j, k)."""
-    stem = scan_stem(path)
-    names = {stem, stem[: -len(_CHANNEL)] if stem[-5:-4] == "_" else stem}
-    for name in sorted(names, key=len, reverse=True):
-        sidecar = path.with_name(f"{name}.json")
+    for sidecar in notes_beside(path):
         spacing = _noted_spacing(sidecar) if sidecar.is_file() else None
         if spacing is None:
             continue
@@ -121,6 +118,21 @@ def _beside(path: Path) -> _Sizes | None:
             continue
         return i, j, k
     return None
+
+
+def size_note(affine: Affine | None) -> dict[str, Any]:
+    """What a TIFF of ours says of its voxel size; nothing for the identity."""
+    if affine is None or np.array_equal(affine, np.eye(4)):
+        return {}
+    return {SPACING_KEY: list(spacing_of(affine))}
+
+
+def notes_beside(path: Path) -> list[Path]:
+    """Where nnU-Net's JSON of a TIFF may lie, the one that counts first."""
+    stem = scan_stem(path)
+    names = {stem, stem[: -len(_CHANNEL)] if stem[-5:-4] == "_" else stem}
+    ordered = sorted(names, key=len, reverse=True)
+    return [path.with_name(f"{name}.json") for name in ordered]
 
 
 def _noted_spacing(sidecar: Path) -> Any:

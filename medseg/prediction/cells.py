@@ -22,6 +22,7 @@ from medseg.instances.stitching import ObjectTile
 from medseg.io.object_files import ObjectFormat, write_objects
 from medseg.plan import Plan
 from medseg.prediction.attempts import Attempts
+from medseg.prediction.pixel_scale import require_scale
 from medseg.prediction.scan import Scan
 from medseg.prediction.slide_objects import colours_of_slide, write_slide_objects
 from medseg.prediction.slide_outlines import SlideOutlines
@@ -190,11 +191,13 @@ def segment_slide(
         progress: Shows progress.
 
     Raises:
-        MedsegError: The picture cannot be read, or a file cannot be written.
+        MedsegError: The picture cannot be read, its pixels are of another size than
+            those of training, or a file cannot be written.
     """
     most = predictor.settings.max_ram or MOST_IN_MEMORY
     notes: list[str] = []
     affine = read_grid(scan.files[0]).affine
+    require_scale(affine, predictor.plan, name=scan.name, notes=notes)
     suffix = scan.files[0].suffix.lower()
     names = [f"{scan.name}{suffix}", f"{TABLES}/{scan.name}.csv"]
     drawing = f"{OUTLINES}/{scan.name}.ome.tif"
@@ -234,7 +237,8 @@ def segment_slide(
                 name=predictor.plan.labels.structures[0],
                 affine=affine,
             )
-            pixels = objects.write(out / names[0])  # last, as it stands for all
+            # last, as it stands for all
+            pixels = objects.write(out / names[0], affine)
         columns, rows = picture.shape
         count = objects.count
     notes.append(

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import MedsegError
+from medseg.io.formats import scan_stem
 from medseg.labels import LabelScheme
+from medseg.prediction.channel_files import split_channel
 from medseg.prediction.records import Prediction
 from medseg.progress import Progress, Silent
 from medseg.reading import read_label_map, read_volume
@@ -29,6 +31,7 @@ def write_prediction_mosaic(
     scans: Path,
     label_maps: Path,
     scheme: LabelScheme,
+    channels: Sequence[str] = (),
     each: int = 4,
 ) -> bool:
     """Writes a PNG of the scans with the smallest, middle and largest findings.
@@ -42,6 +45,7 @@ def write_prediction_mosaic(
         scans: What was segmented.
         label_maps: Folder of the label maps.
         scheme: What their values mean.
+        channels: The model's, by which files of one scan are told from others'.
         each: Cases of each kind.
 
     Returns:
@@ -55,7 +59,9 @@ def write_prediction_mosaic(
     tiles = []
     for case in choose_cases(volumes, each=each):
         detail = f"{known[case.case_id].size_text} ({SIZES[case.reason]})"
-        tile = _tile(known[case.case_id], scans, label_maps, scheme, detail)
+        result = known[case.case_id]
+        files = _files_of(result.source, scans, channels)
+        tile = _tile(result, files, label_maps, scheme, detail)
         tiles += [tile] if tile is not None else []
     if tiles:
         write_mosaic(path, tiles, scheme=scheme)
@@ -106,7 +112,7 @@ def track_predictions(
 
 def _tile(
     result: Prediction,
-    scans: Path,
+    files: Sequence[Path],
     label_maps: Path,
     scheme: LabelScheme,
     detail: str,
@@ -114,7 +120,7 @@ def _tile(
     try:
         label_map = read_label_map(label_maps / result.outputs[0])
         return make_tile(
-            _scan(result, scans, label_map),
+            _scan(result.scan, files, label_map),
             prediction=label_map,
             reference=None,
             scheme=scheme,
@@ -125,14 +131,29 @@ def _tile(
         return None
 
 
-def _scan(result: Prediction, scans: Path, label_map: LabelMap) -> Volume:
-    """The scan of a line of the table; black where it is not found again."""
-    named = [scans] if scans.is_file() else sorted(scans.glob(result.source or "?"))
-    files = [file for file in named if file.is_file()]
+def _files_of(source: str, scans: Path, channels: Sequence[str]) -> list[Path]:
+    """The files of a line of the table, channels in order; none if not found again."""
+    if scans.is_file():
+        return [scans]
+    place, _, name = source.rpartition("/")
+    if not name.endswith("*"):
+        file = scans / place / name
+        return [file] if name and file.is_file() else []
+    found: dict[int, Path] = {}
+    folder = scans / place
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        head, channel = split_channel(scan_stem(file), channels)
+        if channel is not None and head == name[:-1]:
+            found[channel] = file
+    return [found[number] for number in sorted(found)]
+
+
+def _scan(name: str, files: Sequence[Path], label_map: LabelMap) -> Volume:
+    """The scan of some files; black where it cannot be read."""
     black = np.zeros((1, *label_map.voxels.shape), np.uint8)
     try:
-        volume = read_volume(files) if files else Volume(black, label_map.affine)
-        volume.grid.require_match(label_map.grid, what=result.scan)
+        volume = read_volume(list(files)) if files else Volume(black, label_map.affine)
+        volume.grid.require_match(label_map.grid, what=name)
     except MedsegError:
         return Volume(black, label_map.affine)
     return volume

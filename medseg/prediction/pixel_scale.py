@@ -6,12 +6,16 @@ TIFF says 0.5 µm: brought onto the model's grid it would shrink to nothing.
 
 import numpy as np
 
+from medseg.errors import InputError
 from medseg.geometry import affine_from_spacing
 from medseg.plan import Plan
+from medseg.types import Affine
 from medseg.volume import Volume
 
 _LARGEST_MM = 0.05
 """Pixels up to this size are a microscope's."""
+_SAME_SCALE = 1.1
+"""Sides of pixels that differ by a smaller factor show cells of equal size."""
 
 
 def at_training_scale(volume: Volume, plan: Plan, *, notes: list[str]) -> Volume:
@@ -41,3 +45,31 @@ def at_training_scale(volume: Volume, plan: Plan, *, notes: list[str]) -> Volume
         )
         return Volume(volume.voxels, affine_from_spacing((size[0], size[1], 1.0)))
     return volume
+
+
+def require_scale(affine: Affine, plan: Plan, *, name: str, notes: list[str]) -> None:
+    """Refuses a picture whose pixels are not of the size that the model counts in.
+
+    In tiles nothing is resampled, as it is in memory.
+
+    Args:
+        affine: Of the picture.
+        plan: Of the model.
+        name: Of the picture, for the message.
+        notes: Told of what is taken for a pixel.
+
+    Raises:
+        InputError: They are larger or smaller by a tenth.
+    """
+    pixel = Volume(np.zeros((1, 1, 1, 1), np.uint8), affine)
+    own = at_training_scale(pixel, plan, notes=notes).grid.spacing[:2]
+    wanted = plan.target_spacing[:2]
+    ratios = [a / b for a, b in zip(own, wanted, strict=True)]
+    if all(1 / _SAME_SCALE <= ratio <= _SAME_SCALE for ratio in ratios):
+        return
+    shown = [" x ".join(f"{mm * 1000:.4g}" for mm in size) for size in (own, wanted)]
+    raise InputError(
+        f"{name}: pixels of {shown[0]} µm, the model was trained on {shown[1]} µm, and "
+        "a picture that goes through in tiles is not resampled; save it with pixels of "
+        "that size, or give it the memory to go through whole (--max-ram)"
+    )

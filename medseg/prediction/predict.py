@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import OutputError
@@ -149,7 +150,8 @@ def segment_all(
             progress.say(f"{line.scan}: {line.size_text}")
 
     def earlier(scan: Scan) -> Prediction | None:
-        return None if overwrite else table.earlier(scan.name)
+        line = table.earlier(scan.name)
+        return replace(line, settings="") if line and overwrite else line
 
     assembly = PredictionPipeline(segmenter, earlier, note)
     try:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,12 +152,15 @@ class PredictionTable:
     def put(self, line: Prediction) -> None:
         """Adds or replaces a scan's line.
 
+        A scan that is set aside, by rules for series, keeps the line of its results.
         Where writing has become slow, because the table is long, several lines share
         one writing; `flush` writes what is left.
 
         Raises:
             OutputError: The table cannot be written.
         """
+        if line.status == SET_ASIDE and line.scan in self._kept:
+            return  # what an earlier call made of it is there
         self._lines[line.scan] = line
         if line.is_segmented:
             self._kept[line.scan] = line
@@ -227,19 +231,23 @@ def _row(line: Prediction) -> dict[str, str]:
 
 
 def _read(path: Path) -> list[Prediction]:
-    """Lines of an earlier call; none where the table cannot be used."""
+    """Lines of an earlier call, but those that cannot be used."""
     try:
-        text = path.read_text(encoding="utf-8")
-        return [_line(row) for row in read_rows(text)[1]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        rows = read_rows(path.read_text(encoding="utf-8"))[1]
+    except (OSError, ValueError):
         return []
+    lines = []
+    for row in rows:  # one that somebody edited costs itself alone
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            lines.append(_line(row))
+    return lines
 
 
 def _line(row: dict[str, str]) -> Prediction:
     return Prediction(
         scan=row["scan"],
         status=row["status"],
-        outputs=tuple(filter(None, row["output"].split("; "))),
+        outputs=_outputs(row["output"], row["scan"]),
         source=row["source"],
         seconds=float(row["seconds"]),
         peak_memory_mb=float(row["peak_memory_mb"]),
@@ -259,6 +267,12 @@ def _line(row: dict[str, str]) -> Prediction:
         engine=row.get("engine") or "",
         licence=row.get("licence") or "",
     )
+
+
+def _outputs(text: str, scan: str) -> tuple[str, ...]:
+    """Names of files, which all hold the scan's; that may hold what parts them."""
+    parts = text.replace(scan, "\0").split("; ")
+    return tuple(part.replace("\0", scan) for part in parts if part)
 
 
 def _unchecked(plausibility: str | None) -> str:

@@ -61,6 +61,7 @@ class Scan:
     def content_hash(self) -> str:
         """SHA-256 over the bytes of all files, channel by channel."""
         parts = [source.content_hash() for source in self.sources]
+        parts += [f"no {name}" for name in self.missing]
         return parts[0] if len(parts) == 1 else _joined_hash(parts)
 
     def cleaned(self, text: str, identifiers: frozenset[str] | None = None) -> str:

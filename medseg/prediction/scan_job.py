@@ -24,6 +24,7 @@ class ScanJob:
         scan: The scan.
         line: What became of it, once that is known; later stages do nothing then.
         content: Hash of its files.
+        replaced: Its line of an earlier call whose results are made anew.
         loaded: Its volume, until it has been segmented.
         label_map: Its result, until it has been written.
         written: Results that are there already.
@@ -42,6 +43,7 @@ class ScanJob:
     scan: Scan
     line: Prediction | None = None
     content: str = ""
+    replaced: Prediction | None = None
     loaded: ScanVolume | None = None
     label_map: LabelMap | None = None
     written: list[str] = field(default_factory=list)

@@ -321,7 +321,8 @@ class SegmentationModel:
         if not self.presence_networks:
             return {}
         plan = self.saved.plan
-        image = preprocess(volume, plan, name=name).image
+        taken = at_training_scale(volume, plan, notes=[])
+        image = preprocess(taken, plan, name=name).image
         found = presence_probabilities(
             self.predictor, image, self.presence_networks, name=name
         )
@@ -335,6 +336,9 @@ class SegmentationModel:
         return " ".join(
             (
                 self.predictor.settings.model_dump_json(exclude={"fast"}),
+                self.saved.plan.model_dump_json(
+                    exclude={"name", "batch_size", "reasons"}
+                ),
                 self.predictor.windows.describe() if self.predictor.windows else "",
                 "; ".join(rule.describe() for rule in self.rules),
                 decoding.describe() if decoding else "",

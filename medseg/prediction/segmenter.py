@@ -1,7 +1,6 @@
 """One scan from its files to its label map on disk; a failure becomes a table row."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from medseg.device import peak_memory_mb
 from medseg.errors import OutputError, SettingsError
-from medseg.files import hash_text
+from medseg.files import hash_file, hash_text
 from medseg.inference.exact_predictor import ExactPredictor
 from medseg.inference.predictor import Predictor
 from medseg.inference.settings import InferenceSettings
@@ -29,7 +28,9 @@ from medseg.prediction.cells import (
     write_structures,
 )
 from medseg.prediction.dicom_results import (
+    REPORT,
     REPORT_OBJECT,
+    SEGMENTATION,
     SEGMENTATION_OBJECT,
     DicomResults,
     say_unknown,
@@ -38,6 +39,7 @@ from medseg.prediction.folder_page import draw_scan, picture_of, write_folder_pa
 from medseg.prediction.load import load_segmentation
 from medseg.prediction.modality import modality_of
 from medseg.prediction.records import DONE, FAILED, SET_ASIDE, UNCHANGED, Prediction
+from medseg.prediction.replaced_results import remove_pictures, remove_results
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.scan_volume import load_scan, on_own_grid
@@ -48,6 +50,8 @@ from medseg.prediction.viewer_pages import page_of, write_scan_page
 from medseg.progress import Progress, Silent
 from medseg.volume import LabelMap, Volume
 
+REPLACED = "replaces a result of this name that was made from other files"
+"""Said of a scan that changed, or that another scan of an earlier call is called as."""
 _LABEL_FORMATS = {".nrrd", ".mha", ".png", ".tif", ".tiff", ".nii"}
 
 
@@ -142,6 +146,10 @@ class Segmenter:
                 "single objects apart; leave it out, or train with instances: true"
             )
         codes = load_codes(options.codes)
+        if options.codes is not None and (options.seg or options.sr):
+            text += f" codes {hash_file(options.codes)}"
+        if model.saved.ranges is not None:
+            text += f" ranges {hash_text(model.saved.ranges.model_dump_json())}"
         if (options.seg or options.sr) and progress is not None:
             say_unknown(plan.labels.structures, codes, progress)
         return cls(
@@ -211,8 +219,10 @@ class Segmenter:
             if earlier is not None and self._is_current(scan, earlier, job.content):
                 job.line = self._unchanged(scan, earlier)
                 return job
+            job.replaced = earlier
             if earlier is not None and earlier.input_hash != job.content:
-                self._remove(earlier)
+                remove_results(self.out, earlier.outputs)
+                job.notes.append(REPLACED)
             if is_slide(scan, self.predictor):
                 return job
             job.loaded = load_scan(scan, self.model.plan, strict=self.options.strict)
@@ -257,6 +267,7 @@ class Segmenter:
                 job.attempts.note("probabilities", error, file)
             else:
                 notes += [*found, f"probabilities are in {file.name}"]
+                job.written.append(file.name)
                 return label_map
         return self.segmentation.segment(volume, name=name, notes=notes)
 
@@ -315,9 +326,22 @@ class Segmenter:
     def write(self, job: ScanJob) -> Prediction:
         """What became of the scan; the label map is written last, and stands for all.
 
+        Results of an earlier call that this one did not write again are taken away.
+
         Raises:
             OutputError: The disk is full or read-only: nothing more can be written.
         """
+        line = self._written(job)
+        if job.replaced is not None:
+            remove_results(self.out, job.replaced.outputs, but=line.outputs)
+        if line.failed and job.label_map is not None:
+            objects = [f"{line.scan}{ending}" for ending in (SEGMENTATION, REPORT)]
+            remove_results(self.out, [*job.written, *objects])
+        if line.failed or (line.status == DONE and not self.options.page):
+            remove_pictures(self.out, line.scan)
+        return line
+
+    def _written(self, job: ScanJob) -> Prediction:
         scan, label_map = job.scan, job.label_map
         outputs = list(job.written)
         sizes = job.sizes
@@ -386,13 +410,6 @@ class Segmenter:
             source=scan.shown,
             not_written=lacking,
         )
-
-    def _remove(self, earlier: Prediction) -> None:
-        """Takes away results of other bytes, lest they stand beside a failure."""
-        for name in earlier.outputs:
-            if not Path(name).is_absolute() and ".." not in Path(name).parts:
-                with suppress(OSError):
-                    (self.out / name).unlink(missing_ok=True)
 
     def _doubts(self, scan: Scan, voxels: np.ndarray) -> list[str]:
         """What speaks against a scan of a format that does not name its modality."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import MedsegError, MissingFileError, OutputError
@@ -10,6 +11,7 @@ from medseg.inference.settings import InferenceSettings
 from medseg.plain_text import one_line
 from medseg.prediction.predict import collector_for, pseudonyms, segment_all
 from medseg.prediction.records import PredictionTable
+from medseg.prediction.scan import Scan
 from medseg.prediction.scans import Collector
 from medseg.prediction.segmenter import ScanOptions, Segmenter
 from medseg.prediction.shutdown import Stop, stop_on_signals
@@ -102,6 +104,7 @@ class _Loop:
         self._progress = progress
         self._stop = stop
         self._trouble = ""
+        self._owners: dict[str, str] = {}
 
     def run(self, settle: float) -> None:
         poll = min(max(settle / 4, _SHORTEST_POLL), _LONGEST_POLL)
@@ -129,7 +132,7 @@ class _Loop:
 
     def _segment(self, paths: list[Path]) -> None:
         scans = self._collector.collect_files(paths, self._tree)
-        for scan in scans:
+        for scan in map(self._under_own_name, scans):
             if self._stop:
                 self._files.again(paths, time.monotonic())
                 return
@@ -140,6 +143,22 @@ class _Loop:
             for line in lines:
                 if line.status == "done":
                     self._progress.say(f"{line.scan}: done in {line.seconds:.1f} s")
+
+    def _under_own_name(self, scan: Scan) -> Scan:
+        """The scan, renamed where one of another study or folder is called the same.
+
+        Scans that come together are told apart when they are collected; these come one
+        study after the other, and one would overwrite the other's results.
+        """
+        series = scan.series
+        place = str(scan.files[0].parent) if scan.files else scan.name
+        owner = series.attributes["StudyInstanceUID"] if series else place
+        other = f"{scan.name}_{self._collector.names.name(owner)}"
+        if self._table.earlier(other) is None:
+            first = self._owners.setdefault(scan.name.casefold(), owner)
+            if first == owner:
+                return scan
+        return replace(scan, name=other)
 
     def _say_trouble(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:

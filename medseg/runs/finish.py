@@ -1,13 +1,15 @@
 """What follows a fit: the model saved, held-out cases scored, all of it tracked."""
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from medseg.ancestry import TrainedOn
 from medseg.device import describe_device
+from medseg.files import hash_file
 from medseg.instances.decoding_settings import DecodingSettings
-from medseg.model import CalibratedWindows, Provenance, save_model
+from medseg.model import WEIGHTS, CalibratedWindows, Provenance, save_model
 from medseg.postprocessing import CleaningRule, rules_in_words
 from medseg.prediction.segmentation_model import SegmentationModel
 from medseg.reporting.content import NamedTable
@@ -22,6 +24,7 @@ from medseg.runs.config import code_commit
 from medseg.runs.fit_report import log_time
 from medseg.runs.held_out import (
     FOLDER,
+    REPORT,
     Presence,
     clean_held_out,
     dice_of_structures,
@@ -77,7 +80,10 @@ def finish_run(
     origin = _origin(run, result)
     decoding = decoding_before_choice(run)
     if run.processes.is_main:
+        before = _weights_in(run.out)
         _save(run, result, origin, decoding=decoding)
+        if before not in ("", _weights_in(run.out)):
+            _remove_scores(run)
     if result.interrupted:
         logger.finish("KILLED")
         run.progress.say("interrupted, not scored; --resume continues")
@@ -117,6 +123,22 @@ def finish_run(
 def is_finished(folder: Path) -> bool:
     """Whether a run was trained, scored and reported; its times are written last."""
     return (folder / FOLDER / "cases.csv").is_file() and (folder / TIMES).is_file()
+
+
+def _weights_in(folder: Path) -> str:
+    """Hash of the weights that a run keeps; empty where there are none."""
+    weights = folder / "model" / WEIGHTS
+    return hash_file(weights) if weights.is_file() else ""
+
+
+def _remove_scores(run: RunSetup) -> None:
+    """Removes what an earlier end of a run says of its model, which is another now."""
+    shutil.rmtree(run.out / FOLDER, ignore_errors=True)
+    for name in (REPORT, TIMES):
+        (run.out / name).unlink(missing_ok=True)
+    run.progress.say(
+        "the run went on: scores and report of its former weights were removed"
+    )
 
 
 def _origin(run: RunSetup, result: FitResult) -> Provenance:

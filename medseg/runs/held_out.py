@@ -34,6 +34,8 @@ Presence = dict[str, dict[str, float]]
 """Probability that a structure occurs, by case and structure."""
 FOLDER = "validation"
 """Where a run keeps its held-out cases, below its folder."""
+REPORT = "report.html"
+"""The run's page, in its folder."""
 
 
 def segment_held_out(
@@ -219,7 +221,7 @@ def write_report(
         facts=facts,
     )
     write_page(
-        out / "report.html",
+        out / REPORT,
         replace(
             content,
             warnings=(*_too_good(provenance), *fit.alarms, *content.warnings),

@@ -119,8 +119,9 @@ def headline_scores(evaluation: Evaluation) -> dict[str, float]:
     summary = evaluation.summary
     if not len(summary):
         return scores
-    overall = OVERALL if OVERALL in set(summary["structure"]) else None
-    chosen = overall or summary["structure"].iloc[0]
+    scored = list(summary["structure"].unique())
+    wanted = [OVERALL, *evaluation.scheme.regions]  # the only region stands for all
+    chosen = next((name for name in wanted if name in scored), scored[0])
     for row in summary[summary["structure"] == chosen].to_dict(orient="records"):
         if row["metric"] in HEADLINE and row["mean"] == row["mean"]:
             scores[HEADLINE[row["metric"]]] = float(row["mean"])

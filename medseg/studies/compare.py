@@ -19,6 +19,7 @@ from medseg.studies.comparison import (
 )
 from medseg.studies.comparison_page import PAGE, write_comparison_page
 from medseg.studies.data import prepare_study
+from medseg.studies.kept_runs import warn_of_other_settings
 from medseg.studies.named_runs import facts_of_named, labels_of, scored_names
 from medseg.studies.run_facts import (
     evidence_of,
@@ -75,6 +76,10 @@ def compare(
         write_text(out / "study.yaml", text)
         if not trained and any(not is_finished(run, out) for run in runs):
             prepare_study(runs, out, device=device, progress=progress)
+        for run in runs:
+            if is_finished(run, out):
+                folder = out / "runs" / run.name
+                warn_of_other_settings(folder, run.config, progress)
         parent = open_parent(study, runs[0], out, progress)
         try:
             if trained:

@@ -13,7 +13,7 @@ from medseg.errors import DatasetError, MissingFileError
 from medseg.evaluation.by_size import IS_BIN, scores_by_size
 from medseg.evaluation.metrics import column_of, metric_named
 from medseg.evaluation.ranking import rank_variations
-from medseg.evaluation.statistics import compare_pairs, paired_scores
+from medseg.evaluation.statistics import compare_pairs, holm, paired_scores
 from medseg.files import write_text
 from medseg.reporting.comparison import draw_comparison, format_comparison
 from medseg.reporting.evidence import Evidence
@@ -70,7 +70,8 @@ def compare_runs(
     """Paired statistics of variations that were scored on the same cases.
 
     Whole structures are compared in each metric; lesions of one size, where the
-    tables have them, in Dice. The p values of the two kinds are corrected apart.
+    tables have them, in Dice. The p values of the two kinds are corrected apart, those
+    of whole structures over all metrics.
 
     Args:
         tables: Scores of each variation, a row per case and structure, as
@@ -113,7 +114,9 @@ def compare_runs(
     ]
     if any(len(table) for table in bins.values()):
         found.append(_compare(bins, "dice", min_patients=MIN_PATIENTS))
-    statistics = pd.concat([rows for rows, _ in found], ignore_index=True)
+    families = [_corrected([rows for rows, _ in found[: len(metrics)]])]
+    families += [rows for rows, _ in found[len(metrics) :]]
+    statistics = pd.concat(families, ignore_index=True)
     ranking = pd.concat([processes for _, processes in found], ignore_index=True)
     evidence = evidence or Evidence()
     remarks = (*remarks, *remarks_on_parts(tables, kind=parts))
@@ -121,6 +124,23 @@ def compare_runs(
         statistics, ranking, failures=failures, remarks=remarks, evidence=evidence
     )
     return Comparison(statistics, ranking, failures, text, evidence, remarks)
+
+
+def _corrected(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Statistics of several metrics as one table, corrected for all its questions.
+
+    Raises:
+        DatasetError: There are none.
+    """
+    import pandas as pd
+
+    table = pd.concat(tables, ignore_index=True)
+    if "p_value" not in table:
+        raise DatasetError(
+            "nothing to compare: no patient has a structure that all variations were "
+            "scored on"
+        )
+    return table.assign(p_holm=holm(table["p_value"].tolist()))
 
 
 def nothing_compared(failures: Mapping[str, str], reason: str) -> Comparison:
@@ -144,18 +164,18 @@ def _compare(
     is_smaller_better: bool = False,
     min_patients: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Statistics and ranking of one metric in all structures."""
+    """Statistics and ranking of one metric in all structures that patients have."""
     import pandas as pd
 
     larger = bool(metric_named(metric).larger_is_better) and not is_smaller_better
     ranked = {name: tables[name] for name in ranked_variations(tables)}
     every = _wide(on_common_parts(ranked), metric)
-    every = {n: wide for n, wide in every.items() if len(wide) >= min_patients}
+    every = {n: wide for n, wide in every.items() if len(wide.dropna()) >= min_patients}
     pairs: dict[str, list[pd.DataFrame]] = {name: [] for name in every}
     for two in comparable_pairs(tables):
         pair = _wide(two, metric)
         for name in pairs:
-            if name in pair and len(pair[name]) >= min_patients:
+            if name in pair and len(pair[name].dropna()) >= min_patients:
                 pairs[name].append(pair[name])
     rows = compare_pairs(pairs, larger_is_better=larger)
     processes = [

@@ -21,6 +21,7 @@ from medseg.runs.train import train
 from medseg.scoring.report import evaluation_content, write_pictures
 from medseg.scoring.result import Evaluation
 from medseg.store import Store
+from medseg.studies.kept_runs import warn_of_other_settings
 from medseg.tables import write_frame
 from medseg.tracking.address import resolve_tracking_uri
 from medseg.training.checkpoint import CHECKPOINT
@@ -87,6 +88,7 @@ def train_runs(
     """
     for number, (run, config) in enumerate(configs.items(), start=1):
         if is_finished(run):
+            warn_of_other_settings(run, config, progress)
             continue
         progress.say(f"\n{run.name}, {number} of {len(configs)}")
         trained = train(

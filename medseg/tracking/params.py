@@ -1,8 +1,11 @@
 """Settings as MLflow takes them: flat, short, with names it accepts."""
 
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from medseg.files import hash_text
 
 MAX_KEY = 250
 """Characters that MLflow allows in a name."""
@@ -12,7 +15,7 @@ MAX_VALUE = 500
 
 Scalar = str | float | int | bool
 
-_NOT_ALLOWED = re.compile(r"[^\w\-./: ]", re.ASCII)
+_NOT_ALLOWED = re.compile(r"[^\w\-./: ]")
 
 
 def flatten_params(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Scalar]:
@@ -41,8 +44,20 @@ def _as_text(value: Any) -> str:
 
 
 def clean_name(name: str) -> str:
-    """A name in the characters that MLflow allows, cut to the length it allows."""
-    return _NOT_ALLOWED.sub("_", name)[:MAX_KEY]
+    """A name as MLflow allows it; different names stay different.
+
+    Letters of any script are kept. A name that has to change, since it holds other
+    characters, is no path that stands for itself, or is too long, gets four digits of
+    its hash behind it: grade<3 and grade>3 are two metrics.
+    """
+    kept = _NOT_ALLOWED.sub("_", name)
+    is_path = posixpath.normpath(kept) == kept and not kept.startswith(("/", ".."))
+    if kept == name != "." and is_path and len(name) <= MAX_KEY:
+        return name
+    if not is_path:
+        kept = kept.replace("/", "_").lstrip(".")
+    digits = hash_text(name)[:4]
+    return f"{kept[: MAX_KEY - len(digits) - 1]}_{digits}"
 
 
 def clean_value(value: Scalar) -> str:

@@ -1,6 +1,7 @@
 """What a run writes and reports to, what ends it early, and its result."""
 
 import csv
+import io
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,8 +36,13 @@ class MetricsFile:
         if path is None:
             return
         kept = [] if resume_at is None else _rows_up_to(path, resume_at)
-        lines = [",".join(FIELDS), *(",".join(row[f] for f in FIELDS) for row in kept)]
-        write_text(path, "\n".join(lines) + "\n")
+        stream = io.StringIO()
+        writer = csv.DictWriter(
+            stream, FIELDS, extrasaction="ignore", lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(kept)  # names of structures may hold commas
+        write_text(path, stream.getvalue())
 
     def add(self, metrics: Mapping[str, float], *, step: int, seconds: float) -> None:
         """Appends one line per metric.

@@ -74,6 +74,19 @@ def test_second_call_does_only_what_changed(tmp_path: Path) -> None:
     assert statuses(run(tmp_path / "in", tmp_path / "out")).count("done") == 1
 
 
+def test_a_scan_that_turned_bad_leaves_no_volume_of_its_former_self(
+    tmp_path: Path,
+) -> None:
+    scan = tmp_path / "in" / "a.nii.gz"
+    scan.parent.mkdir()
+    nib.save(nib.Nifti1Image(np.ones((9, 8, 7), np.int16), np.eye(4)), scan)
+    run(scan.parent, tmp_path / "out")
+    assert (tmp_path / "out" / "a.nii.gz").is_file()
+    scan.write_bytes(scan.read_bytes()[:60])
+    assert statuses(run(scan.parent, tmp_path / "out")) == ["failed"]
+    assert not (tmp_path / "out" / "a.nii.gz").exists()
+
+
 def test_strict_refuses_and_says_why(tmp_path: Path) -> None:
     write_series(tmp_path / "in", voxels(), tilt=0.3)
     loose = run(tmp_path / "in", tmp_path / "loose").conversions[0]

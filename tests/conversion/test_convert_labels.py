@@ -335,6 +335,21 @@ def test_a_label_map_of_another_place_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "far").glob("*.dcm"))
 
 
+def test_a_label_map_that_turned_bad_leaves_no_object_of_its_former_self(
+    tmp_path: Path,
+) -> None:
+    series = image_series(tmp_path / "in", 0)
+    label_map, _ = boxes(series, liver=(3, 8))
+    emptied = LabelMap(np.zeros_like(label_map.voxels), label_map.affine)
+    found = []
+    for labels in (label_map, emptied):
+        write_label_map(tmp_path / "l.nii.gz", labels)
+        result = file_tree(tmp_path / "l.nii.gz", tmp_path / "in", tmp_path / "out")
+        objects = list((tmp_path / "out").glob("*.dcm"))
+        found.append((result.conversions[0].status, len(objects)))
+    assert found == [("done", 1), ("failed", 0)]
+
+
 def test_most_of_a_label_map_must_lie_on_the_slices(tmp_path: Path) -> None:
     series = image_series(tmp_path / "in", 0)
     grid = read_series(series).volume.grid

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from medseg.errors import InputError
+from medseg.geometry import affine_from_spacing
 from medseg.inference.predictor import Predictor
 from medseg.inference.slide import SlideRun
 from medseg.instances.decoding_settings import DecodingSettings
@@ -69,8 +70,11 @@ def test_tiles_give_the_objects_of_the_whole(tmp_path, way):
     with LargePicture(tmp_path / "in.tif") as picture:
         run = SlideRun(model, picture, side=64, halo=96)
         with run.segmented(tmp_path) as found:
-            pixels = found.write(tmp_path / "out.tif")
-    stitched = read_label_map(tmp_path / "out.tif").voxels
+            scale = affine_from_spacing((0.0005, 0.0004, 0.0005))
+            pixels = found.write(tmp_path / "out.tif", scale)
+    written = read_label_map(tmp_path / "out.tif")
+    assert np.allclose(written.affine, scale)
+    stitched = written.voxels
     assert whole.max() > 20
     assert are_same(stitched, whole)
     assert found.count == whole.max()

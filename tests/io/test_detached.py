@@ -1,10 +1,12 @@
 """Voxels in files of their own: which, whether they are read, and changed."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK
+import tifffile
 
 from medseg.errors import InputError
 from medseg.io import read_volume
@@ -70,6 +72,21 @@ def test_other_voxels_are_another_content(kind: str, tmp_path: Path) -> None:
     after = source.content_hash(), FileHashes(tmp_path / "known.json").of(path)
     assert before[0] != after[0]
     assert before[1] != after[1]
+
+
+@pytest.mark.parametrize("note", ["scan_0000.json", "scan.json"])
+def test_another_voxel_size_beside_a_tiff_is_another_content(
+    note: str, tmp_path: Path
+) -> None:
+    path, beside = tmp_path / "scan_0000.tif", tmp_path / note
+    tifffile.imwrite(path, voxels())
+    source, known = ScanSource(tmp_path, (path,), "scan"), tmp_path / "known"
+    hashes = {(source.content_hash(), FileHashes(known).of(path))}
+    for spacing in ([1, 1, 1], [1, 1, 2]):
+        beside.write_text(json.dumps({"spacing": spacing}))
+        assert files_of(path) == [path, beside]
+        hashes.add((source.content_hash(), FileHashes(known).of(path)))
+    assert [len(set(part)) for part in zip(*hashes, strict=True)] == [3, 3]
 
 
 def test_hashes_of_whole_files_stay_what_they_were(tmp_path: Path) -> None:

@@ -9,13 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from predict_phantoms import planted_series, scan_like
 
 from medseg.errors import MissingFileError
+from medseg.io.identity import Pseudonymizer
+from medseg.plan import ChannelPlan
+from medseg.prediction.records import PredictionTable
+from medseg.prediction.scans import Collector
+from medseg.prediction.series_rules import SeriesRules
+from medseg.prediction.shutdown import Stop
 from medseg.prediction.stable_files import StableFiles
-from medseg.prediction.watch import watch
+from medseg.prediction.watch import _Loop, watch
+from medseg.progress import Silent
 
 
 def files(root: Path, *channels: str, settle: float = 10.0) -> StableFiles:
@@ -99,6 +107,41 @@ def test_results_in_the_tree_are_not_watched(tmp_path: Path) -> None:
 def test_there_must_be_a_folder_to_watch(model: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no such folder to watch"):
         watch(model, tmp_path / "none", tmp_path / "out")
+
+
+def test_scans_that_come_one_after_the_other_do_not_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    scan_like(tree / "a__x.nii.gz")
+    scan_like(tree / "a" / "x.nii.gz", seed=1)
+    for n, study in enumerate(("1.2.7", "1.2.8")):  # one SeriesInstanceUID, two studies
+        elements = {"study_uid": study, "series_uid": "1.2.9", "seed": n}
+        planted_series(tree / f"s{n}", shape=(4, 4, 2), **elements)
+    made: dict[str, str] = {}
+    monkeypatch.setattr(
+        "medseg.prediction.watch.segment_all",
+        lambda scans, *rest, **more: made.update({scans[0].name: scans[0].shown}) or [],
+    )
+    units = [[tree / "a__x.nii.gz"], [tree / "a" / "x.nii.gz"]]
+    units += [sorted((tree / name).iterdir()) for name in ("s0", "s1")]
+    for order in (units, units[::-1]):
+        made.clear()
+        loop = loop_over(tree, out)
+        for unit in [*order, *order]:  # each comes again when a file is added
+            loop._segment(unit)
+        assert sorted(made.values()) == ["a/x.nii.gz", "a__x.nii.gz", "s0", "s1"]
+
+
+def loop_over(tree: Path, out: Path) -> _Loop:
+    class Writes:
+        def write_page(self, lines: object) -> None: ...
+
+    names = Pseudonymizer(b"k" * 32)
+    collector = Collector((ChannelPlan(name="CT"),), names, SeriesRules(), out)
+    table = PredictionTable(out)
+    arguments: list[Any] = [Writes(), table, Silent(), Stop()]
+    return _Loop(tree, files(tree), collector, *arguments)
 
 
 @contextmanager

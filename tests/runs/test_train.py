@@ -1,6 +1,7 @@
 """Training a run: what its folder holds is not touched by a run that is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from medseg.errors import SettingsError, TrainingError
 from medseg.model import load_model
 from medseg.progress import Silent
 from medseg.runs.config import RunConfig
+from medseg.runs.fit import fit_run
 from medseg.runs.setup import set_up_run
 from medseg.runs.train import train
 from medseg.store import Store
@@ -57,6 +59,31 @@ def test_a_refused_resume_leaves_the_run_as_it_was(
     with pytest.raises(TrainingError, match="written with other data, plan or"):
         train(config(tiny_study, seed=1), out, device="cpu", resume=True)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_scores_of_former_weights_do_not_stay_beside_new_ones(
+    tmp_path: Path, tiny_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+
+    def trained(steps: int) -> set[str]:
+        given = config(tiny_store.folder, steps=steps)
+        resume = (out / "checkpoints").exists()
+        train(given.replaced(tracking={"enabled": False}), out, resume=resume)
+        found = ("model/model.yaml", "validation/cases.csv", "report.html", "time.json")
+        return {name for name in found if (out / name).is_file()}
+
+    everything = trained(2)
+    assert len(everything) == 4
+    monkeypatch.setattr(
+        "medseg.runs.train.fit_run",
+        lambda *given, **more: replace(fit_run(*given, **more), stopped_by="SIGINT"),
+    )
+    assert trained(2) == everything  # the same weights
+    assert trained(3) == {"model/model.yaml"}
+    assert load_model(out).provenance.steps == 3
+    monkeypatch.undo()
+    assert trained(3) == everything
 
 
 def identity(data: Path, out: Path, **changes: object) -> str:

@@ -17,6 +17,7 @@ from medseg.errors import (
     TrainingError,
 )
 from medseg.evaluation.by_size import scores_by_size
+from medseg.evaluation.statistics import holm
 from medseg.folder_lock import lock_folder
 from medseg.reporting.comparison import format_p
 from medseg.reporting.evidence import Evidence
@@ -371,6 +372,31 @@ def test_lesions_are_compared_by_size_smallest_first() -> None:
     assert rows.loc["lesion, below 0.1 ml", "mean_difference"] == pytest.approx(0.125)
     assert "lesion, 1 to 10 ml" not in rows.index  # too few patients have one
     assert rows.loc["lesion", "p_holm"] == rows.loc["lesion", "p_value"]
+
+
+def test_p_values_of_several_metrics_are_corrected_together() -> None:
+    tables = {}
+    for seed, name in enumerate("abc"):
+        tables[name] = table(0.002 * seed, seed=seed).assign(
+            nsd=table(0.003 * seed, seed=seed + 5)["dice"]
+        )
+    rows = compare_runs(tables, ["dice", "nsd"]).statistics
+    assert len(rows) == 6
+    assert rows["p_holm"].tolist() == pytest.approx(holm(rows["p_value"].tolist()))
+    smallest = rows.loc[rows["p_value"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(6 * smallest["p_value"], 1))
+
+
+def test_a_structure_that_no_patient_has_is_not_compared() -> None:
+    def scores(shift: float) -> pd.DataFrame:
+        absent = table(0.0).assign(structure="rare", dice=float("nan"))
+        return pd.concat([table(shift), absent], ignore_index=True)
+
+    found = compare_runs({"a": scores(0.1), "b": scores(0.0)}, ["dice"])
+    assert found.statistics["structure"].tolist() == ["lesion"]
+    nothing = table(0.0).assign(dice=float("nan"))
+    with pytest.raises(DatasetError, match="no patient has a structure"):
+        compare_runs({"a": nothing, "b": nothing}, ["dice"])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from medseg.io import read_label_map
 from medseg.labels import LabelScheme
 from medseg.prediction.folder_report import (
     EXPERIMENT,
+    _files_of,
     track_predictions,
     write_prediction_mosaic,
 )
@@ -110,3 +111,18 @@ def test_a_call_is_a_tracked_run_with_its_files(
     assert run.data.metrics["failed"] == 1
     assert run.data.params["model"] == "liver"
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["volumes.csv"]
+
+
+def test_files_of_a_case_are_not_those_of_another_whose_name_begins_alike(
+    tmp_path: Path,
+) -> None:
+    channels = ("t1", "flair")
+    wanted = ["case_1_0000.nii.gz", "case_1_0001.nii.gz"]
+    others = [f"case_1{more}_{n:04d}.nii.gz" for more in ("0", "_b") for n in (0, 1)]
+    for name in [*wanted, *others, "case_1_seg.nii.gz", "case_[2].nii.gz"]:
+        (tmp_path / name).touch()
+    found = _files_of("case_1*", tmp_path, channels)
+    assert [file.name for file in found] == wanted
+    (single,) = _files_of("case_[2].nii.gz", tmp_path, channels)
+    assert single.name == "case_[2].nii.gz"
+    assert _files_of("", tmp_path, channels) == []

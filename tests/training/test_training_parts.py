@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medseg.errors import NonFiniteLossError
+from medseg.tables import read_frame
 from medseg.training.context import STOP_FILE, Interruption, MetricsFile
 from medseg.training.state import AveragedWeights
 from medseg.training.step import LossGuard
@@ -94,3 +95,13 @@ def test_history_drops_what_a_resumed_run_measures_again(tmp_path: Path) -> None
     with path.open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["step"], row["value"]) for row in rows] == [("1", "1"), ("2", "0.4")]
+
+
+def test_names_with_commas_survive_a_resume(tmp_path: Path) -> None:
+    path, names = tmp_path / "metrics.csv", ["dice/liver, left", 'dice/"x"', "a\nb"]
+    MetricsFile(path).add(dict.fromkeys(names, 0.5), step=1, seconds=1.0)
+    for _ in range(2):
+        MetricsFile(path, resume_at=1)
+    history = read_frame(path)
+    assert history["metric"].tolist() == names
+    assert history["value"].tolist() == [0.5, 0.5, 0.5]

@@ -101,9 +101,11 @@ class Desk:
         """
         parts = PurePosixPath(name.replace("\\", "/")).parts
         unusable = [part for part in parts if part in ("..", "/") or "\0" in part]
-        if not parts or unusable or parts[-1].startswith("."):
+        place = Path(*parts)
+        leaves = bool(place.drive) or place.is_absolute()  # C:\\a.tif, on Windows
+        if not parts or unusable or leaves or parts[-1].startswith("."):
             raise InputError(f"{name!r} is no name for a file; expected folder/a.tif")
-        return self.folder / SCANS / Path(*parts)
+        return self.folder / SCANS / place
 
     def start(self, model: str) -> None:
         """Segments what was put down, in a thread.
