@@ -131,7 +131,7 @@ class TrainingRanges(Record):
             f"{family} {100 * limit.false_alarm_bound:.1f} % "
             f"({limit.num_patients} patients)"
             for family, limit in self.limits.items()
-            if limit.false_alarm_bound is not None
+            if limit.false_alarm_bound is not None and (self.pairs or family != "order")
         ]
         if bounds:
             text += "; of patients like these are called suspect at most, by each: "

@@ -4,7 +4,9 @@ Of each pair of channels numbers are measured that change their sign when the tw
 places: how much more often voxels are bright in the one and dark in the other than the
 other way round (classes of ranks), how lopsided the difference of ranks is, how much
 the shapes of their histograms differ, and in which parts of the picture the one is
-brighter. What both show, the patient, cancels out.
+brighter. What both show, the patient, cancels out. They are measured before the
+model's normalisation, which may treat channels differently, each channel brought to
+the same scale: what a channel is called must make no difference.
 
 In training's scans such differences lie around a mean m, in scans whose two channels
 are swapped around -m, with the same covariance C. Fisher's linear discriminant between
@@ -72,9 +74,9 @@ def pair_differences(image: ImageArray) -> np.ndarray:
     """In what each pair of channels differs, shape (pairs, numbers).
 
     Args:
-        image: Channels after normalisation, shape (C, I, J, K).
+        image: Channels in whatever units they have, shape (C, I, J, K).
     """
-    mean = image.mean(axis=0)
+    mean = np.mean([_standardised(channel) for channel in image], axis=0)
     low, high = np.percentile(mean, (1, 99))
     inside = mean > low + 0.1 * (high - low)
     if not inside.any():
@@ -194,6 +196,12 @@ def blocks(channel: np.ndarray) -> np.ndarray:
         ]
         channel = np.stack(parts, axis=axis)
     return channel.astype(np.float64)
+
+
+def _standardised(channel: np.ndarray) -> np.ndarray:
+    """Mean 0 and deviation 1."""
+    values = channel.astype(np.float32)
+    return np.asarray((values - values.mean()) / max(float(values.std()), 1e-9))
 
 
 def _num_channels(num_pairs: int) -> int:

@@ -139,7 +139,7 @@ def measure_scan(volume: Volume, plan: Plan, *, name: str = "scan") -> ScanMeasu
         raise InputError(f"{name}: intensities are NaN or infinite")
     values |= _intensities(image, plan.channel_names)
     profiles = np.stack([_profile(channel) for channel in image])
-    return ScanMeasures(values, profiles, pair_differences(image))
+    return ScanMeasures(values, profiles, pair_differences(thin))
 
 
 def _geometry(

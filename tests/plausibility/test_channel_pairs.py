@@ -51,6 +51,26 @@ def test_differences_change_their_sign_with_the_order() -> None:
         )
 
 
+def test_what_normalisation_does_to_a_channel_makes_no_difference() -> None:
+    plan = head_plan(NAMES)
+    channels = [
+        plan.channels[0].model_copy(update={"nonzero_only": True}),
+        *plan.channels[1:],
+    ]
+    mixed = plan.model_copy(update={"channels": tuple(channels)})
+    voxels = np.maximum(image(51) - 60, 0)  # zeros around the head
+    assert (voxels[0] == 0).mean() > 0.1
+    own = measure_scan(Volume(voxels, np.eye(4)), mixed).pairs
+    np.testing.assert_allclose(
+        own, measure_scan(Volume(voxels, np.eye(4)), plan).pairs, atol=1e-6
+    )
+    for order in orders_of(3):
+        given = Volume(np.ascontiguousarray(voxels[list(order)]), np.eye(4))
+        np.testing.assert_allclose(
+            measure_scan(given, mixed).pairs, reordered(own, order), atol=1e-6
+        )
+
+
 def test_every_order_is_recognised(directions: np.ndarray) -> None:
     orders = list(itertools.permutations(range(3)))
     for seed, given in itertools.product((60, 61), orders):
