@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from medseg.prediction.captured_warnings import remarks_by_thread
-from medseg.prediction.records import Prediction
+from medseg.prediction.ended_calls import MOST, EndedCalls
+from medseg.prediction.records import FAILED, Prediction
 from medseg.prediction.scan import Scan
 from medseg.prediction.scan_job import ScanJob
 from medseg.prediction.segmenter import Segmenter
@@ -25,11 +26,13 @@ class PredictionPipeline:
     Attributes:
         segmenter: Reads, segments and writes.
         earlier: Gives the line of an earlier call.
+        ended: Remembers the scan that is segmented, in case the call is killed.
         say: Is told of each line, in order, as soon as it is known.
     """
 
     segmenter: Segmenter
     earlier: Callable[[Scan], Prediction | None]
+    ended: EndedCalls
     say: Callable[[Prediction], None]
 
     def run(self, scans: Iterator[Scan], following: Sequence[Scan]) -> None:
@@ -53,7 +56,7 @@ class PredictionPipeline:
                     ahead = None
                     if number + 1 < len(following):
                         ahead = self._read_ahead(following[number + 1], reader)
-                    job = self.segmenter.compute(job)
+                    job = self._compute(job)
                     self._finish(writing)
                     writing = writer.submit(self.segmenter.write, job)
         finally:
@@ -63,6 +66,16 @@ class PredictionPipeline:
 
     def _read(self, scan: Scan) -> ScanJob:
         return self.segmenter.read(scan, self.earlier(scan))
+
+    def _compute(self, job: ScanJob) -> ScanJob:
+        if job.line is not None:
+            return job
+        if self.ended.during(job.scan) >= MOST:
+            self.ended.forget(job.scan)
+            job.loaded, job.line = None, _passed_over(job.scan)
+            return job
+        with self.ended.marked(job.scan):
+            return self.segmenter.compute(job)
 
     def _read_ahead(
         self, scan: Scan, reader: ThreadPoolExecutor
@@ -81,3 +94,11 @@ class PredictionPipeline:
         """Waits for the last scan's writing; its line is said."""
         if writing is not None:
             self.say(writing.result())
+
+
+def _passed_over(scan: Scan) -> Prediction:
+    reason = (
+        f"{MOST} calls ended without a word while this scan was segmented (killed, or "
+        "out of memory); try a smaller --max-ram; the next call tries it again"
+    )
+    return Prediction(scan.name, FAILED, source=scan.shown, reason=reason)

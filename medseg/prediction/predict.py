@@ -10,6 +10,7 @@ from medseg.errors import OutputError
 from medseg.folder_lock import lock_folder
 from medseg.inference.settings import InferenceSettings
 from medseg.io.identity import Pseudonymizer, load_pseudonymizer
+from medseg.prediction.ended_calls import EndedCalls
 from medseg.prediction.pipeline import PredictionPipeline
 from medseg.prediction.records import Prediction, PredictionTable
 from medseg.prediction.scan import Scan
@@ -57,7 +58,8 @@ def predict(
         progress: Shows progress.
 
     Returns:
-        One entry per scan of this call, in the order of work: by name, or by size.
+        One entry per scan of this call, in the order of work: by name, or by size;
+        those last that were segmented when an earlier call ended abruptly.
 
     Raises:
         MissingFileError: There is no model, or no such path.
@@ -134,6 +136,11 @@ def segment_all(
         OutputError: Nothing more can be written.
     """
     results: list[Prediction] = []
+    ended = EndedCalls(segmenter.out)
+    scans = ended.in_order(scans)
+    for scan in scans:
+        if ended.during(scan):
+            progress.say(f"{scan.name}: comes last, it was segmented when a call ended")
 
     def note(line: Prediction) -> None:
         results.append(line)
@@ -153,7 +160,7 @@ def segment_all(
         line = table.earlier(scan.name)
         return replace(line, settings="") if line and overwrite else line
 
-    assembly = PredictionPipeline(segmenter, earlier, note)
+    assembly = PredictionPipeline(segmenter, earlier, ended, note)
     try:
         tracked = progress.track(scans, label="predicting", total=len(scans))
         with REMEMBERED.kept_in(segmenter.out):

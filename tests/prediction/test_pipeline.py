@@ -10,6 +10,7 @@ from predict_phantoms import Predict, scan_like
 from medseg.errors import OutputError
 from medseg.io.geometry_warning import GeometryWarning, recorded_geometry, warn_geometry
 from medseg.prediction.captured_warnings import remarks, remarks_by_thread
+from medseg.prediction.ended_calls import SEGMENTING, EndedCalls
 from medseg.prediction.pipeline import PredictionPipeline
 from medseg.prediction.records import DONE, Prediction
 from medseg.prediction.scan import Scan
@@ -53,24 +54,25 @@ class Stages:
         return Prediction(job.scan.name, DONE)
 
 
-def assembled(stages: Stages, names: str = "abc") -> list[str]:
+def assembled(stages: Stages, folder: Path, names: str = "abc") -> list[str]:
     scans = [Scan(name, ()) for name in names]
     lines: list[str] = []
     PredictionPipeline(
         stages,  # type: ignore[arg-type]
         lambda _: None,
+        EndedCalls(folder),
         lambda line: lines.append(line.scan),
     ).run(iter(scans), scans)
     return lines
 
 
-def test_the_next_is_read_and_the_last_written_meanwhile() -> None:
+def test_the_next_is_read_and_the_last_written_meanwhile(tmp_path: Path) -> None:
     stages = Stages()
     stages.waits = {"compute a": "read b", "write a": "compute b"}
-    assert assembled(stages) == ["a", "b", "c"]
+    assert assembled(stages, tmp_path) == ["a", "b", "c"]
 
 
-def test_an_interruption_keeps_what_is_finished() -> None:
+def test_an_interruption_keeps_what_is_finished(tmp_path: Path) -> None:
     stages = Stages()
     stages.fails = {"compute b": KeyboardInterrupt()}
     scans = [Scan(name, ()) for name in "abc"]
@@ -79,16 +81,18 @@ def test_an_interruption_keeps_what_is_finished() -> None:
         PredictionPipeline(
             stages,  # type: ignore[arg-type]
             lambda _: None,
+            EndedCalls(tmp_path),
             lambda line: lines.append(line.scan),
         ).run(iter(scans), scans)
     assert lines == ["a"]
+    assert not (tmp_path / SEGMENTING).exists()
 
 
-def test_a_full_disk_ends_the_work() -> None:
+def test_a_full_disk_ends_the_work(tmp_path: Path) -> None:
     stages = Stages()
     stages.fails = {"write a": OutputError("full")}
     with pytest.raises(OutputError, match="full"):
-        assembled(stages)
+        assembled(stages, tmp_path)
     assert "compute c" not in stages.order
 
 
