@@ -186,11 +186,7 @@ def format_or_none(path: Path) -> Format | None:
 
 def has_dicom_magic(path: Path) -> bool:
     """Whether a file carries DICOM's four letters after the preamble."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_DICOM_PREAMBLE + 4)[_DICOM_PREAMBLE:] == b"DICM"
-    except OSError:
-        return False
+    return _first_bytes(path)[_DICOM_PREAMBLE:] == b"DICM"
 
 
 def looks_like_bare_dicom(head: bytes) -> bool:
@@ -210,14 +206,24 @@ def _holds_dicom(path: Path, suffix: str) -> bool:
     """
     if suffix.endswith(".gz") or _SUFFIXES[suffix] is Format.DICOM:
         return False
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_DICOM_PREAMBLE + 4)
-    except OSError:
-        return False
+    head = _first_bytes(path)
     if head[_DICOM_PREAMBLE:] == b"DICM":
         return True
     return looks_like_bare_dicom(head) and not _is_second_half(path)
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Where DICOM's signature would be; none of what is no file, or cannot be read.
+
+    Opening a FIFO, or a link to one, waits for somebody to write into it.
+    """
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as stream:
+            return stream.read(_DICOM_PREAMBLE + 4)
+    except OSError:
+        return b""
 
 
 def _scans_below(folder: Path) -> Iterator[Path]:
