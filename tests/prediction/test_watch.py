@@ -135,7 +135,7 @@ def test_scans_that_come_one_after_the_other_do_not_overwrite_each_other(
 
 def loop_over(tree: Path, out: Path) -> _Loop:
     class Writes:
-        def write_page(self, lines: object) -> None: ...
+        def write_page(self, lines: object, *, progress: object) -> None: ...
 
     names = Pseudonymizer(b"k" * 32)
     collector = Collector((ChannelPlan(name="CT"),), names, SeriesRules(), out)
