@@ -45,7 +45,7 @@ class ParentRecord(Settings):
         """The record as others may see it: the model has lost its folders."""
         path = Path(self.model)
         name = path.name if path.is_absolute() else self.model
-        return self.model_copy(update={"model": name})
+        return self.replaced(model=name)
 
     def to_text(self) -> str:
         """The record as YAML."""

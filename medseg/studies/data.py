@@ -27,7 +27,7 @@ def prepare_study(
 
     Raises:
         SettingsError: A run has no such fold, names a structure that there is not, or
-            changes the plan in a way that does not fit; the run is named.
+            changes the plan in a way that does not fit.
         MedsegError: The data cannot be used.
     """
     where = pick_device(device)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -231,8 +232,12 @@ def test_odd_names_and_long_values_are_made_to_fit(start, client):
     run.set_tags({"note": "y" * 9000})
     run.finish("FINISHED")
     seen = client.get_run(run.run_id)
-    assert len(seen.data.params["plan.labels_left horn_"]) == MAX_VALUE
-    assert seen.data.metrics == {"dice _left_": 0.5}
+    (param,) = (name for name in seen.data.params if name.startswith("plan.labels"))
+    assert re.fullmatch(r"plan\.labels_left horn__[0-9a-f]{4}", param)
+    assert len(seen.data.params[param]) == MAX_VALUE
+    ((metric, value),) = seen.data.metrics.items()
+    assert re.fullmatch(r"dice _left__[0-9a-f]{4}", metric)
+    assert value == 0.5
     assert len(seen.data.tags["note"]) == MAX_VALUE
 
 

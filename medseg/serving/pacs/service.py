@@ -11,6 +11,7 @@ from medseg.folder_lock import lock_folder
 from medseg.io.identity import Pseudonymizer
 from medseg.plain_text import one_line
 from medseg.prediction.dicom_results import REPORT, SEGMENTATION
+from medseg.prediction.ensemble import find_models
 from medseg.prediction.predict import pseudonyms
 from medseg.prediction.shutdown import Stop, stop_on_signals
 from medseg.progress import Progress, Silent
@@ -47,11 +48,14 @@ def serve(
         Whether it was Ctrl-C that ended it.
 
     Raises:
-        PredictionError: There is no model, or it cannot be loaded.
+        MissingFileError: There is no model.
+        PredictionError: The model cannot be loaded.
         SettingsError: It cannot listen there.
         OutputError: The folder is another's, or cannot be written.
     """
     shown = progress or Silent()
+    if not options.model.exists() and "," not in str(options.model):
+        find_models(options.model)  # refused before anything is made
     names = pseudonyms(options.key_path, progress=shown)
     with lock_folder(folder), stop_on_signals(shown) as stop:
         node = Node(folder, options, settings, names, shown)
