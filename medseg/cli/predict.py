@@ -174,23 +174,20 @@ def _sum_up(results: "list[Prediction]", out: Path, console: Console) -> int:
     num_failed = sum(result.failed for result in results)
     num_lacking = sum(bool(result.not_written) for result in results)
     num_suspect = sum(bool(result.doubts) for result in results)
-    num_aside = len(results) - num_done - num_failed
-    console.say(
-        f"{num_done} of {len(results)} scans segmented into {out}"
-        + (f", {num_failed} failed" if num_failed else "")
-        + (f", {num_aside} set aside" if num_aside else "")
-        + (
-            f", {num_lacking} without an output that was asked for"
-            if num_lacking
-            else ""
-        )
-        + (f", {num_suspect} suspect (unlike training)" if num_suspect else "")
-    )
+    counts = {
+        "failed": num_failed,
+        "set aside": len(results) - num_done - num_failed,
+        "without an output that was asked for": num_lacking,
+        "suspect (unlike training)": num_suspect,
+    }
+    said = [f"{number} {what}" for what, number in counts.items() if number]
+    whole = f"{num_done} of {len(results)} scans segmented into {out}"
+    console.say(", ".join([whole, *said]))
     if unchecked := {r.unchecked for r in results if r.is_segmented and r.unchecked}:
         console.say(f"plausibility: {', '.join(sorted(unchecked))}")
-    counts = [r.num_objects for r in results if r.num_objects is not None]
-    if counts:
-        console.say(f"{sum(counts)} cells in {len(counts)} pictures")
+    cells = [r.num_objects for r in results if r.num_objects is not None]
+    if cells:
+        console.say(f"{sum(cells)} cells in {len(cells)} pictures")
     console.made(_places(out), then=[following.evaluate(out)] if num_done else [])
     return 1 if num_failed or num_lacking or not num_done else 0
 

@@ -90,6 +90,9 @@ def predict(
         jobs = list(scans)
     if small_first:
         jobs = shortest_first(jobs)
+    wants_objects = segmenter.options.seg or segmenter.options.sr
+    if wants_objects and jobs and all(scan.series is None for scan in jobs):
+        shown.warn("no scan is a DICOM series: there will be label maps alone")
     with lock_folder(out):
         table = PredictionTable(out)
         lines = segment_all(jobs, segmenter, table, overwrite=overwrite, progress=shown)

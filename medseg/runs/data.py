@@ -96,8 +96,8 @@ def _require(
         folds = fold_numbers(dataset, run.prepare.num_folds)
         if run.fold is not None and run.fold not in folds:
             raise SettingsError(
-                f"fold {run.fold}: {dataset.root}: no fold {run.fold}, only "
-                f"{list(folds)}; --fold none trains on all cases"
+                f"{dataset.root}: no fold {run.fold}, only {list(folds)}; "
+                "--fold none trains on all cases"
             )
         if inherit is None and not (store / PLAN).is_file():
             run.metrics.require_names(dataset.scheme)

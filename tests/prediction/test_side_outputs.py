@@ -249,3 +249,21 @@ def test_reasons_name_no_patient(
     text = (tmp_path / "out" / "predictions.csv").read_text()
     assert line.not_written
     assert not [s for s in SECRETS if s.lower() in (text + repr(line)).lower()]
+
+
+@pytest.mark.parametrize("options", [SEG, SR])
+@pytest.mark.parametrize("with_series", [True, False])
+def test_files_that_carry_no_dicom_objects_are_said(
+    bright_model: Path,
+    tmp_path: Path,
+    call: Predict,
+    capfd: pytest.CaptureFixture[str],
+    options: ScanOptions,
+    with_series: bool,
+) -> None:
+    scan_like(tmp_path / "tree" / "a.nii.gz")
+    if with_series:
+        planted_series(tmp_path / "tree" / "series")
+    call(bright_model, tmp_path / "tree", tmp_path / "out", options=options, loud=True)
+    said = " ".join("".join(capfd.readouterr()).split())
+    assert ("no scan is a DICOM series" in said) is not with_series

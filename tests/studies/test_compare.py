@@ -440,7 +440,7 @@ def test_a_metric_that_no_run_would_measure_is_refused_before_training(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folds": [0, 7]}, "fold 7: .*no fold 7, only"),
+        ({"folds": [0, 7]}, "no fold 7, only"),
         (
             {"base_metrics": {"tolerances_mm": {"bal": 3}}},
             r"no structure or region is called 'bal' \(nearest: ball\)",

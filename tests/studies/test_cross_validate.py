@@ -90,5 +90,5 @@ def check_tracked(
 
 
 def test_an_unknown_fold_is_named(tmp_path: Path, tiny_study: Path) -> None:
-    with pytest.raises(SettingsError, match=r"fold 7: .*no fold 7, only"):
+    with pytest.raises(SettingsError, match="no fold 7, only"):
         cross_validate(config(tiny_study), tmp_path / "cv", folds=[0, 7])
